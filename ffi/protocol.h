@@ -1,0 +1,59 @@
+/* The channel's wire format, shared in meaning with src/guest/protocol.ts (a test compares them).
+ *
+ * One byte stream between box process and agent (virtio-serial or vsock), and the same bytes
+ * between a client and the box process (unix socket). It carries frames:
+ *
+ *   u32 length (BE) | u32 stream (BE) | u8 type | u8 flags | payload of `length` bytes
+ *
+ * `length` counts the payload alone. Stream 0 is the connection itself; every request has a
+ * stream of its own, opened by the host with a number that is not in use. The relay in the box
+ * process rewrites stream numbers (each client counts its own from 1) and decodes no payload.
+ *
+ * Life of a stream:
+ *   host  OPEN {op: "...", ...}                      CBOR map, see messages.ts
+ *   agent REPLY {...}  or  ERROR {...}               exactly one of them, first
+ *   both  DATA, CREDIT; host CONTROL                 only for streaming requests (exec)
+ *   agent EXIT {...}                                 exec only: after all that was in the pipes
+ *                                                    when the command ended
+ *   agent CLOSE                                      last frame; the number is free again
+ *   host  CLOSE                                      the host gives up: the agent kills what the
+ *                                                    stream runs and answers CLOSE
+ * After ERROR the agent sends CLOSE. A host that sent CLOSE waits for the agent's CLOSE before it
+ * uses the number again; frames that arrive in between are dropped.
+ *
+ * Credit: each stream has three channels. A sender may have at most HUTCH_WINDOW payload bytes of
+ * a channel under way; CREDIT with a u32 (BE) payload and the channel in `flags` gives bytes back
+ * once the receiver has consumed them. Exceeding it is a protocol error of that stream
+ * (host to agent: ERROR + kill; agent to host: the box is told to go away).
+ */
+#ifndef HUTCH_PROTOCOL_H
+#define HUTCH_PROTOCOL_H
+
+#define HUTCH_PROTOCOL_VERSION 1
+#define HUTCH_HEADER_SIZE 10
+#define HUTCH_MAX_PAYLOAD (256 * 1024)     /* of DATA; a larger length is a protocol error */
+#define HUTCH_MAX_MESSAGE (64 * 1024)      /* of CBOR payloads */
+#define HUTCH_WINDOW (1024 * 1024)         /* bytes under way per stream and channel */
+#define HUTCH_MAX_STREAMS 1024             /* open at once in one guest */
+#define HUTCH_VSOCK_PORT 1024              /* host CID 2, the agent dials */
+#define HUTCH_PORT_NAME "hutch.agent"      /* name of the virtio-serial port */
+
+enum hutch_frame_type {
+  HUTCH_HELLO = 1,   /* agent -> host, stream 0, first frame: CBOR {protocol, agent, kernel, bootMs} */
+  HUTCH_OPEN = 2,    /* host -> agent: CBOR {op, ...} */
+  HUTCH_REPLY = 3,   /* agent -> host: CBOR map */
+  HUTCH_ERROR = 4,   /* agent -> host: CBOR {kind, errno, message} */
+  HUTCH_DATA = 5,    /* both: bytes; flags = channel | HUTCH_END */
+  HUTCH_CREDIT = 6,  /* both: u32 (BE) bytes; flags = channel */
+  HUTCH_CONTROL = 7, /* host -> agent: CBOR {op: "signal" | "resize", ...} */
+  HUTCH_EXIT = 8,    /* agent -> host: CBOR {code, signal} (one of them null) */
+  HUTCH_CLOSE = 9,   /* both: empty */
+  HUTCH_GOODBYE = 10 /* agent -> host, stream 0: the guest is about to end; CBOR {reason} */
+};
+
+/* Channels of an exec stream, in the low bits of DATA's and CREDIT's flags. */
+enum hutch_channel { HUTCH_STDIN = 0, HUTCH_STDOUT = 1, HUTCH_STDERR = 2 };
+#define HUTCH_CHANNEL_MASK 0x03
+#define HUTCH_END 0x80 /* no more bytes on this channel (payload may be empty) */
+
+#endif

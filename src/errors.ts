@@ -1,0 +1,78 @@
+/**
+ * The one error type that hutch throws on purpose, and its codes.
+ *
+ * @module
+ */
+
+/** What went wrong, for programs. Messages may change; codes don't. */
+export type ErrorCode =
+  | "agent_protocol" // the guest agent broke the protocol, or speaks another version
+  | "ambiguous_box" // an id prefix fits several boxes
+  | "bad_cwd" // the command's working folder doesn't exist in the box
+  | "boot_failed" // the machine ended before its agent answered
+  | "boot_timeout" // the agent never answered
+  | "box_not_found"
+  | "box_state" // the box's state doesn't allow the operation
+  | "cancelled"
+  | "command_not_executable"
+  | "command_not_found"
+  | "connection_lost" // the box went away under an operation
+  | "digest_mismatch"
+  | "engine_unavailable" // no engine, or the asked-for one, can run here
+  | "home_unusable" // home can't be made or written
+  | "image_not_found"
+  | "invalid_image" // a manifest, configuration or layer breaks its specification
+  | "invalid_option"
+  | "invalid_reference"
+  | "limit_exceeded" // an output, size or count limit
+  | "name_taken"
+  | "no_space"
+  | "no_such_user"
+  | "part_missing" // a native part (helper, agent, kernel) isn't there
+  | "platform_unsupported" // the image has nothing for this machine
+  | "plugin_failed"
+  | "registry_denied"
+  | "registry_failed" // the registry answered something that isn't an image
+  | "registry_unreachable"
+  | "state_corrupt"
+  | "state_too_new";
+
+/** Options of {@link HutchError}. */
+export interface HutchErrorOptions extends ErrorOptions {
+  /** What the reader can do about it: one sentence without a full stop at its end. */
+  readonly hint?: string;
+}
+
+/**
+ * An error that says what failed and why, with a `code` for programs and, where there is
+ * one, a `hint` for people.
+ *
+ * @example Telling errors apart
+ * ```ts
+ * import { HutchError } from "./mod.ts";
+ * try {
+ *   throw new HutchError("box_not_found", 'Cannot find box "web": there is none');
+ * } catch (error) {
+ *   if (error instanceof HutchError && error.code === "box_not_found") console.log("no such box");
+ * }
+ * ```
+ */
+export class HutchError extends Error {
+  override readonly name: string = "HutchError";
+  /** What went wrong, for programs. */
+  readonly code: ErrorCode;
+  /** What the reader can do about it, if something. */
+  readonly hint: string | undefined;
+
+  /** Makes an error; `message` reads "Cannot X: Y is Z". */
+  constructor(code: ErrorCode, message: string, options: HutchErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.hint = options.hint;
+  }
+}
+
+/** The text of anything thrown. */
+export function errorText(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

@@ -1,0 +1,114 @@
+/**
+ * The CBOR payloads of the channel's frames: what the host asks of the agent, and what it answers.
+ * `ffi/protocol.h` has the framing. Text is UTF-8; bytes are `Uint8Array`.
+ *
+ * @module
+ */
+
+/** First frame of the agent, on stream 0. */
+export interface Hello {
+  /** Protocol version; must equal `PROTOCOL_VERSION`. */
+  readonly protocol: number;
+  /** The agent's build, for people. */
+  readonly agent: string;
+  /** The guest kernel's release, such as `6.12.3`. */
+  readonly kernel: string;
+  /** Time from the kernel's start to this message, in `ms`. */
+  readonly bootMs: number;
+}
+
+/** Asks for a command in the box. Answered by {@link ExecReply}, then data, then {@link Exit}. */
+export interface ExecRequest {
+  readonly op: "exec";
+  /** Program and arguments; a program without `/` is looked up in `env`'s `PATH`. */
+  readonly argv: readonly string[];
+  /** The whole environment, as `NAME=value`. */
+  readonly env: readonly string[];
+  /** Absolute path in the box. */
+  readonly cwd: string;
+  /** `name|uid[:group|gid]`, looked up in the box's own passwd and group files. */
+  readonly user: string;
+  /** Whether standard input is a pipe (else `/dev/null`). */
+  readonly stdin: boolean;
+}
+
+/** The command runs. */
+export interface ExecReply {
+  /** Process id as seen in the box. */
+  readonly pid: number;
+}
+
+/** How a command ended; exactly one of the two isn't null. */
+export interface Exit {
+  /** Exit code, 0 to 255. */
+  readonly code: number | null;
+  /** Signal name, such as `SIGKILL`. */
+  readonly signal: string | null;
+}
+
+/** Makes the box's view: mounts the box disk and enters it. Sent once, before any exec. */
+export interface ConfigureRequest {
+  readonly op: "configure";
+  /** 1 to 64 bytes. */
+  readonly hostname: string;
+  /** Grow the box's file system to its disk. */
+  readonly grow: boolean;
+}
+
+/** The box's view is there. */
+export interface ConfigureReply {
+  /** Time spent, in `ms`. */
+  readonly ms: number;
+}
+
+/** Ends the guest: TERM to every process of the box, KILL after `graceMs`, unmount, power off. */
+export interface ShutdownRequest {
+  readonly op: "shutdown";
+  /** Time between TERM and KILL, in `ms`; 0 kills at once. */
+  readonly graceMs: number;
+}
+
+/** Is the agent alive? Answered by an empty reply. */
+export interface PingRequest {
+  readonly op: "ping";
+}
+
+/** What the host can open a stream with. */
+export type Request = ExecRequest | ConfigureRequest | ShutdownRequest | PingRequest;
+
+/** Sends a signal to the command's process group. */
+export interface SignalControl {
+  readonly op: "signal";
+  /** Number as Linux has it on this machine, 1 to 64. */
+  readonly signal: number;
+}
+
+/** What the host can send on a running stream. */
+export type Control = SignalControl;
+
+/** Why a request failed; the host maps each to an error code. */
+export type FailureKind =
+  | "bad_cwd"
+  | "bad_request"
+  | "busy"
+  | "failed"
+  | "no_such_user"
+  | "not_executable"
+  | "not_found"
+  | "window_exceeded";
+
+/** Payload of an ERROR frame. */
+export interface Failure {
+  readonly kind: FailureKind;
+  /** Linux error number, or 0. */
+  readonly errno: number;
+  /** What the agent was doing, such as `execve /bin/nope`. */
+  readonly message: string;
+}
+
+/** Payload of the GOODBYE frame. */
+export interface Goodbye {
+  /** `shutdown`: asked for. `lost`: the agent gave up, and `message` says why. */
+  readonly reason: "shutdown" | "lost";
+  readonly message: string;
+}

@@ -1,0 +1,50 @@
+/**
+ * Where things are in a home folder, and the short private folder for sockets.
+ *
+ * @module
+ */
+import { join } from "node:path";
+
+/** Paths in one home. */
+export interface Paths {
+  readonly home: string;
+  readonly database: string;
+  /** Verified blobs by digest: `blobs/sha256/HEX`; unfinished ones in `partial`. */
+  readonly blobs: string;
+  readonly partial: string;
+  /** Base disks by manifest digest. */
+  readonly disks: string;
+  /** Kernel and system disk, by digest. */
+  readonly system: string;
+  /** One folder per box. */
+  readonly boxes: string;
+  /** Sockets; outside of home, since socket paths are limited to about 100 bytes. */
+  readonly sockets: string;
+}
+
+/** The default home: `HUTCH_HOME`, else `~/.hutch`. */
+export function defaultHome(): string {
+  const named = Deno.env.get("HUTCH_HOME");
+  if (named) return named;
+  const user = Deno.env.get("HOME");
+  return join(user && user !== "" ? user : "/", ".hutch");
+}
+
+/** The paths below `home`, which must be absolute. */
+export function pathsOf(home: string): Paths {
+  return {
+    home,
+    database: join(home, "state.db"),
+    blobs: join(home, "blobs", "sha256"),
+    partial: join(home, "blobs", "partial"),
+    disks: join(home, "disks"),
+    system: join(home, "system"),
+    boxes: join(home, "boxes"),
+    sockets: socketFolder(),
+  };
+}
+
+function socketFolder(): string {
+  const runtime = Deno.env.get("XDG_RUNTIME_DIR");
+  return runtime ? join(runtime, "hutch") : `/tmp/hutch-${Deno.uid() ?? 0}`;
+}

@@ -1,0 +1,128 @@
+/**
+ * What an engine is: the two halves that hutch needs to run a machine on it.
+ *
+ * The {@link Engine} lives in the user's program and says whether it can run here. The
+ * {@link MachineRunner} is a module of its own that only the box process loads, so that the box
+ * process stays small.
+ *
+ * @module
+ */
+
+/** A disk as the engine attaches it; the first is `/dev/vda`, the second `/dev/vdb`, and so on. */
+export interface MachineDisk {
+  /** Path on the host. */
+  readonly path: string;
+  /** Format, from hutch's own records; an engine must never probe it. */
+  readonly format: "raw" | "qcow2";
+  readonly readOnly: boolean;
+}
+
+/** Everything an engine needs to start a machine; plain JSON, handed to the box process. */
+export interface MachineSpec {
+  /** The box's id, for names and messages. */
+  readonly id: string;
+  /** Virtual CPUs, at least 1. */
+  readonly cpus: number;
+  /** Memory in `MiB`. */
+  readonly memoryMiB: number;
+  readonly kernel: {
+    /** An x86-64 ELF that boots by its entry point and by its PVH note. */
+    readonly path: string;
+    readonly commandLine: string;
+  };
+  readonly disks: readonly MachineDisk[];
+  /** File that gets the guest's console output; the engine appends or creates it. */
+  readonly consolePath: string;
+  /**
+   * Unix socket on which the box process already listens. The engine connects it to the guest:
+   * either to virtio-serial port `hutch.agent`, or to vsock port 1024 that the agent dials.
+   */
+  readonly channelPath: string;
+  /** A private folder for sockets and the like that the engine needs; short enough for sockets. */
+  readonly socketFolder: string;
+  /** What the engine's `probe` found and its runner needs (paths of libraries, accelerator). */
+  readonly engine: EngineParts;
+}
+
+/** Engine-specific findings, as JSON: names to paths or settings. */
+export type EngineParts = Readonly<Record<string, string>>;
+
+/** How a machine ended. */
+export interface MachineExit {
+  /** Exit code of the engine's process, or null. */
+  readonly code: number | null;
+  /** Signal that ended it, or null. */
+  readonly signal: string | null;
+  /** What the engine printed last, for messages; may be empty. */
+  readonly output: string;
+}
+
+/** A running machine, inside the box process. */
+export interface Machine {
+  /** Resolves when the guest and everything that the engine started for it are gone. */
+  readonly exited: Promise<MachineExit>;
+  /** Ends the machine at once; idempotent. An engine within this process ends the process. */
+  kill(): void;
+}
+
+/** Default export of an engine's runner module. */
+export interface MachineRunner {
+  /** Starts the machine; throws if it can't. */
+  start(spec: MachineSpec): Promise<Machine>;
+}
+
+/** One part that an engine needs, and what to do when it is missing. */
+export interface EnginePart {
+  /** Such as `libkrun` or `/dev/kvm`. */
+  readonly name: string;
+  /** Where it was found, or undefined. */
+  readonly path?: string;
+  /** Its version, if it has one that can be asked. */
+  readonly version?: string;
+  /** Why it can't be used; undefined when it can. */
+  readonly problem?: string;
+  /** The exact command or step that mends it. */
+  readonly remedy?: string;
+}
+
+/** What a probe found. */
+export interface EngineReport {
+  /** Whether the engine can run boxes here. */
+  readonly usable: boolean;
+  /** Whether the guest runs on hardware virtualisation: an isolation boundary. */
+  readonly isolated: boolean;
+  /** Higher is better; `auto` takes the usable engine with the highest. */
+  readonly rank: number;
+  /** Given to the runner in {@link MachineSpec.engine}. */
+  readonly parts: EngineParts;
+  /** For `doctor`. */
+  readonly found: readonly EnginePart[];
+}
+
+/** A way to run machines. */
+export interface Engine {
+  /** As in `--engine NAME`, such as `libkrun`, `qemu`. */
+  readonly name: string;
+  /** URL of the module whose default export is the {@link MachineRunner}. */
+  readonly runner: string;
+  /** Finds out whether the engine can run here, without starting anything that lasts. */
+  probe(options: EngineProbeOptions): Promise<EngineReport>;
+}
+
+/** What a probe may use. */
+export interface EngineProbeOptions {
+  /** Asks the runtime for the cached result of the KVM probe. */
+  readonly kvm: () => Promise<KvmReport>;
+  readonly signal?: AbortSignal;
+}
+
+/** Result of the KVM probe: does the processor really run guests? */
+export interface KvmReport {
+  /** Whether ordinary kernels can run. */
+  readonly usable: boolean;
+  /** Time of the probe's countdown in `ms`; undefined if it couldn't start. */
+  readonly ms?: number;
+  /** Why it isn't usable. */
+  readonly problem?: string;
+  readonly remedy?: string;
+}
