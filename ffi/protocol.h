@@ -21,9 +21,16 @@
  * After ERROR the agent sends CLOSE. A host that sent CLOSE waits for the agent's CLOSE before it
  * uses the number again; frames that arrive in between are dropped.
  *
+ * The agent ignores every frame but OPEN on a stream that it doesn't have: a host's CLOSE may cross
+ * the agent's. So the agent never sends a frame on a stream that isn't open, and exactly one CLOSE
+ * per OPEN. Any other order of the agent's frames than the above is a protocol error: REPLY or
+ * ERROR first and once, EXIT at most once, no DATA after EXIT, after ERROR, or after HUTCH_END on
+ * its channel (CREDIT may come until CLOSE).
+ *
  * Credit: each stream has three channels. A sender may have at most HUTCH_WINDOW payload bytes of
  * a channel under way; CREDIT with a u32 (BE) payload and the channel in `flags` gives bytes back
- * once the receiver has consumed them. Exceeding it is a protocol error of that stream
+ * once the receiver has consumed them. Nobody credits 0 bytes, or more than are under way, and no
+ * DATA is empty unless it carries HUTCH_END. Exceeding the window is a protocol error of that stream
  * (host to agent: ERROR + kill; agent to host: the box is told to go away).
  */
 #ifndef HUTCH_PROTOCOL_H
