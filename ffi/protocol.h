@@ -23,9 +23,10 @@
  *
  * The agent ignores every frame but OPEN on a stream that it doesn't have: a host's CLOSE may cross
  * the agent's. So the agent never sends a frame on a stream that isn't open, and exactly one CLOSE
- * per OPEN. Any other order of the agent's frames than the above is a protocol error: REPLY or
- * ERROR first and once, EXIT at most once, no DATA after EXIT, after ERROR, or after HUTCH_END on
- * its channel (CREDIT may come until CLOSE).
+ * per OPEN. The relay ends the box for any other order of the agent's frames: REPLY is first and
+ * once; ERROR is once (after REPLY only if the stream broke, as by window_exceeded); EXIT is once
+ * and after REPLY; no DATA before REPLY, after EXIT, after ERROR, or after HUTCH_END on its channel
+ * (CREDIT may come until CLOSE). Flags are 0 on every type but DATA and CREDIT.
  *
  * Credit: each stream has three channels. A sender may have at most HUTCH_WINDOW payload bytes of
  * a channel under way; CREDIT with a u32 (BE) payload and the channel in `flags` gives bytes back
