@@ -1,0 +1,171 @@
+/**
+ * Files that are either whole or absent, whoever dies in between and however many programs make
+ * the same one at once.
+ *
+ * @module
+ */
+import { dirname } from "node:path";
+import { HutchError } from "./errors.ts";
+
+/** Whether a path exists; what else goes wrong is thrown. */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.stat(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** Removes a file or folder; that it isn't there is fine. */
+export async function removeIfThere(path: string): Promise<void> {
+  try {
+    await Deno.remove(path, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/**
+ * Holds a file lock (`flock`) until disposed; the lock goes with the process, however it ends.
+ * The lock's file is removed with the lock.
+ */
+export class FileLock implements Disposable {
+  readonly #path: string;
+  #file: Deno.FsFile | undefined;
+
+  private constructor(path: string, file: Deno.FsFile) {
+    this.#path = path;
+    this.#file = file;
+  }
+
+  /** Waits for the lock. */
+  static async acquire(path: string): Promise<FileLock> {
+    for (;;) {
+      const file = await Deno.open(path, { read: true, write: true, create: true, mode: 0o600 });
+      try {
+        await file.lock(true);
+        // The one before us removed the file: a lock on it no longer excludes anybody.
+        if (isAt(file, path)) return new FileLock(path, file);
+      } catch (error) {
+        file.close();
+        throw error;
+      }
+      file.close();
+    }
+  }
+
+  /** The lock, or undefined when somebody else holds it. */
+  static try(path: string): FileLock | undefined {
+    const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
+    try {
+      if (file.tryLockSync(true) && isAt(file, path)) return new FileLock(path, file);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    file.close();
+    return undefined;
+  }
+
+  /** Whether somebody holds the lock of an existing file; false when there is no such file. */
+  static isHeld(path: string): boolean {
+    let file: Deno.FsFile;
+    try {
+      file = Deno.openSync(path, { read: true, write: true });
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return false;
+      throw error;
+    }
+    try {
+      return !file.tryLockSync(false); // shared, so that two who ask don't see each other
+    } finally {
+      file.close();
+    }
+  }
+
+  /** Lets go; idempotent. */
+  [Symbol.dispose](): void {
+    if (!this.#file) return;
+    try {
+      Deno.removeSync(this.#path);
+    } catch {
+      // Its folder was removed meanwhile, or can't be written: the lock ends all the same.
+    }
+    this.#file.close();
+    this.#file = undefined;
+  }
+}
+
+/** Whether `path` still names the opened file. */
+function isAt(file: Deno.FsFile, path: string): boolean {
+  try {
+    const named = Deno.statSync(path);
+    const opened = file.statSync();
+    return named.ino === opened.ino && named.dev === opened.dev;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/**
+ * Makes a file once: under a lock beside it, into a temporary name, synced, then renamed. Returns
+ * at once when the file is there. Left-overs of makers that died are removed by the next one.
+ *
+ * @param path The finished file.
+ * @param make Writes the file whose path it gets; that path doesn't exist yet.
+ * @throws HutchError `no_space` when the disk is full; else what `make` throws. Nothing is left.
+ */
+export async function makeOnce(path: string, make: (path: string) => Promise<void>): Promise<void> {
+  if (await exists(path)) return;
+  using _lock = await FileLock.acquire(`${path}.lock`);
+  if (await exists(path)) return; // somebody else was faster
+  const temporary = `${path}.new`;
+  try {
+    await removeIfThere(temporary); // of a maker that died: we hold the lock
+    await make(temporary);
+    await syncFile(temporary);
+    await Deno.rename(temporary, path);
+    await syncFile(dirname(path));
+  } catch (error) {
+    await removeIfThere(temporary);
+    throw asNoSpace(error, path);
+  }
+}
+
+/** Writes a small file so that readers see the old content or the new, never a part. */
+export async function writeAtomically(path: string, content: string | Uint8Array): Promise<void> {
+  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.new`;
+  try {
+    if (typeof content === "string") await Deno.writeTextFile(temporary, content, { mode: 0o600 });
+    else await Deno.writeFile(temporary, content, { mode: 0o600 });
+    await Deno.rename(temporary, path);
+  } catch (error) {
+    await removeIfThere(temporary);
+    throw asNoSpace(error, path);
+  }
+}
+
+async function syncFile(path: string): Promise<void> {
+  using file = await Deno.open(path);
+  await file.sync();
+}
+
+/** Turns "no space left on device" into a `no_space` error; leaves the rest alone. */
+export function asNoSpace(error: unknown, path: string): unknown {
+  if (!isNoSpace(error)) return error;
+  return new HutchError("no_space", `Cannot write ${path}: no space is left on its disk`, {
+    cause: error,
+    hint: "free some room there, or choose another home with HUTCH_HOME",
+  });
+}
+
+/** Whether a thrown value says that a disk is full or a quota used up. */
+export function isNoSpace(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = "code" in error ? error.code : undefined;
+  return code === "ENOSPC" || code === "EDQUOT" ||
+    /os error (28|122)\)/.test(error.message);
+}

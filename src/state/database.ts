@@ -1,0 +1,93 @@
+/**
+ * The state database: opening, settings, migrations.
+ *
+ * @module
+ */
+import { DatabaseSync } from "node:sqlite";
+import { asNoSpace, isNoSpace } from "../atomic_file.ts";
+import { errorText, HutchError } from "../errors.ts";
+import { MIGRATIONS } from "./migrations.ts";
+
+/** How long a writer waits for another program's transaction, in `ms`. */
+const BUSY_TIMEOUT_MS = 10_000;
+
+/**
+ * Opens the database and brings it to this version's schema.
+ *
+ * @throws HutchError `state_too_new` when a newer hutch wrote it, `state_corrupt` when it isn't a
+ * database, `home_unusable` when it can't be opened, `no_space`.
+ */
+export function openDatabase(path: string): DatabaseSync {
+  let database: DatabaseSync;
+  try {
+    database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
+  } catch (error) {
+    throw translate(error, path);
+  }
+  try {
+    database.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;",
+    );
+    migrate(database, path);
+    return database;
+  } catch (error) {
+    database.close();
+    throw translate(error, path);
+  }
+}
+
+function migrate(database: DatabaseSync, path: string): void {
+  if (version(database) === MIGRATIONS.length) return; // the usual case takes no lock
+  transaction(database, () => {
+    const from = version(database);
+    if (from > MIGRATIONS.length) {
+      throw new HutchError(
+        "state_too_new",
+        `Cannot use ${path}: it has version ${from} and this hutch knows up to ${MIGRATIONS.length}`,
+        { hint: "use the newer hutch that wrote it, or another home with HUTCH_HOME" },
+      );
+    }
+    for (const statements of MIGRATIONS.slice(from)) database.exec(statements);
+    database.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
+  });
+}
+
+function version(database: DatabaseSync): number {
+  const row = database.prepare("PRAGMA user_version").get();
+  return typeof row?.user_version === "number" ? row.user_version : 0;
+}
+
+/** Runs `body` in one write transaction: all of it or nothing. */
+export function transaction<T>(database: DatabaseSync, body: () => T): T {
+  database.exec("BEGIN IMMEDIATE");
+  try {
+    const result = body();
+    database.exec("COMMIT");
+    return result;
+  } catch (error) {
+    if (database.isTransaction) database.exec("ROLLBACK");
+    throw error;
+  }
+}
+
+/** Turns SQLite's errors into hutch's. */
+export function translate(error: unknown, path: string): unknown {
+  if (error instanceof HutchError) return error;
+  const text = errorText(error);
+  if (isNoSpace(error) || /database or disk is full/.test(text)) {
+    return asNoSpace(
+      isNoSpace(error) ? error : Object.assign(new Error(text), { code: "ENOSPC" }),
+      path,
+    );
+  }
+  if (/not a database|malformed|disk image/.test(text)) {
+    return new HutchError("state_corrupt", `Cannot read ${path}: it is damaged (${text})`, {
+      cause: error,
+      hint: "move it away, or use another home with HUTCH_HOME",
+    });
+  }
+  return new HutchError("home_unusable", `Cannot open ${path}: ${text}`, {
+    cause: error,
+    hint: "make its folder writable, or choose another home with HUTCH_HOME",
+  });
+}

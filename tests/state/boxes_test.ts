@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import type { BoxConfig } from "../../src/box/options.ts";
+import { BoxRecords, NEW_STATE } from "../../src/state/boxes.ts";
+import { openDatabase } from "../../src/state/database.ts";
+
+function config(id: string, name: string, more: Partial<BoxConfig> = {}): BoxConfig {
+  return {
+    id,
+    name,
+    createdAt: "2026-01-01T00:00:00.000Z",
+    image: { reference: "builtin:busybox", digest: `sha256:${"0".repeat(64)}` },
+    cpus: 1,
+    memoryMiB: 64,
+    diskMiB: 64,
+    hostname: name,
+    labels: {},
+    engine: "auto",
+    autoRemove: false,
+    bootTimeoutMs: 1,
+    exec: { env: {}, cwd: "/", user: "" },
+    entrypoint: [],
+    command: [],
+    ...more,
+  };
+}
+
+function withRecords(run: (records: BoxRecords, database: DatabaseSync) => void): void {
+  const database = openDatabase(":memory:");
+  try {
+    run(new BoxRecords(database), database);
+  } finally {
+    database.close();
+  }
+}
+
+Deno.test("BoxRecords finds by exact id before exact name before id prefix", () =>
+  withRecords((records) => {
+    records.add(config("aaaaaaaaaaaa", "first"));
+    records.add(config("abaaaaaaaaaa", "aaaaaaaaaaaa"));
+    records.add(config("bbbbbbbbbbbb", "ab"));
+    assert.equal(records.find("aaaaaaaaaaaa").config.name, "first");
+    assert.equal(records.find("ab").config.id, "bbbbbbbbbbbb");
+    assert.equal(records.find("aba").config.id, "abaaaaaaaaaa");
+    assert.equal(records.find("first").config.id, "aaaaaaaaaaaa");
+  }));
+
+Deno.test("BoxRecords lists the matches of an ambiguous prefix", () =>
+  withRecords((records) => {
+    records.add(config("aa0000000000", "one"));
+    records.add(config("aa1111111111", "two"));
+    assert.throws(() => records.find("aa"), {
+      code: "ambiguous_box",
+      message: 'Cannot choose a box: "aa" fits aa0000000000 (one), aa1111111111 (two)',
+    });
+  }));
+
+for (const text of ["nope", "", "%", "aa'", "f"]) {
+  Deno.test(`BoxRecords finds no box for ${JSON.stringify(text)}`, () =>
+    withRecords((records) => {
+      records.add(config("aa0000000000", "one"));
+      assert.throws(() => records.find(text), { code: "box_not_found" });
+    }));
+}
+
+Deno.test("BoxRecords refuses a taken name and keeps the first box", () =>
+  withRecords((records) => {
+    records.add(config("aa0000000000", "one"));
+    assert.throws(() => records.add(config("bb0000000000", "one")), { code: "name_taken" });
+    assert.equal(records.list().length, 1);
+  }));
+
+Deno.test("BoxRecords changes a state only from the revision that was seen", () =>
+  withRecords((records) => {
+    records.add(config("aa0000000000", "one"));
+    const changed = records.change("aa0000000000", 0, { ...NEW_STATE, status: "starting" });
+    assert.equal(changed?.state.status, "starting");
+    assert.equal(changed?.revision, 1);
+    assert.equal(records.change("aa0000000000", 0, { ...NEW_STATE, status: "failed" }), undefined);
+    assert.equal(records.byId("aa0000000000")?.state.status, "starting");
+    assert.equal(records.change("nope", 0, NEW_STATE), undefined);
+  }));
+
+Deno.test("BoxRecords lists by status and labels in the order of creation", () =>
+  withRecords((records) => {
+    records.add(config("bb0000000000", "late", { createdAt: "2026-01-02T00:00:00.000Z" }));
+    records.add(config("aa0000000000", "early", { labels: { role: "db", "a.b": "c" } }));
+    const listed = (filter: Parameters<BoxRecords["list"]>[0]) =>
+      records.list(filter).map((record) => record.config.name);
+    assert.deepEqual(listed({}), ["early", "late"]);
+    assert.deepEqual(listed({ labels: { "a.b": "c" } }), ["early"]);
+    assert.deepEqual(listed({ labels: { role: "web" } }), []);
+    assert.deepEqual(listed({ statuses: ["running"] }), []);
+    assert.deepEqual(listed({ statuses: ["configured"] }), ["early", "late"]);
+  }));
+
+Deno.test("BoxRecords removes a box with its state, once", () =>
+  withRecords((records, database) => {
+    records.add(config("aa0000000000", "one"));
+    assert.equal(records.remove("aa0000000000"), true);
+    assert.equal(records.remove("aa0000000000"), false);
+    assert.equal(database.prepare("SELECT count(*) AS n FROM box_states").get()?.n, 0);
+  }));
+
+Deno.test("openDatabase refuses a newer version and leaves it alone", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "hutch-state-" });
+  try {
+    const path = join(folder, "state.db");
+    openDatabase(path).close();
+    const newer = new DatabaseSync(path);
+    newer.exec("PRAGMA user_version = 999");
+    newer.close();
+    assert.throws(() => openDatabase(path), { code: "state_too_new" });
+    const after = new DatabaseSync(path);
+    assert.equal(after.prepare("PRAGMA user_version").get()?.user_version, 999);
+    after.close();
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("openDatabase says when the file is no database", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "hutch-state-" });
+  try {
+    const path = join(folder, "state.db");
+    await Deno.writeTextFile(path, "this is certainly not a database ".repeat(100));
+    assert.throws(() => openDatabase(path), { code: "state_corrupt" });
+    assert.throws(() => openDatabase(join(folder, "no", "such", "folder.db")), {
+      code: "home_unusable",
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
