@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Platform } from "./manifest.ts";
+import type { Platform } from "./platform.ts";
 
 /** What hutch asks a source for. */
 export interface SourceRequest {
@@ -11,7 +11,7 @@ export interface SourceRequest {
   readonly reference: string;
   /** The platform wanted. */
   readonly platform: Platform;
-  /** Plain HTTP or unverified TLS is allowed for these registries (`host[:port]`). */
+  /** These registries (`host[:port]`) are spoken to in plain HTTP, as loopback ones always are. */
   readonly insecureRegistries: readonly string[];
   readonly signal: AbortSignal;
 }
@@ -29,13 +29,17 @@ export interface ImageSource {
 
 /** One image at its source, open until disposed. */
 export interface SourceImage extends AsyncDisposable {
-  /** Digest of `manifest`, `sha256:…`. For platform-specific images that came from an index, that of the chosen manifest. */
+  /** Digest of `manifest`, `sha256:…`; the chosen manifest's, if it came from an index. */
   readonly digest: string;
-  /** The exact bytes of the chosen image manifest (OCI or Docker schema 2); the caller verifies and parses them. */
+  /**
+   * The exact bytes of the chosen image manifest (OCI or Docker schema 2), at most 4 MiB; the caller
+   * verifies and parses them.
+   */
   readonly manifest: Uint8Array<ArrayBuffer>;
   /**
    * The bytes of a blob named in the manifest, from `offset` on. `start` of the result says where the
-   * stream really begins: a source that can't resume answers 0. The caller verifies digest and size.
+   * stream really begins: a source that can't resume answers 0. The caller verifies digest and size;
+   * it ends or cancels the stream. When the stream breaks, the caller asks again from where it stopped.
    */
   blob(
     digest: string,
