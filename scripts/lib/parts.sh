@@ -1,0 +1,48 @@
+# shellcheck shell=bash disable=SC2034 # read by scripts/setup and scripts/lib/install.sh
+# What hutch needs from outside, and its versions: the one place that says so. Data only.
+#
+# The stamp of a finished set-up is a copy of this file, so any change here makes the next run look
+# again. README.md's table has a line for each package (scripts/checks.ts compares them).
+
+# From npm: the range of Deno, and libkrun where the system has none (Linux on x86-64).
+deno_package="deno@~2.9.6"
+krun_package="@earendil-works/gondolin-krun-runner-linux-x64@0.12.0"
+
+# Debian's libkrunfw, and the first release that has it.
+krunfw_package="libkrunfw5"
+krunfw_suite="forky"
+
+# One line for each Debian package: its names (the first that exists is taken), then how one sees
+# that the part is there: commands or paths (which may have wildcards), any of them.
+run_parts=(
+  "npm                          : npm"
+  "ca-certificates              : /etc/ssl/certs/ca-certificates.crt"
+  "qemu-system-x86              : qemu-system-x86_64"
+  "virtiofsd qemu-system-common : /usr/lib/qemu/virtiofsd /usr/libexec/virtiofsd"
+  "passt                        : passt"
+  "gcc                          : cc"
+  "libc6-dev                    : /usr/include/stdio.h"
+  "libext2fs-dev                : /usr/include/ext2fs/ext2fs.h"
+  "libarchive-dev               : /usr/include/archive.h"
+  "libcbor-dev                  : /usr/include/cbor.h"
+  "libcap-ng0                   : /usr/lib/*/libcap-ng.so.0 /lib/*/libcap-ng.so.0"
+  "busybox-static               : /bin/busybox"
+  "util-linux                   : setpriv"
+)
+
+# What scripts/test needs beside that.
+test_parts=(
+  "skopeo                       : skopeo"
+  "umoci                        : umoci"
+  "e2fsprogs                    : mke2fs"
+  "qemu-utils                   : qemu-img"
+  "attr                         : setfattr"
+  "git                          : git"
+  "procps                       : ps"
+  "shellcheck                   : shellcheck"
+)
+
+# Unpacked into the cache instead of installed, since its package would start a service.
+test_unpacked=(
+  "docker-registry              : docker-registry"
+)
