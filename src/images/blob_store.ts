@@ -8,7 +8,7 @@ import { exists, FileLock, isNoSpace, removeIfThere } from "../atomic_file.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { digestHex, digestOf } from "./digest.ts";
 import { PartialBlob } from "./partial_blob.ts";
-import { cancelled, sleep } from "./wait.ts";
+import { lockFile, sleep } from "./wait.ts";
 
 /** Where a store keeps its files; both folders must be on one file system. */
 export interface BlobStoreOptions {
@@ -36,7 +36,6 @@ export interface IngestOptions {
 const FRUITLESS_LIMIT = 3;
 /** How often it goes on at all. */
 const RESUME_LIMIT = 50;
-const LOCK_PAUSE_MS = 50;
 
 /** A folder of verified blobs that any number of programs may use at once. */
 export class BlobStore {
@@ -85,6 +84,7 @@ export class BlobStore {
    * Makes sure that the blob is there: streams it into `partial`, checks size and digest on the
    * way, syncs and renames it. A download that breaks goes on where it stopped, as does one that a
    * dead or cancelled program left; of several programs that want the same blob one works.
+   * Returns whether it was fetched here: false when it was there, or somebody else got it.
    *
    * @throws {HutchError} `digest_mismatch`, `no_space`, `cancelled`, or what `open` throws. What
    * was fetched is kept only when it was cancelled or the registry went away.
@@ -94,18 +94,31 @@ export class BlobStore {
     size: number,
     open: BlobOpener,
     options: IngestOptions,
-  ): Promise<void> {
-    if (await this.has(digest, size)) return;
+  ): Promise<boolean> {
+    if (await this.has(digest, size)) return false;
     const partial = join(this.#partial, digestHex(digest));
     try {
       await Deno.mkdir(this.#blobs, { recursive: true, mode: 0o700 });
       await Deno.mkdir(this.#partial, { recursive: true, mode: 0o700 });
-      using _lock = await this.#lock(`${partial}.lock`, options.signal);
-      if (await this.has(digest, size)) return; // the one before us did it
+      using _lock = await lockFile(`${partial}.lock`, options.signal);
+      if (await this.has(digest, size)) return false; // the one before us did it
       await this.#fetch(partial, digest, size, open, options);
+      return true;
     } catch (error) {
       throw noSpace(error, this.#partial);
     }
+  }
+
+  /**
+   * Removes what there is of a blob, finished or not, unless somebody is fetching it right now.
+   * Whoever counted on it finds it missing and fetches it again.
+   */
+  async discard(digest: string): Promise<void> {
+    const partial = join(this.#partial, digestHex(digest));
+    using lock = FileLock.try(`${partial}.lock`);
+    if (!lock) return;
+    await removeIfThere(partial);
+    await removeIfThere(this.path(digest));
   }
 
   /** Removes the blob if its file doesn't have its digest any more; says whether it did. */
@@ -116,15 +129,6 @@ export class BlobStore {
     if (blob.digest() === digest) return false;
     await removeIfThere(this.path(digest));
     return true;
-  }
-
-  async #lock(path: string, signal: AbortSignal): Promise<FileLock> {
-    for (;;) {
-      if (signal.aborted) throw cancelled("get a blob", signal);
-      const lock = FileLock.try(path);
-      if (lock) return lock;
-      await sleep(LOCK_PAUSE_MS, signal);
-    }
   }
 
   async #fetch(

@@ -23,6 +23,11 @@ export interface ImageSource {
    * `docker.io/library/debian:12`. Throws `invalid_reference`. Makes no request.
    */
   canonical(reference: string): string;
+  /**
+   * The reference of the manifest with this digest at the same place, whatever the tag means by
+   * now. Sources that can't name manifests by digest leave it out.
+   */
+  pin?(reference: string, digest: string): string;
   /** Finds the image. Throws `image_not_found` when there is none. */
   open(request: SourceRequest): Promise<SourceImage>;
 }

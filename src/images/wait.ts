@@ -3,7 +3,10 @@
  *
  * @module
  */
+import { FileLock } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
+
+const LOCK_PAUSE_MS = 30;
 
 /** The error of an operation that its caller cancelled. */
 export function cancelled(operation: string, signal: AbortSignal): HutchError {
@@ -30,4 +33,18 @@ export function sleep(ms: number, signal: AbortSignal): Promise<void> {
     }, ms);
     signal.addEventListener("abort", onAbort, { once: true });
   });
+}
+
+/**
+ * Waits for a file lock.
+ *
+ * @throws {HutchError} `cancelled` as soon as the signal is aborted.
+ */
+export async function lockFile(path: string, signal: AbortSignal): Promise<FileLock> {
+  for (;;) {
+    if (signal.aborted) throw cancelled("wait for another program", signal);
+    const lock = FileLock.try(path);
+    if (lock) return lock;
+    await sleep(LOCK_PAUSE_MS, signal);
+  }
 }
