@@ -11,9 +11,10 @@ const MIB = 1024 * 1024;
 
 /**
  * Reads a size as Docker's command line does (`512m`, `2g`, `1.5GiB`, a plain number of bytes) and
- * gives it in `MiB`, rounded up. All units are binary: `1k` is 1024 bytes.
+ * gives it in `MiB`, rounded up. All units are binary: `1k` is 1024 bytes. A number (not text) is
+ * one of `MiB` already, and whole.
  *
- * @param text The size.
+ * @param size The size.
  * @param what What it is the size of, for the error: `--memory`, `memory`.
  * @throws {HutchError} `invalid_option` when it isn't a size, is 0, or is beyond any machine.
  *
@@ -23,7 +24,9 @@ const MIB = 1024 * 1024;
  * console.log(parseSizeMiB("1.5GiB", "memory")); // 1536
  * ```
  */
-export function parseSizeMiB(text: string, what: string): number {
+export function parseSizeMiB(size: number | string, what: string): number {
+  if (typeof size === "number") return wholeMiB(size, what);
+  const text = size;
   const match = PATTERN.exec(text.trim());
   if (!match) {
     throw new HutchError(
@@ -65,4 +68,13 @@ export function parseSizeMiB(text: string, what: string): number {
     );
   }
   return Math.ceil(bytes / MIB);
+}
+
+function wholeMiB(size: number, what: string): number {
+  if (Number.isSafeInteger(size) && size > 0) return size;
+  throw new HutchError(
+    "invalid_option",
+    `Cannot read ${what}: ${size} is not a whole number of MiB above 0`,
+    { hint: 'give a whole number of MiB, or text such as "512m"' },
+  );
 }

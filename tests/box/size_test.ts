@@ -62,3 +62,13 @@ Deno.test("parseSizeMiB refuses what isn't a size and names it", () => {
 Deno.test("parseSizeMiB says that a plain number counts bytes", () => {
   assert.throws(() => parseSizeMiB("512", "--memory"), /a number of bytes/);
 });
+
+Deno.test("parseSizeMiB takes a number as whole MiB", () => {
+  assert.equal(parseSizeMiB(64, "memory"), 64);
+  for (const size of [0, -1, 1.5, NaN, Infinity, 2 ** 60]) {
+    assert.throws(() => parseSizeMiB(size, "memory"), {
+      code: "invalid_option",
+      message: `Cannot read memory: ${size} is not a whole number of MiB above 0`,
+    });
+  }
+});

@@ -1,0 +1,114 @@
+/**
+ * The options that `run` and `create` share.
+ *
+ * @module
+ */
+import type { BoxOptions } from "../box/options.ts";
+import { parseSizeMiB } from "../box/size.ts";
+import type { Command } from "../deps.ts";
+import { type Lookup, readEnvironment } from "./env.ts";
+import { collect, parseCount, parseLabels, parseTimeMs } from "./values.ts";
+
+/** Options that say what commands get. */
+export interface ExecFlags {
+  readonly env?: readonly string[];
+  readonly envFile?: readonly string[];
+  readonly workdir?: string;
+  readonly user?: string;
+}
+
+/** Options that say what a box is. */
+export interface BoxFlags extends ExecFlags {
+  readonly name?: string;
+  readonly cpus?: number;
+  /** In `MiB`. */
+  readonly memory?: number;
+  /** In `MiB`. */
+  readonly disk?: number;
+  readonly entrypoint?: string;
+  readonly hostname?: string;
+  readonly label?: readonly string[];
+  readonly engine?: string;
+  /** In `ms`. */
+  readonly bootTimeout?: number;
+  readonly rm?: boolean;
+}
+
+/** Declares {@link ExecFlags}. */
+export function defineExecFlags(command: Command): void {
+  command
+    .option(
+      "-e, --env <NAME=VALUE>",
+      "set a variable; NAME alone takes yours (repeatable)",
+      collect,
+    )
+    .option("--env-file <FILE>", "set the variables of a file (repeatable)", collect)
+    .option("-w, --workdir <PATH>", "working folder in the box")
+    .option("-u, --user <NAME|UID[:GROUP|GID]>", "user in the box");
+}
+
+/** Declares {@link BoxFlags}. */
+export function defineBoxFlags(command: Command): void {
+  command
+    .option("--name <NAME>", "the box's name (default: made up)")
+    .option("--cpus <N>", "virtual CPUs (default: 1)", (text: string) => parseCount(text, "--cpus"))
+    .option(
+      "-m, --memory <SIZE>",
+      "memory, such as 512m or 2g (default: 512m)",
+      (text: string) => parseSizeMiB(text, "--memory"),
+    )
+    .option(
+      "--disk <SIZE>",
+      "size of the box's disk (default: 10g)",
+      (text: string) => parseSizeMiB(text, "--disk"),
+    );
+  defineExecFlags(command);
+  command
+    .option("--entrypoint <PROGRAM>", "run PROGRAM in place of the image's entrypoint")
+    .option("--hostname <NAME>", "host name in the box (default: its name)")
+    .option("-l, --label <KEY=VALUE>", "label of the box (repeatable)", collect)
+    .option("--engine <ENGINE>", "auto, libkrun or qemu (default: auto)")
+    .option(
+      "--boot-timeout <TIME>",
+      "how long the box may take to answer, in seconds (default: 30)",
+      (text: string) => parseTimeMs(text, "--boot-timeout"),
+    )
+    .option("--rm", "remove the box when it ends");
+}
+
+/** The box that the options ask for. */
+export async function boxOptionsOf(
+  image: string,
+  flags: BoxFlags,
+  lookup: Lookup,
+): Promise<BoxOptions> {
+  const env = await readEnvironment(flags.envFile ?? [], flags.env ?? [], lookup);
+  return {
+    image,
+    env,
+    labels: parseLabels(flags.label ?? [], "--label"),
+    // Not the API's default, which depends on the name: a box of the command line stays.
+    autoRemove: flags.rm === true,
+    ...flags.name === undefined ? {} : { name: flags.name },
+    ...flags.cpus === undefined ? {} : { cpus: flags.cpus },
+    ...flags.memory === undefined ? {} : { memory: flags.memory },
+    ...flags.disk === undefined ? {} : { disk: flags.disk },
+    ...flags.workdir === undefined ? {} : { cwd: flags.workdir },
+    ...flags.user === undefined ? {} : { user: flags.user },
+    // Docker takes the text as one word; an empty one takes the entrypoint away.
+    ...flags.entrypoint === undefined
+      ? {}
+      : { entrypoint: flags.entrypoint === "" ? [] : [flags.entrypoint] },
+    ...flags.hostname === undefined ? {} : { hostname: flags.hostname },
+    ...flags.engine === undefined ? {} : { engine: flags.engine },
+    ...flags.bootTimeout === undefined ? {} : { bootTimeoutMs: flags.bootTimeout },
+  };
+}
+
+/** What `run` runs: the entrypoint, then the words given after the image, else the image's command. */
+export function commandOf(
+  config: { readonly entrypoint: readonly string[]; readonly command: readonly string[] },
+  words: readonly string[],
+): string[] {
+  return [...config.entrypoint, ...words.length > 0 ? words : config.command];
+}

@@ -1,0 +1,31 @@
+/**
+ * `hutch create`.
+ *
+ * @module
+ */
+import type { Command } from "../deps.ts";
+import { type BoxFlags, boxOptionsOf, defineBoxFlags } from "./box_flags.ts";
+import type { Invocation } from "./command.ts";
+import { print } from "./io.ts";
+import { relaySignals } from "./session.ts";
+
+/** Declares arguments and options. */
+export function define(command: Command): void {
+  command.usage("[options] IMAGE").argument("<IMAGE>", "image reference, such as debian:12");
+  defineBoxFlags(command);
+}
+
+/** Records a box, the image pulled if it is missing, and prints its id. */
+export async function run(invocation: Invocation): Promise<number> {
+  const { command, args: [image = ""], io } = invocation;
+  const options = await boxOptionsOf(image, command.opts<BoxFlags>(), (name) => Deno.env.get(name));
+  using signals = relaySignals(io);
+  await using runtime = await invocation.open();
+  try {
+    const box = await runtime.create({ ...options, detached: true, signal: signals.signal });
+    await print(io.stdout, `${box.id}\n`);
+    return 0;
+  } catch (error) {
+    throw signals.explain(error);
+  }
+}

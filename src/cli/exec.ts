@@ -1,0 +1,60 @@
+/**
+ * `hutch exec`.
+ *
+ * @module
+ */
+import type { Command } from "../deps.ts";
+import { defineExecFlags, type ExecFlags } from "./box_flags.ts";
+import type { Invocation } from "./command.ts";
+import { readEnvironment } from "./env.ts";
+import { relay } from "./relay.ts";
+import { getBox, relaySignals } from "./session.ts";
+
+interface Flags extends ExecFlags {
+  readonly interactive?: boolean;
+}
+
+/** Declares arguments and options. */
+export function define(command: Command): void {
+  command.usage("[options] BOX COMMAND [ARG...]")
+    .argument("<BOX>", "name, id or unique beginning of an id")
+    .argument("<COMMAND>", "program in the box")
+    .argument("[ARG...]", "its arguments, options included")
+    .passThroughOptions();
+  defineExecFlags(command);
+  command.option("-i, --interactive", "connect standard input");
+}
+
+/** Runs a command in a box, started first if it isn't running; its exit code is ours. */
+export async function run(invocation: Invocation): Promise<number> {
+  const { command, args: [word = "", program = "", ...args], io } = invocation;
+  const flags = command.opts<Flags>();
+  const env = await readEnvironment(
+    flags.envFile ?? [],
+    flags.env ?? [],
+    (name) => Deno.env.get(name),
+  );
+  using signals = relaySignals(io);
+  await using runtime = await invocation.open();
+  const box = await getBox(runtime, word);
+  try {
+    // Detached: what one exec started isn't ended under the next.
+    await box.start({ detached: true, signal: signals.signal });
+    signals.throwIfInterrupted();
+    const stdin = flags.interactive === true;
+    await using execution = box.exec(program, args, {
+      env,
+      stdin: stdin ? "piped" : "null",
+      ...flags.workdir === undefined ? {} : { cwd: flags.workdir },
+      ...flags.user === undefined ? {} : { user: flags.user },
+    });
+    signals.forwardTo({
+      kill: (signal) => execution.kill(signal),
+      // The box isn't ours to end; the command's stream is.
+      force: () => execution[Symbol.asyncDispose](),
+    });
+    return (await relay(execution, io, { stdin })).code;
+  } catch (error) {
+    throw signals.explain(error);
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * The command line's own streams, and writing to them without losing or holding back bytes.
+ *
+ * @module
+ */
+
+/** Something bytes are written to; `Deno.stdout` is one. */
+export interface ByteSink {
+  /** Writes some of `bytes` and says how many. */
+  write(bytes: Uint8Array): Promise<number>;
+  isTerminal(): boolean;
+}
+
+/** Something bytes are read from; `Deno.stdin` is one. */
+export interface ByteSource {
+  /** Reads into `buffer` and says how many bytes, or null at the end. */
+  read(buffer: Uint8Array): Promise<number | null>;
+}
+
+/** What the command line reads from and writes to. */
+export interface CliIo {
+  readonly stdin: ByteSource;
+  readonly stdout: ByteSink;
+  readonly stderr: ByteSink;
+}
+
+/** Nobody reads our output any more: end quietly, as other tools do. */
+export class OutputClosed extends Error {
+  override readonly name: string = "OutputClosed";
+}
+
+const encoder = new TextEncoder();
+/** Pause before a non-blocking pipe that is full is tried again, in `ms`. */
+const FULL_PIPE_MS = 5;
+
+/**
+ * Writes all of `bytes`.
+ *
+ * @throws {OutputClosed} when the reader is gone.
+ */
+export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void> {
+  let rest = bytes;
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(await sink.write(rest));
+    } catch (error) {
+      if (error instanceof Deno.errors.BrokenPipe) {
+        throw new OutputClosed("Cannot write output: its reader is gone", { cause: error });
+      }
+      // A parent may have given us a pipe in non-blocking mode.
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, FULL_PIPE_MS));
+    }
+  }
+}
+
+/** Writes `text` as UTF-8. */
+export function print(sink: ByteSink, text: string): Promise<void> {
+  return writeAll(sink, encoder.encode(text));
+}
+
+/** Writes `value` as indented JSON, with a newline at its end. */
+export function printJson(sink: ByteSink, value: unknown): Promise<void> {
+  // JSON.stringify leaves C1 controls as they are, and terminals may obey those.
+  const text = JSON.stringify(value, null, 2).replace(
+    /[\u007f-\u009f\u2028\u2029]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  return print(sink, `${text}\n`);
+}

@@ -1,0 +1,124 @@
+/**
+ * `hutch run`.
+ *
+ * @module
+ */
+import type { Box } from "../box/box.ts";
+import type { Command } from "../deps.ts";
+import { HutchError } from "../errors.ts";
+import { type BoxFlags, boxOptionsOf, commandOf, defineBoxFlags } from "./box_flags.ts";
+import type { Invocation } from "./command.ts";
+import { print } from "./io.ts";
+import { relay } from "./relay.ts";
+import { formatError } from "./report.ts";
+import { relaySignals } from "./session.ts";
+import type { SignalRelay } from "./signals.ts";
+
+interface Flags extends BoxFlags {
+  readonly detach?: boolean;
+  readonly interactive?: boolean;
+}
+
+/** Declares arguments and options. */
+export function define(command: Command): void {
+  command.usage("[options] IMAGE [COMMAND ARG...]")
+    .argument("<IMAGE>", "image reference, such as debian:12")
+    .argument("[COMMAND...]", "program in the box and its arguments (default: the image's)")
+    .passThroughOptions();
+  defineBoxFlags(command);
+  command
+    .option("-d, --detach", "start the box, print its id and leave it running")
+    .option("-i, --interactive", "connect standard input");
+}
+
+/** Makes a box, runs a command in it and ends it; the command's exit code is ours. */
+export async function run(invocation: Invocation): Promise<number> {
+  const { command, args: [image = "", ...words], io } = invocation;
+  const flags = command.opts<Flags>();
+  if (flags.detach && words.length > 0) {
+    throw new HutchError(
+      "invalid_option",
+      `Cannot run ${
+        JSON.stringify(words[0])
+      } with --detach: a detached box has no command of its own`,
+      { hint: "start the box without a command, then use `hutch exec`" },
+    );
+  }
+  const options = await boxOptionsOf(image, flags, (name) => Deno.env.get(name));
+  using signals = relaySignals(io);
+  await using runtime = await invocation.open();
+  try {
+    const box = await runtime.create({
+      ...options,
+      detached: flags.detach === true,
+      signal: signals.signal,
+    });
+    if (flags.detach) return await startDetached(box, flags, invocation, signals);
+    return await runAttached(box, words, flags, invocation, signals);
+  } catch (error) {
+    throw signals.explain(error);
+  }
+}
+
+async function startDetached(
+  box: Box,
+  flags: Flags,
+  invocation: Invocation,
+  signals: SignalRelay,
+): Promise<number> {
+  try {
+    await box.start({ detached: true, signal: signals.signal });
+    signals.throwIfInterrupted();
+  } catch (error) {
+    await end(box, flags.rm === true, invocation);
+    throw error;
+  }
+  await print(invocation.io.stdout, `${box.id}\n`);
+  return 0;
+}
+
+async function runAttached(
+  box: Box,
+  words: readonly string[],
+  flags: Flags,
+  invocation: Invocation,
+  signals: SignalRelay,
+): Promise<number> {
+  const [program, ...args] = commandOf(box.config, words);
+  // Nobody could use a box that was refused before it began.
+  let remove = true;
+  try {
+    if (program === undefined || program === "") {
+      throw new HutchError(
+        "invalid_option",
+        `Cannot run ${JSON.stringify(box.config.image.reference)}: it names no command of its own`,
+        { hint: "give a command after the image" },
+      );
+    }
+    remove = flags.rm === true;
+    await box.start({ signal: signals.signal });
+    signals.throwIfInterrupted();
+    const stdin = flags.interactive === true;
+    await using execution = box.exec(program, args, { stdin: stdin ? "piped" : "null" });
+    signals.forwardTo({
+      kill: (signal) => execution.kill(signal),
+      force: () => box.kill(),
+    });
+    return (await relay(execution, invocation.io, { stdin })).code;
+  } finally {
+    // What comes from here on can't reach the command: it hurries the clean-up.
+    signals.forwardTo(undefined);
+    await end(box, remove, invocation);
+  }
+}
+
+/** Ends the box; a failure is told but doesn't replace what the command's end said. */
+async function end(box: Box, remove: boolean, { io, globals }: Invocation): Promise<void> {
+  try {
+    // Its command is gone, and with it what the rest was for: no grace for leftovers.
+    if (remove) await box.remove({ force: true });
+    else await box.stop({ timeoutMs: 0 });
+  } catch (error) {
+    await print(io.stderr, formatError(error, globals));
+  }
+}

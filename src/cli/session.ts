@@ -1,0 +1,74 @@
+/**
+ * What the commands that work on boxes share: opening the runtime, finding boxes, signals.
+ *
+ * @module
+ */
+import type { Box } from "../box/box.ts";
+import { HutchError } from "../errors.ts";
+import type { Runtime } from "../runtime/runtime.ts";
+import type { GlobalFlags, Invocation } from "./command.ts";
+import { type CliIo, print } from "./io.ts";
+import { EXIT_HUTCH, exitCodeOf, formatError } from "./report.ts";
+import { SignalRelay } from "./signals.ts";
+import { nearest } from "./suggest.ts";
+
+/** Opens the runtime as the global options say. */
+export async function openRuntime(globals: GlobalFlags, io: CliIo): Promise<Runtime> {
+  // Here, not at the top: help, version and errors in options don't pay for it.
+  const { Runtime } = await import("../runtime/runtime.ts");
+  return await Runtime.open({
+    insecureRegistries: globals.insecureRegistries,
+    ...globals.home === undefined ? {} : { home: globals.home },
+    ...globals.debug
+      ? { log: (line: string) => void print(io.stderr, `${line}\n`).catch(() => {}) }
+      : {},
+  });
+}
+
+/** Finds a box; a miss names the box that may have been meant. */
+export async function getBox(runtime: Runtime, word: string): Promise<Box> {
+  try {
+    return await runtime.get(word);
+  } catch (error) {
+    if (!(error instanceof HutchError) || error.code !== "box_not_found") throw error;
+    const near = nearest(word, (await runtime.list({ all: true })).map((box) => box.name));
+    throw new HutchError(error.code, error.message, {
+      hint: near === undefined ? "see `hutch ls -a`" : `did you mean ${JSON.stringify(near)}?`,
+      cause: error,
+    });
+  }
+}
+
+/** Listens for signals until disposed. */
+export function relaySignals(io: CliIo): SignalRelay {
+  return new SignalRelay({
+    say: (line) => void print(io.stderr, `${line}\n`).catch(() => {}),
+    exit: (code) => Deno.exit(code),
+  });
+}
+
+/**
+ * Does something with each box named, and prints its name when it is done. A failure is reported
+ * and doesn't keep the others from their turn.
+ *
+ * @returns hutch's exit code: 0, or that of the first failure.
+ */
+export async function eachBox(
+  invocation: Invocation,
+  action: (box: Box) => Promise<void>,
+): Promise<number> {
+  const { io, globals, args } = invocation;
+  await using runtime = await invocation.open();
+  let code = 0;
+  for (const word of new Set(args)) {
+    try {
+      await action(await getBox(runtime, word));
+      await print(io.stdout, `${word}\n`);
+    } catch (error) {
+      if (!(error instanceof HutchError)) throw error;
+      await print(io.stderr, formatError(error, globals));
+      if (code === 0) code = exitCodeOf(error) || EXIT_HUTCH;
+    }
+  }
+  return code;
+}
