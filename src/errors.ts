@@ -19,6 +19,7 @@ export type ErrorCode =
   | "connection_lost" // the box went away under an operation
   | "digest_mismatch"
   | "engine_unavailable" // no engine, or the asked-for one, can run here
+  | "guest_failed" // the guest couldn't do what was asked; the message has its reason
   | "home_unusable" // home can't be made or written
   | "image_not_found"
   | "invalid_image" // a manifest, configuration or layer breaks its specification

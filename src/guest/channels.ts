@@ -1,0 +1,203 @@
+/**
+ * A stream's channels as web streams: what comes from the guest, and what goes to it.
+ *
+ * @module
+ */
+import { HutchError } from "../errors.ts";
+import { ByteQueue } from "./byte_queue.ts";
+import { writeHeader } from "./codec.ts";
+import { Channel, END, FrameType, HEADER_SIZE, MAX_PAYLOAD, WINDOW } from "./protocol.ts";
+import type { StreamRules } from "./stream_rules.ts";
+
+/** Bytes given back at once: often enough that the sender never waits for it, and no more often. */
+const GRANT = WINDOW / 2;
+
+/** Bytes from the guest. At most a window of them waits; reading gives credit back. */
+export class InChannel {
+  readonly #queue = new ByteQueue();
+  readonly #grant: (count: number) => void;
+  #readable: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
+  #wake: (() => void) | undefined;
+  #ended = false;
+  #error: HutchError | undefined;
+  #dropping = false;
+  #consumed = 0;
+
+  /** `grant` gives bytes back to the sender. */
+  constructor(grant: (count: number) => void) {
+    this.#grant = grant;
+  }
+
+  /** Bytes that wait for the reader. */
+  get queuedBytes(): number {
+    return this.#queue.length;
+  }
+
+  /** The most bytes that ever waited. */
+  get peakBytes(): number {
+    return this.#queue.peak;
+  }
+
+  /** The bytes; made when first asked for. Cancelling it drops what comes, and credits it. */
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    this.#readable ??= new ReadableStream({
+      pull: (controller) => this.#pull(controller),
+      cancel: () => this.#drop(),
+    }, { highWaterMark: 0 });
+    return this.#readable;
+  }
+
+  /** Takes bytes; `keep` as of {@link ByteQueue.add}. */
+  push(part: Uint8Array<ArrayBuffer>, keep: () => void): void {
+    if (this.#dropping) return this.#consume(part.length);
+    this.#queue.add(part, keep);
+    this.#notify();
+  }
+
+  /** No more bytes come; what waits can still be read. */
+  end(): void {
+    this.#ended = true;
+    this.#notify();
+  }
+
+  /** No more bytes come, for a reason; what waits can still be read. */
+  fail(error: HutchError): void {
+    if (this.#ended) return;
+    this.#error = error;
+    this.end();
+  }
+
+  async #pull(controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>): Promise<void> {
+    if (this.#queue.length === 0 && !this.#ended) {
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+    if (this.#dropping) return;
+    const chunk = this.#queue.shift();
+    if (chunk) {
+      controller.enqueue(chunk);
+      this.#consume(chunk.length);
+    }
+    if (!this.#ended || this.#queue.length > 0) return;
+    if (!this.#error) controller.close();
+    else if (!chunk) controller.error(this.#error);
+  }
+
+  #drop(): void {
+    this.#dropping = true;
+    this.#consume(this.#queue.clear());
+    this.#notify();
+  }
+
+  #consume(count: number): void {
+    this.#consumed += count;
+    if (this.#ended || this.#consumed < GRANT) return;
+    this.#grant(this.#consumed);
+    this.#consumed = 0;
+  }
+
+  #notify(): void {
+    const wake = this.#wake;
+    this.#wake = undefined;
+    wake?.();
+  }
+}
+
+/** Bytes to the guest's standard input, as its credit allows. */
+export class OutChannel {
+  readonly #stream: number;
+  readonly #rules: StreamRules;
+  readonly #send: (frame: Uint8Array<ArrayBuffer>) => Promise<void>;
+  #writable: WritableStream<Uint8Array> | undefined;
+  #controller: WritableStreamDefaultController | undefined;
+  #frame: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  #wake: (() => void) | undefined;
+  #over: HutchError | undefined;
+  #closed = false;
+  #aborted = false;
+
+  /** Sends on `stream`; `send` resolves once the frame's memory may change. */
+  constructor(
+    stream: number,
+    rules: StreamRules,
+    send: (frame: Uint8Array<ArrayBuffer>) => Promise<void>,
+  ) {
+    this.#stream = stream;
+    this.#rules = rules;
+    this.#send = send;
+  }
+
+  /**
+   * Where the bytes are written to; made when first asked for. Closing or aborting it ends the
+   * command's standard input. It fails with `box_state` once the command ended.
+   */
+  get writable(): WritableStream<Uint8Array> {
+    this.#writable ??= new WritableStream<Uint8Array>({
+      start: (controller) => {
+        this.#controller = controller;
+        // `abort` itself is called only after the write under way, which may wait for credit.
+        controller.signal.addEventListener("abort", () => this.#abort());
+        if (this.#over) controller.error(this.#over);
+      },
+      write: (chunk) => this.#write(chunk),
+      close: () => this.#end(),
+      abort: () => this.#end(),
+    });
+    return this.#writable;
+  }
+
+  /** The agent gave credit. */
+  credited(): void {
+    const wake = this.#wake;
+    this.#wake = undefined;
+    wake?.();
+  }
+
+  /** Nobody reads any more; writes fail with `error` from now on. */
+  stop(error: HutchError): void {
+    if (this.#over) return;
+    this.#over = error;
+    if (!this.#closed) this.#controller?.error(error);
+    this.credited();
+  }
+
+  #abort(): void {
+    this.#aborted = true;
+    this.credited();
+  }
+
+  async #write(chunk: Uint8Array): Promise<void> {
+    let at = 0;
+    while (at < chunk.length) {
+      while (!this.#over && !this.#aborted && this.#rules.stdinCredit === 0) {
+        await new Promise<void>((resolve) => this.#wake = resolve);
+      }
+      if (this.#aborted) return;
+      const count = Math.min(chunk.length - at, this.#rules.stdinCredit, MAX_PAYLOAD);
+      await this.#data(chunk.subarray(at, at + count), 0);
+      at += count;
+    }
+  }
+
+  async #end(): Promise<void> {
+    this.#closed = true;
+    // A command that ended has no use for the end of its input.
+    if (!this.#over) await this.#data(new Uint8Array(0), END);
+  }
+
+  /** One copy costs less than a write of its own for the header. */
+  async #data(payload: Uint8Array, flags: number): Promise<void> {
+    if (this.#over) throw this.#over;
+    const size = HEADER_SIZE + payload.length;
+    if (this.#frame.length < size) this.#frame = new Uint8Array(size);
+    writeHeader(new DataView(this.#frame.buffer), 0, {
+      length: payload.length,
+      stream: this.#stream,
+      type: FrameType.DATA,
+      flags: Channel.STDIN | flags,
+    });
+    this.#frame.set(payload, HEADER_SIZE);
+    this.#rules.sent(payload.length);
+    await this.#send(this.#frame.subarray(0, size));
+    if (this.#over) throw this.#over;
+  }
+}

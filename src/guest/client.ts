@@ -1,0 +1,364 @@
+/**
+ * The user's program's end of the channel: requests to the agent of one box, and streams.
+ *
+ * @module
+ */
+import { errorText, HutchError } from "../errors.ts";
+import { BlockReader, FrameScanner } from "./blocks.ts";
+import { encodeMessage } from "./encode.ts";
+import { purpose } from "./failures.ts";
+import type {
+  ConfigureReply,
+  ConfigureRequest,
+  ExecReply,
+  ExecRequest,
+  Goodbye,
+  Hello,
+  PingRequest,
+  Request,
+  ShutdownRequest,
+} from "./messages.ts";
+import { FrameType, HEADER_SIZE, PROTOCOL_VERSION } from "./protocol.ts";
+import { SendQueue } from "./send_queue.ts";
+import { GuestStream } from "./stream.ts";
+import { StreamDriver, type StreamInput } from "./stream_driver.ts";
+import {
+  type EmptyReply,
+  readConfigureReply,
+  readEmptyReply,
+  readExecReply,
+  readGoodbye,
+  readHello,
+} from "./validate.ts";
+
+/** Options of {@link GuestClient.connect}. */
+export interface ConnectOptions {
+  readonly signal?: AbortSignal;
+  /** How long to wait for the agent's hello, in `ms`. @default {30000} */
+  readonly timeoutMs?: number;
+  /**
+   * Asked once when the connection is lost: why, as a clause ("the machine ran out of memory"), or
+   * undefined if that isn't known. Waited for at most 2 s.
+   */
+  readonly lostReason?: () => string | undefined | Promise<string | undefined>;
+}
+
+/** Options of {@link GuestClient.request} and {@link GuestClient.open}. */
+export interface RequestOptions {
+  /** Gives the request up; what is pending rejects with `cancelled`. */
+  readonly signal?: AbortSignal;
+}
+
+const BLOCK_SIZE = 1024 * 1024;
+const LEAST_ROOM = 128 * 1024;
+const LOST_REASON_MS = 2000;
+const MAX_STREAM = 0xffffffff;
+
+/**
+ * A connection to the agent of one box.
+ *
+ * @example
+ * ```ts
+ * await using client = await GuestClient.connect("box.sock", { timeoutMs: 30_000 });
+ * await client.request({ op: "ping" });
+ * const stream = client.open({
+ *   op: "exec", argv: ["ls"], env: ["PATH=/bin"], cwd: "/", user: "root", stdin: false,
+ * });
+ * for await (const bytes of stream.stdout) await Deno.stdout.write(bytes);
+ * const { code } = await stream.exit;
+ * ```
+ */
+export class GuestClient implements AsyncDisposable {
+  readonly #conn: Deno.Conn;
+  readonly #out: SendQueue;
+  readonly #options: ConnectOptions;
+  readonly #streams: Map<number, StreamInput> = new Map();
+  readonly #helloCame = Promise.withResolvers<Hello>();
+  readonly #closed = Promise.withResolvers<void>();
+  #number = 0;
+  #hello: Hello | undefined;
+  #goodbye: Goodbye | undefined;
+  #lost: HutchError | undefined;
+  #ending = false;
+  /** Who gets the rest of a DATA frame that has come in part. */
+  #receiver: StreamInput | undefined;
+
+  private constructor(conn: Deno.Conn, options: ConnectOptions) {
+    this.#conn = conn;
+    this.#options = options;
+    this.#out = new SendQueue(conn, () => {
+      // The read loop finds out too, and has read what came before.
+    });
+    this.#helloCame.promise.catch(() => {});
+    void this.#read();
+  }
+
+  /**
+   * Connects to the unix socket of a box process and waits for the agent's hello.
+   *
+   * @throws {HutchError} `connection_lost` if nobody listens or the box ends first, `boot_timeout`
+   * if no hello comes in time, `agent_protocol` if the agent speaks another version, `cancelled`
+   */
+  static async connect(socketPath: string, options: ConnectOptions = {}): Promise<GuestClient> {
+    throwIfAborted(options.signal, "connect to the box");
+    let conn: Deno.Conn;
+    try {
+      conn = await Deno.connect({ transport: "unix", path: socketPath });
+    } catch (cause) {
+      throw new HutchError(
+        "connection_lost",
+        `Cannot connect to the box: ${socketPath} doesn't answer (${errorText(cause)})`,
+        { cause },
+      );
+    }
+    const client = new GuestClient(conn, options);
+    const timeoutMs = options.timeoutMs ?? 30_000;
+    const timer = setTimeout(() =>
+      client.#end(
+        new HutchError(
+          "boot_timeout",
+          `Cannot connect to the box: its agent didn't answer within ${timeoutMs} ms`,
+        ),
+      ), timeoutMs);
+    using _abort = onAbort(options.signal, () => client.#end(cancelled("connect to the box")));
+    try {
+      await client.#helloCame.promise;
+      return client;
+    } catch (error) {
+      await client.close();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** What the agent said first. */
+  get hello(): Hello {
+    if (!this.#hello) throw new HutchError("connection_lost", "Cannot tell the hello: none came");
+    return this.#hello;
+  }
+
+  /** What the agent said last, if it did. */
+  get goodbye(): Goodbye | undefined {
+    return this.#goodbye;
+  }
+
+  /** Why the connection ended, once it did. */
+  get lost(): HutchError | undefined {
+    return this.#lost;
+  }
+
+  /** Resolves when the connection is over, whatever the reason; never rejects. */
+  get closed(): Promise<void> {
+    return this.#closed.promise;
+  }
+
+  /** Streams that are open. */
+  get streams(): number {
+    return this.#streams.size;
+  }
+
+  /** Makes the box's view. */
+  request(request: ConfigureRequest, options?: RequestOptions): Promise<ConfigureReply>;
+  /**
+   * Asks whether the agent is there, or ends the guest; the latter also resolves if the guest was
+   * gone before its reply came.
+   */
+  request(request: PingRequest | ShutdownRequest, options?: RequestOptions): Promise<EmptyReply>;
+  /**
+   * Sends a request that has one reply.
+   *
+   * @throws {HutchError} the agent's reason, `connection_lost`, `cancelled`, `agent_protocol`
+   */
+  request(
+    request: ConfigureRequest | PingRequest | ShutdownRequest,
+    options: RequestOptions = {},
+  ): Promise<ConfigureReply | EmptyReply> {
+    switch (request.op) {
+      case "configure":
+        return this.#ask(request, readConfigureReply, options);
+      case "ping":
+        return this.#ask(request, readEmptyReply, options);
+      case "shutdown":
+        return this.#ask(request, readEmptyReply, options).catch((error: unknown) => {
+          const gone = error instanceof HutchError && error.code === "connection_lost";
+          if (gone && this.#goodbye?.reason === "shutdown") return {};
+          throw error;
+        });
+    }
+  }
+
+  /**
+   * Runs a command. Its failures come through the stream's promises.
+   *
+   * @throws {HutchError} `connection_lost` if the connection is over, `limit_exceeded` if the
+   * request is too large, `cancelled`
+   */
+  open(request: ExecRequest, options: RequestOptions = {}): GuestStream<ExecReply> {
+    return new GuestStream(this.#start(request, readExecReply, options));
+  }
+
+  /** Ends the connection; what is pending rejects with `cancelled`. Idempotent. */
+  async close(): Promise<void> {
+    this.#end(new HutchError("cancelled", "Cannot go on: the connection to the box was closed"));
+    await this.#closed.promise;
+  }
+
+  /** {@link GuestClient.close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #ask<Reply>(
+    request: Request,
+    readReply: (payload: Uint8Array) => Reply,
+    options: RequestOptions,
+  ): Promise<Reply> {
+    return await this.#start(request, readReply, options).reply;
+  }
+
+  #start<Reply>(
+    request: Request,
+    readReply: (payload: Uint8Array) => Reply,
+    { signal }: RequestOptions,
+  ): StreamDriver<Reply> {
+    const what = purpose(request);
+    throwIfAborted(signal, what);
+    if (this.#ending) throw this.#lost ?? lostError(`Cannot ${what}`, undefined);
+    const payload = encodeMessage(request, what);
+    const plan = { number: this.#next(), request, readReply, streaming: request.op === "exec" };
+    const driver = new StreamDriver(plan, {
+      out: this.#out,
+      forget: (number) => this.#streams.delete(number),
+    });
+    this.#streams.set(driver.number, driver);
+    const abort = onAbort(signal, () => driver.giveUp(cancelled(what)));
+    void driver.closed.then(() => abort[Symbol.dispose]());
+    driver.open(payload);
+    return driver;
+  }
+
+  #next(): number {
+    do {
+      this.#number = this.#number === MAX_STREAM ? 1 : this.#number + 1;
+    } while (this.#streams.has(this.#number));
+    return this.#number;
+  }
+
+  async #read(): Promise<void> {
+    const reader = new BlockReader(this.#conn, { blockSize: BLOCK_SIZE, leastRoom: LEAST_ROOM });
+    const scanner = new FrameScanner(reader, "agent");
+    let cause: unknown;
+    try {
+      while (await reader.more()) {
+        while (scanner.next()) this.#take(reader, scanner);
+        if (scanner.problem !== undefined) throw broken(scanner.problem);
+      }
+    } catch (error) {
+      cause = error;
+    }
+    if (cause instanceof HutchError) this.#end(cause);
+    else if (!this.#ending) await this.#endLost(cause);
+  }
+
+  #take(reader: BlockReader, scanner: FrameScanner): void {
+    const { type, stream: number, flags, length } = scanner.header;
+    const { bytes, view } = reader.block;
+    const part = bytes.subarray(scanner.payloadFrom, scanner.to);
+    if (scanner.begins) {
+      this.#receiver = undefined;
+      if (number === 0) return this.#connectionFrame(type, part);
+      if (!this.#hello) throw broken("a frame came before HELLO");
+      const driver = this.#streams.get(number);
+      if (!driver) throw broken(`a frame came for stream ${number}, which isn't open`);
+      const credit = type === FrameType.CREDIT ? view.getUint32(scanner.from + HEADER_SIZE) : 0;
+      const problem = driver.rules.receive(type, flags, length, credit);
+      if (problem !== undefined) throw broken(problem);
+      if (type !== FrameType.DATA) return driver.message(type, part);
+      this.#receiver = driver;
+    }
+    this.#receiver?.data(flags, part, () => reader.hold(), scanner.ends);
+  }
+
+  #connectionFrame(type: number, payload: Uint8Array): void {
+    if (type === FrameType.GOODBYE) {
+      if (!this.#hello || this.#goodbye) throw broken("GOODBYE came out of order");
+      this.#goodbye = readGoodbye(payload);
+      return;
+    }
+    if (this.#hello) throw broken("HELLO came twice");
+    const hello = readHello(payload);
+    if (hello.protocol !== PROTOCOL_VERSION) {
+      throw new HutchError(
+        "agent_protocol",
+        `Cannot talk to the box: its agent speaks version ${hello.protocol}, not ${PROTOCOL_VERSION}`,
+        { hint: "stop the box with the version of hutch that started it" },
+      );
+    }
+    this.#hello = hello;
+    this.#helloCame.resolve(hello);
+  }
+
+  /** The connection broke: finds out why, then ends. */
+  async #endLost(cause: unknown): Promise<void> {
+    this.#ending = true;
+    let reason: string | undefined;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => resolve(undefined), LOST_REASON_MS);
+    try {
+      reason = await Promise.race([this.#options.lostReason?.(), promise]);
+    } catch {
+      // Not knowing why doesn't change that it is lost.
+    }
+    clearTimeout(timer);
+    if (reason === undefined && this.#goodbye) {
+      const { reason: why, message } = this.#goodbye;
+      reason = message === "" ? (why === "shutdown" ? "it was shut down" : undefined) : message;
+    }
+    this.#finish(lostError("Cannot go on", reason, cause));
+  }
+
+  #end(error: HutchError): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    this.#finish(error);
+  }
+
+  #finish(error: HutchError): void {
+    this.#lost = error;
+    this.#out.stop();
+    this.#conn.close();
+    this.#helloCame.reject(error);
+    const drivers = [...this.#streams.values()];
+    this.#streams.clear();
+    for (const driver of drivers) driver.lost(error);
+    this.#closed.resolve();
+  }
+}
+
+function lostError(what: string, reason: string | undefined, cause?: unknown): HutchError {
+  const because = reason === undefined ? "the connection to it ended" : reason;
+  return new HutchError(
+    "connection_lost",
+    `${what}: the box is gone, ${because}`,
+    cause === undefined ? {} : { cause },
+  );
+}
+
+function broken(problem: string): HutchError {
+  return new HutchError("agent_protocol", `Cannot trust the box's agent any more: ${problem}`);
+}
+
+function cancelled(what: string): HutchError {
+  return new HutchError("cancelled", `Cannot ${what}: it was cancelled`);
+}
+
+function throwIfAborted(signal: AbortSignal | undefined, what: string): void {
+  if (signal?.aborted) throw cancelled(what);
+}
+
+/** Calls `run` when `signal` aborts, until disposed of. */
+function onAbort(signal: AbortSignal | undefined, run: () => void): Disposable {
+  signal?.addEventListener("abort", run);
+  return { [Symbol.dispose]: () => signal?.removeEventListener("abort", run) };
+}
