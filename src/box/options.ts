@@ -62,6 +62,8 @@ export interface BoxConfig {
   /** The engine asked for; `auto` included. */
   readonly engine: string;
   readonly autoRemove: boolean;
+  /** It removes itself and belongs to the program that made it: it goes when that ends. */
+  readonly owned: boolean;
   readonly bootTimeoutMs: number;
   /** What commands get where they don't say. */
   readonly exec: ExecDefaults;

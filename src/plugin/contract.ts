@@ -21,7 +21,10 @@ export interface Stages {
   /** Kernel and system disk, made if they aren't cached. */
   system: { input: Record<string, never>; output: SystemOutput };
   /** The box's own disk, an overlay over the base disk; kept on a restart. */
-  disk: { input: { layout: LayoutOutput; image: ImageOutput; box: BoxConfig }; output: MachineDisk };
+  disk: {
+    input: { layout: LayoutOutput; image: ImageOutput; box: BoxConfig };
+    output: MachineDisk;
+  };
   /** Chooses the engine and starts the machine in its box process. */
   boot: { input: { spec: Omit<MachineSpec, "engine">; engine: string }; output: BootOutput };
   /** Waits for the agent's hello. */
@@ -36,13 +39,22 @@ export interface LayoutOutput {
   readonly folder: string;
   /** Its disk's path. */
   readonly diskPath: string;
+  /** What the guest's kernel and agent say. */
   readonly consolePath: string;
+  /** What the box process says. */
+  readonly logPath: string;
+  /** Where the box process says how its machine ended. */
+  readonly exitPath: string;
+  /** Lock held by the box process as long as it lives. */
+  readonly lockPath: string;
+  /** Lock held by whoever starts, stops or removes the box. */
+  readonly operationLockPath: string;
+  /** Lock held by the program that a box which removes itself belongs to. */
+  readonly ownerLockPath: string;
   /** Socket of the box process for clients. */
   readonly socketPath: string;
   /** Socket for the guest's channel. */
   readonly channelPath: string;
-  /** Short private folder for sockets. */
-  readonly socketFolder: string;
 }
 
 /** An image as a box uses it. */

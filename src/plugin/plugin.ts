@@ -6,15 +6,14 @@
 import type { Plugin } from "./contract.ts";
 
 /**
- * Gives a plugin back as it is, checked by the compiler: a hook that hutch doesn't know, a
- * misspelled one for instance, doesn't compile.
+ * Gives a plugin back as it is, with its type checked: a misspelled hook doesn't compile.
  *
- * @example A plugin that says when a box's machine has started
+ * @example A plugin that says when a box boots
  * ```ts
  * import { definePlugin } from "./mod.ts";
  * export default definePlugin({
  *   name: "say",
- *   on: { "stage.finished": ({ box, stage }) => console.log(box, stage) },
+ *   on: { "stage.finished": ({ stage, ms }) => console.log(`${stage}: ${ms} ms`) },
  * });
  * ```
  */

@@ -4,6 +4,7 @@
  * @module
  */
 import { join } from "node:path";
+import type { LayoutOutput } from "../plugin/contract.ts";
 
 /** Paths in one home. */
 export interface Paths {
@@ -41,6 +42,23 @@ export function pathsOf(home: string): Paths {
     system: join(home, "system"),
     boxes: join(home, "boxes"),
     sockets: socketFolder(),
+  };
+}
+
+/** The paths of one box. */
+export function boxPaths(paths: Paths, id: string): LayoutOutput {
+  const folder = join(paths.boxes, id);
+  return {
+    folder,
+    diskPath: join(folder, "disk.qcow2"),
+    consolePath: join(folder, "console.log"),
+    logPath: join(folder, "box.log"),
+    exitPath: join(folder, "exit.json"),
+    lockPath: join(folder, "running.lock"),
+    operationLockPath: join(folder, "operation.lock"),
+    ownerLockPath: join(folder, "owner.lock"),
+    socketPath: join(paths.sockets, `${id}.sock`),
+    channelPath: join(paths.sockets, `${id}.guest`),
   };
 }
 

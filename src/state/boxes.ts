@@ -42,6 +42,9 @@ export const NEW_STATE: BoxState = {
   stages: {},
 };
 
+/** States in which a box process should be there. */
+export const ACTIVE: readonly BoxStatus[] = ["starting", "running", "stopping"];
+
 /** Which boxes {@link BoxRecords.list} gives. */
 export interface BoxFilter {
   /** Only these states. */
@@ -71,21 +74,13 @@ export class BoxRecords {
    */
   add(config: BoxConfig): void {
     transaction(this.#database, () => {
-      if (this.#byName(config.name)) {
-        throw new HutchError(
-          "name_taken",
-          `Cannot create box "${config.name}": the name is taken`,
-          {
-            hint:
-              `remove that box (hutch rm ${config.name}), start it (hutch start ${config.name}), or choose another name`,
-          },
-        );
-      }
-      this.#prepare("INSERT INTO boxes VALUES (?, ?, ?, ?, ?)").run(
+      this.refuseTaken(config.name);
+      this.#prepare("INSERT INTO boxes VALUES (?, ?, ?, ?, ?, ?)").run(
         config.id,
         config.name,
         config.createdAt,
         config.image.digest,
+        config.owned ? 1 : 0,
         JSON.stringify(config),
       );
       this.#prepare("INSERT INTO box_states VALUES (?, ?, 0, NULL, NULL, ?)").run(
@@ -93,6 +88,15 @@ export class BoxRecords {
         NEW_STATE.status,
         documentOf(NEW_STATE),
       );
+    });
+  }
+
+  /** Throws `name_taken` if a box has this name. */
+  refuseTaken(name: string): void {
+    if (!this.#byName(name)) return;
+    throw new HutchError("name_taken", `Cannot create box "${name}": the name is taken`, {
+      hint:
+        `remove that box (hutch rm ${name}), start it (hutch start ${name}), or choose another name`,
     });
   }
 
@@ -143,6 +147,15 @@ export class BoxRecords {
     const where = conditions.length > 0 ? ` WHERE ${conditions.join(" AND ")}` : "";
     return this.#prepare(`${SELECT}${where} ORDER BY b.created_at, b.id`)
       .all(...values).map(recordOf).filter((record) => record !== undefined);
+  }
+
+  /** Boxes that may have ended unnoticed: active ones, and those that end with their program. */
+  uncertain(): BoxRecord[] {
+    const active = ACTIVE.map(() => "?").join(", ");
+    return this.#prepare(
+      `${SELECT} WHERE s.status IN (${active})
+       UNION ALL ${SELECT} WHERE b.owned = 1 AND s.status NOT IN (${active})`,
+    ).all(...ACTIVE, ...ACTIVE).map(recordOf).filter((record) => record !== undefined);
   }
 
   /**

@@ -12,8 +12,10 @@ export const MIGRATIONS: readonly string[] = [
     name TEXT NOT NULL UNIQUE,
     created_at TEXT NOT NULL,
     image_digest TEXT NOT NULL,
+    owned INTEGER NOT NULL,
     config TEXT NOT NULL
   ) STRICT, WITHOUT ROWID;
+  CREATE INDEX boxes_owned ON boxes (id) WHERE owned = 1;
   CREATE INDEX boxes_by_creation ON boxes (created_at, id);
   CREATE INDEX boxes_by_image ON boxes (image_digest);
 
@@ -28,11 +30,14 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX box_states_by_status ON box_states (status);
 
   CREATE TABLE images (
-    reference TEXT PRIMARY KEY,
-    digest TEXT NOT NULL,
-    pulled_at TEXT NOT NULL,
+    digest TEXT PRIMARY KEY,
     record TEXT NOT NULL
   ) STRICT, WITHOUT ROWID;
-  CREATE INDEX images_by_digest ON images (digest);
+  CREATE TABLE image_references (
+    reference TEXT PRIMARY KEY,
+    digest TEXT NOT NULL REFERENCES images (digest) ON DELETE CASCADE,
+    record TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX image_references_by_digest ON image_references (digest);
   `,
 ];

@@ -38,8 +38,8 @@ export interface MachineSpec {
    * either to virtio-serial port `hutch.agent`, or to vsock port 1024 that the agent dials.
    */
   readonly channelPath: string;
-  /** A private folder for sockets and the like that the engine needs; short enough for sockets. */
-  readonly socketFolder: string;
+  /** A folder of the box alone, for files that the engine needs. */
+  readonly folder: string;
   /** What the engine's `probe` found and its runner needs (paths of libraries, accelerator). */
   readonly engine: EngineParts;
 }
@@ -95,6 +95,8 @@ export interface EngineReport {
   readonly rank: number;
   /** Given to the runner in {@link MachineSpec.engine}. */
   readonly parts: EngineParts;
+  /** What the runner does that Deno guards, beside files of the box: programs to run, libraries to load. */
+  readonly permissions: { readonly run?: readonly string[]; readonly ffi?: readonly string[] };
   /** For `doctor`. */
   readonly found: readonly EnginePart[];
 }
@@ -113,6 +115,8 @@ export interface Engine {
 export interface EngineProbeOptions {
   /** Asks the runtime for the cached result of the KVM probe. */
   readonly kvm: () => Promise<KvmReport>;
+  /** Ask programs for their versions too, which takes longer; for `doctor`. */
+  readonly versions: boolean;
   readonly signal?: AbortSignal;
 }
 

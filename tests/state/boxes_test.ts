@@ -18,6 +18,7 @@ function config(id: string, name: string, more: Partial<BoxConfig> = {}): BoxCon
     labels: {},
     engine: "auto",
     autoRemove: false,
+    owned: false,
     bootTimeoutMs: 1,
     exec: { env: {}, cwd: "/", user: "" },
     entrypoint: [],

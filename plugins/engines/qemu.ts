@@ -1,0 +1,87 @@
+/**
+ * The engine `qemu`: machines of type microvm, on KVM where it works, else by software emulation.
+ * Emulation runs anywhere and isolates nothing.
+ *
+ * Options: none. Overrides: `HUTCH_QEMU` names the program.
+ *
+ * @example
+ * ```ts
+ * import { Runtime } from "../../mod.ts";
+ * import { qemu } from "./qemu.ts";
+ * await using runtime = await Runtime.open({ plugins: [qemu()] });
+ * ```
+ * @module
+ */
+import {
+  definePlugin,
+  type Engine,
+  type EnginePart,
+  type EngineProbeOptions,
+  type EngineReport,
+  findProgram,
+  type Plugin,
+  programVersion,
+} from "../../mod.ts";
+
+const PROGRAM = "qemu-system-x86_64";
+
+/** Which accelerator {@link qemu} may use. */
+export interface QemuOptions {
+  /** `auto` takes KVM when the probe says that it works. @default {"auto"} */
+  readonly accelerator?: "auto" | "kvm" | "tcg";
+}
+
+/** Makes the plugin with the engine `qemu`. */
+export function qemu(options: QemuOptions = {}): Plugin {
+  return definePlugin({ name: "qemu", engines: [engine(options.accelerator ?? "auto")] });
+}
+
+function engine(accelerator: "auto" | "kvm" | "tcg"): Engine {
+  return {
+    name: "qemu",
+    runner: import.meta.resolve("./qemu_runner.ts"),
+    async probe(options) {
+      const program = await findProgram("HUTCH_QEMU", [PROGRAM]);
+      const setpriv = await findProgram("HUTCH_SETPRIV", ["setpriv"]);
+      const flock = await findProgram("HUTCH_FLOCK", ["flock"]);
+      const kvm = accelerator === "tcg" ? undefined : await options.kvm();
+      const useKvm = kvm?.usable === true;
+      const usable = program !== undefined && setpriv !== undefined && flock !== undefined &&
+        (accelerator !== "kvm" || useKvm);
+      return {
+        usable,
+        isolated: useKvm,
+        rank: useKvm ? 20 : 10,
+        parts: {
+          program: program ?? "",
+          setpriv: setpriv ?? "",
+          flock: flock ?? "",
+          accelerator: useKvm ? "kvm" : "tcg",
+        },
+        permissions: setpriv === undefined ? {} : { run: [setpriv] },
+        found: [
+          await part(PROGRAM, program, "qemu-system-x86", options),
+          await part("setpriv", setpriv, "util-linux", options),
+          await part("flock", flock, "util-linux", options),
+        ],
+      } satisfies EngineReport;
+    },
+  };
+}
+
+async function part(
+  name: string,
+  path: string | undefined,
+  debianPackage: string,
+  options: EngineProbeOptions,
+): Promise<EnginePart> {
+  if (path === undefined) {
+    return {
+      name,
+      problem: "it is not installed",
+      remedy: `apt-get install ${debianPackage}`,
+    };
+  }
+  const version = options.versions ? await programVersion(path) : undefined;
+  return { name, path, ...(version === undefined ? {} : { version }) };
+}

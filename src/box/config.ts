@@ -1,0 +1,173 @@
+/**
+ * From what a caller asked for to a box's configuration: checks first, then defaults.
+ *
+ * @module
+ */
+import { HutchError } from "../errors.ts";
+import type { ImageConfig } from "../images/config.ts";
+import type { BoxConfig, BoxOptions } from "./options.ts";
+import { parseSizeMiB } from "./size.ts";
+
+/** Smallest memory of a box, in `MiB`. */
+export const MIN_MEMORY_MIB = 64;
+const DEFAULT_MEMORY_MIB = 512;
+const DEFAULT_DISK_MIB = 10 * 1024;
+const MAX_DISK_MIB = 64 * 1024 * 1024;
+const DEFAULT_BOOT_TIMEOUT_MS = 30_000;
+const MAX_HOSTNAME_BYTES = 64;
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** Options that are known to be good, with the numbers read. */
+export interface CheckedOptions {
+  readonly options: BoxOptions;
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  readonly diskMiB: number;
+}
+
+/**
+ * Checks options before anything is made.
+ *
+ * @param machine What this machine has.
+ * @throws HutchError `invalid_option` that names the value.
+ */
+export function checkOptions(
+  options: BoxOptions,
+  machine: { readonly cpus: number; readonly memoryMiB: number } = thisMachine(),
+): CheckedOptions {
+  const { name, cpus = 1, hostname, cwd, bootTimeoutMs } = options;
+  if (name !== undefined) checkName(name);
+  if (!Number.isInteger(cpus) || cpus < 1 || cpus > machine.cpus) {
+    refuse(`Cannot give a box ${cpus} CPUs: this machine has ${machine.cpus}`, {
+      hint: `take 1 to ${machine.cpus}`,
+    });
+  }
+  const memoryMiB = sizeOf(options.memory, "memory", DEFAULT_MEMORY_MIB);
+  if (!Number.isInteger(memoryMiB) || memoryMiB < MIN_MEMORY_MIB || memoryMiB > machine.memoryMiB) {
+    refuse(
+      `Cannot give a box ${memoryMiB} MiB of memory: it needs at least ${MIN_MEMORY_MIB} MiB, and this machine has ${machine.memoryMiB} MiB`,
+    );
+  }
+  const diskMiB = sizeOf(options.disk, "disk", DEFAULT_DISK_MIB);
+  if (!Number.isInteger(diskMiB) || diskMiB < 1 || diskMiB > MAX_DISK_MIB) {
+    refuse(`Cannot give a box a disk of ${diskMiB} MiB: it is not from 1 MiB to 64 TiB`);
+  }
+  checkEnv(options.env ?? {});
+  checkLabels(options.labels ?? {});
+  if (hostname !== undefined) checkHostname(hostname);
+  if (cwd !== undefined) checkCwd(cwd);
+  if (options.user !== undefined) checkText("user", options.user);
+  for (const part of options.entrypoint ?? []) checkText("entrypoint", part);
+  if (bootTimeoutMs !== undefined && !(bootTimeoutMs > 0)) {
+    refuse(`Cannot wait ${bootTimeoutMs} ms for a box to boot: it is not a positive number`);
+  }
+  return { options, cpus, memoryMiB, diskMiB };
+}
+
+/** A box's configuration: the image's defaults under the caller's options. */
+export function makeConfig(
+  checked: CheckedOptions,
+  image: BoxConfig["image"],
+  defaults: ImageConfig,
+): BoxConfig {
+  const { options, cpus, memoryMiB, diskMiB } = checked;
+  const id = randomId();
+  const name = options.name ?? `box-${id}`;
+  const autoRemove = options.autoRemove ?? options.name === undefined;
+  return {
+    id,
+    name,
+    createdAt: new Date().toISOString(),
+    image,
+    cpus,
+    memoryMiB,
+    diskMiB,
+    hostname: options.hostname ?? name,
+    labels: { ...options.labels },
+    engine: options.engine ?? "auto",
+    autoRemove,
+    owned: autoRemove && options.detached !== true,
+    bootTimeoutMs: options.bootTimeoutMs ?? DEFAULT_BOOT_TIMEOUT_MS,
+    exec: {
+      env: { PATH: DEFAULT_PATH, ...defaults.env, ...options.env },
+      cwd: options.cwd ?? defaults.workingDir,
+      user: options.user ?? defaults.user,
+    },
+    entrypoint: options.entrypoint ?? defaults.entrypoint,
+    // As Docker does: an entrypoint of one's own doesn't get the image's arguments.
+    command: options.entrypoint ? [] : defaults.cmd,
+  };
+}
+
+/** Throws `invalid_option` unless the text can be a box's name. */
+export function checkName(name: string): void {
+  if (NAME.test(name)) return;
+  refuse(
+    `Cannot name a box "${name}": a name has 1 to 63 of A-Z a-z 0-9 . _ - and begins with a letter or digit`,
+  );
+}
+
+/** Throws `invalid_option` unless every name and value can be in an environment. */
+export function checkEnv(env: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(env)) {
+    if (!/^[^=\0]+$/.test(name)) {
+      refuse(`Cannot set variable "${name}": a name isn't empty and has neither "=" nor NUL`);
+    }
+    if (name.startsWith("HUTCH_")) {
+      refuse(`Cannot set variable "${name}": names that begin with HUTCH_ are hutch's own`);
+    }
+    checkText(`variable "${name}"`, value);
+  }
+}
+
+/** Throws `invalid_option` unless the path is absolute. */
+export function checkCwd(cwd: string): void {
+  if (!cwd.startsWith("/")) {
+    refuse(`Cannot work in "${cwd}": a working folder in a box begins with "/"`);
+  }
+  checkText("working folder", cwd);
+}
+
+function checkLabels(labels: Readonly<Record<string, string>>): void {
+  for (const [key, value] of Object.entries(labels)) {
+    if (key === "" || key.startsWith("hutch.")) {
+      refuse(`Cannot set label "${key}": a key isn't empty and doesn't begin with "hutch."`);
+    }
+    checkText(`label "${key}"`, key + value);
+  }
+}
+
+function checkHostname(hostname: string): void {
+  const bytes = new TextEncoder().encode(hostname).length;
+  if (bytes > MAX_HOSTNAME_BYTES || !/^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/.test(hostname)) {
+    refuse(
+      `Cannot use host name "${hostname}": it has ${bytes} bytes and may have 1 to ${MAX_HOSTNAME_BYTES} of A-Z a-z 0-9 . _ -, a letter or digit at both ends`,
+    );
+  }
+}
+
+function checkText(what: string, text: string): void {
+  if (text.includes("\0")) refuse(`Cannot use ${what}: it has a NUL character`);
+}
+
+function sizeOf(size: number | string | undefined, what: string, usual: number): number {
+  if (size === undefined) return usual;
+  return typeof size === "number" ? size : parseSizeMiB(size, what);
+}
+
+function randomId(): string {
+  return [...crypto.getRandomValues(new Uint8Array(6))]
+    .map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function thisMachine(): { cpus: number; memoryMiB: number } {
+  return {
+    cpus: navigator.hardwareConcurrency,
+    memoryMiB: Math.floor(Deno.systemMemoryInfo().total / 2 ** 20),
+  };
+}
+
+function refuse(message: string, options: { hint?: string } = {}): never {
+  throw new HutchError("invalid_option", message, options);
+}

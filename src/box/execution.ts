@@ -1,0 +1,221 @@
+/**
+ * A command in a box: awaited for its result, or streamed while it runs.
+ *
+ * @module
+ */
+import { HutchError } from "../errors.ts";
+import type { ExecReply } from "../guest/messages.ts";
+import type { GuestStream } from "../guest/stream.ts";
+import type { ExecOptions, ExecResult, ExecStatus } from "./exec_options.ts";
+import { signalName, signalNumber } from "./signals.ts";
+
+/** Default of {@link ExecOptions.maxOutputBytes}. */
+const MAX_OUTPUT_BYTES = 64 * 2 ** 20;
+
+/**
+ * A command that was asked for. Awaiting it collects its output; `stdout`, `stderr` and `lines()`
+ * give it as it comes. A command whose output nobody reads waits once about 1 MiB is on its way.
+ *
+ * @example Awaited
+ * ```ts
+ * import { Runtime } from "./mod.ts";
+ * await using runtime = await Runtime.open();
+ * await using box = await runtime.create({ image: "builtin:busybox" });
+ * const { code, stdout } = await box.exec("echo", ["hello"]);
+ * console.log(code, stdout); // 0 "hello\n"
+ * ```
+ *
+ * @example Line by line
+ * ```ts
+ * import { Runtime } from "./mod.ts";
+ * await using runtime = await Runtime.open();
+ * await using box = await runtime.create({ image: "builtin:busybox" });
+ * for await (const line of box.exec("seq", ["3"]).lines()) console.log(line);
+ * ```
+ */
+export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
+  /** Process id in the box, once the command runs; rejects when it can't be started. */
+  readonly started: Promise<{ readonly pid: number }>;
+  /** How the command ended; doesn't wait for its output to be read. */
+  readonly status: Promise<ExecStatus>;
+  /** What the command reads, where the option `stdin` is `"piped"`. */
+  readonly stdin: WritableStream<Uint8Array>;
+  /** What the command prints, byte by byte. */
+  readonly stdout: ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** What the command says beside, byte by byte. */
+  readonly stderr: ReadableStream<Uint8Array<ArrayBuffer>>;
+  readonly #stream: Promise<GuestStream<ExecReply>>;
+  readonly #command: string;
+  readonly #maxOutputBytes: number;
+  #result: Promise<ExecResult> | undefined;
+
+  /** For boxes; takes the guest's stream as soon as the box runs. */
+  constructor(command: string, stream: Promise<GuestStream<ExecReply>>, options: ExecOptions) {
+    this.#command = command;
+    this.#stream = stream;
+    this.#maxOutputBytes = options.maxOutputBytes ?? MAX_OUTPUT_BYTES;
+    this.started = quiet(stream.then((open) => open.reply));
+    this.status = quiet(stream.then(async (open) => statusOf(await open.exit)));
+    this.stdin = deferredWritable(stream);
+    this.stdout = deferredReadable(stream, "stdout");
+    this.stderr = deferredReadable(stream, "stderr");
+    quiet(this.#feed(options));
+  }
+
+  /** Waits for the end and collects all output; see {@link ExecOptions.maxOutputBytes}. */
+  then<A = ExecResult, B = never>(
+    fulfilled?: ((result: ExecResult) => A | PromiseLike<A>) | null,
+    rejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    this.#result ??= this.#collect();
+    return this.#result.then(fulfilled, rejected);
+  }
+
+  /**
+   * Sends a signal to the command and its children that share its process group.
+   *
+   * @param signal Name of the signal. @default {"SIGTERM"}
+   */
+  async kill(signal: Deno.Signal = "SIGTERM"): Promise<void> {
+    const number = signalNumber(signal);
+    await this.started;
+    const stream = await this.#stream;
+    stream.control({ op: "signal", signal: number });
+  }
+
+  /** Standard output as lines, without their ends. Standard error is thrown away meanwhile. */
+  async *lines(): AsyncIterableIterator<string> {
+    quiet(this.stderr.cancel());
+    let rest = "";
+    const text = this.stdout.pipeThrough(new TextDecoderStream());
+    for await (const chunk of text) {
+      const parts = (rest + chunk).split("\n");
+      rest = parts.pop() ?? "";
+      if (rest.length > this.#maxOutputBytes) throw this.#tooMuch("one line");
+      for (const part of parts) yield part.endsWith("\r") ? part.slice(0, -1) : part;
+    }
+    if (rest !== "") yield rest;
+    await this.status; // a command that could not run has no lines
+  }
+
+  /** Kills the command if it still runs, and lets go of its streams. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const stream = await this.#stream.catch(() => undefined);
+    await stream?.close();
+  }
+
+  async #collect(): Promise<ExecResult> {
+    try {
+      const [stdoutBytes, stderrBytes] = await Promise.all([
+        this.#read(this.stdout, "its standard output"),
+        this.#read(this.stderr, "its standard error"),
+      ]);
+      const status = await this.status;
+      const decoder = new TextDecoder();
+      return {
+        ...status,
+        stdout: decoder.decode(stdoutBytes),
+        stderr: decoder.decode(stderrBytes),
+        stdoutBytes,
+        stderrBytes,
+      };
+    } catch (error) {
+      await this[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async #read(
+    stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+    what: string,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const chunks: Uint8Array[] = [];
+    let length = 0;
+    for await (const chunk of stream) {
+      length += chunk.length;
+      if (length > this.#maxOutputBytes) throw this.#tooMuch(what);
+      chunks.push(chunk);
+    }
+    const whole = new Uint8Array(length);
+    let at = 0;
+    for (const chunk of chunks) {
+      whole.set(chunk, at);
+      at += chunk.length;
+    }
+    return whole;
+  }
+
+  #tooMuch(what: string): HutchError {
+    return new HutchError(
+      "limit_exceeded",
+      `Cannot collect the output of "${this.#command}": ${what} has more than ${this.#maxOutputBytes} bytes`,
+      { hint: "read stdout as a stream, or raise maxOutputBytes" },
+    );
+  }
+
+  /** Writes what the option `stdin` gave. */
+  async #feed({ stdin }: ExecOptions): Promise<void> {
+    if (stdin === undefined || stdin === "null" || stdin === "piped") return;
+    if (stdin instanceof ReadableStream) {
+      await stdin.pipeTo(this.stdin);
+      return;
+    }
+    const writer = this.stdin.getWriter();
+    await writer.write(typeof stdin === "string" ? new TextEncoder().encode(stdin) : stdin);
+    await writer.close();
+  }
+}
+
+function statusOf(
+  exit: { readonly code: number | null; readonly signal: string | null },
+): ExecStatus {
+  const code = exit.code ?? 128 + (exit.signal ? signalNumber(exit.signal) : 0);
+  return {
+    success: code === 0,
+    code,
+    signal: exit.signal === null ? null : signalName(exit.signal),
+  };
+}
+
+/** Marks a promise as looked at: its failure shows where it is awaited, and nowhere else. */
+function quiet<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
+}
+
+function deferredReadable(
+  stream: Promise<GuestStream<ExecReply>>,
+  name: "stdout" | "stderr",
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  let reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> | undefined;
+  return new ReadableStream<Uint8Array<ArrayBuffer>>({
+    async pull(controller) {
+      reader ??= (await stream)[name].getReader();
+      const { value, done } = await reader.read();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    async cancel(reason) {
+      reader ??= (await stream)[name].getReader();
+      await reader.cancel(reason);
+    },
+  }, { highWaterMark: 0 });
+}
+
+function deferredWritable(
+  stream: Promise<GuestStream<ExecReply>>,
+): WritableStream<Uint8Array> {
+  let writer: WritableStreamDefaultWriter<Uint8Array> | undefined;
+  const open = async () => writer ??= (await stream).stdin.getWriter();
+  return new WritableStream<Uint8Array>({
+    async write(chunk) {
+      await (await open()).write(chunk);
+    },
+    async close() {
+      await (await open()).close();
+    },
+    async abort(reason) {
+      await (await open()).abort(reason);
+    },
+  });
+}

@@ -1,0 +1,110 @@
+/**
+ * Makes records tell the truth: what became of boxes whose program, box process or host ended.
+ *
+ * Nothing is guessed from process numbers or clocks. A box process holds a file lock as long as
+ * it lives, and so does a program while it starts, stops or removes a box, or owns one; the kernel
+ * takes the locks away from the dead.
+ *
+ * @module
+ */
+import { FileLock, removeIfThere } from "../atomic_file.ts";
+import type { LayoutOutput } from "../plugin/contract.ts";
+import { boxPaths } from "../runtime/paths.ts";
+import { ACTIVE, type BoxRecord, type BoxState } from "../state/boxes.ts";
+import { readExitFile } from "../vmm/machine_file.ts";
+import { isAlive } from "../vmm/machine.ts";
+import type { BoxContext } from "./context.ts";
+
+/**
+ * Brings a record up to date with what is there.
+ *
+ * @param locked The caller holds the box's operation lock.
+ * @returns The record as it is now, or undefined if the box is gone.
+ */
+export async function reconcile(
+  context: BoxContext,
+  record: BoxRecord,
+  locked: boolean,
+): Promise<BoxRecord | undefined> {
+  const own = boxPaths(context.paths, record.config.id);
+  const { status } = record.state;
+  if (!locked && FileLock.isHeld(own.operationLockPath)) return record; // somebody is at work on it
+  if (isAlive(own.lockPath)) {
+    // Its program ended between two writes, and the machine lives on or is about to end.
+    return status === "stopping"
+      ? context.records.change(record.config.id, record.revision, {
+        ...record.state,
+        status: "running",
+      }) ?? context.records.byId(record.config.id)
+      : record;
+  }
+  if (record.config.owned && !FileLock.isHeld(own.ownerLockPath)) {
+    return await removeOrphan(context, record, own, locked);
+  }
+  if (!ACTIVE.includes(status)) return record;
+  const state = await endedState(record.state, own, context.bootId);
+  return context.records.change(record.config.id, record.revision, state) ??
+    context.records.byId(record.config.id);
+}
+
+/** A box that should have gone with its program. */
+async function removeOrphan(
+  context: BoxContext,
+  record: BoxRecord,
+  own: LayoutOutput,
+  locked: boolean,
+): Promise<BoxRecord | undefined> {
+  if (locked) {
+    await removeFiles(own);
+    context.records.remove(record.config.id);
+    return undefined;
+  }
+  let lock: FileLock | undefined;
+  try {
+    lock = FileLock.try(own.operationLockPath);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error; // never had a folder
+    context.records.remove(record.config.id);
+    return undefined;
+  }
+  if (!lock) return record; // somebody else is just doing it
+  using _lock = lock;
+  return await removeOrphan(context, record, own, true);
+}
+
+/** Removes all files and sockets of a box; what isn't there is fine. */
+export async function removeFiles(own: LayoutOutput): Promise<void> {
+  await removeIfThere(own.socketPath);
+  await removeIfThere(own.channelPath);
+  await removeIfThere(own.folder);
+}
+
+/** The state of a box whose box process has ended. */
+export async function endedState(
+  state: BoxState,
+  own: LayoutOutput,
+  bootId: string,
+): Promise<BoxState> {
+  const exit = await readExitFile(own.exitPath);
+  const ended = { ...state, pid: null, stoppedAt: exit?.at ?? new Date().toISOString() };
+  if (state.status === "starting") {
+    return { ...ended, status: "failed", reason: "the program that was starting it ended" };
+  }
+  if (state.bootId !== null && state.bootId !== bootId) {
+    return { ...ended, status: "stopped", reason: "the host was restarted" };
+  }
+  switch (exit?.reason) {
+    case "shutdown":
+      return { ...ended, status: "stopped", reason: null };
+    case "killed":
+      return { ...ended, status: "stopped", reason: "it was killed" };
+    case "creator":
+      return { ...ended, status: "stopped", reason: "the program that started it ended" };
+    case "guest":
+    case "protocol":
+    case "engine":
+      return { ...ended, status: "crashed", reason: exit.message };
+    case undefined:
+      return { ...ended, status: "crashed", reason: "its box process was killed" };
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * Signals of Linux by name and number. The guest is Linux whatever the host is, so the host's own
+ * numbers don't serve.
+ *
+ * @module
+ */
+import { HutchError } from "../errors.ts";
+
+const NAMES = [
+  ...["HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2"],
+  ...["PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG"],
+  ...["XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS"],
+];
+
+/**
+ * The number of a signal, 1 to 31, or of a real-time signal `SIGRTMIN+N`, 34 to 64.
+ *
+ * @throws HutchError `invalid_option` for a name that Linux doesn't have.
+ */
+export function signalNumber(name: string): number {
+  const at = NAMES.indexOf(name.replace(/^SIG/, ""));
+  if (at >= 0) return at + 1;
+  const realTime = /^(?:SIG)?RTMIN(?:\+(\d+))?$/.exec(name);
+  const number = realTime ? 34 + Number(realTime[1] ?? 0) : 0;
+  if (number >= 34 && number <= 64) return number;
+  throw new HutchError(
+    "invalid_option",
+    `Cannot send signal "${name}": Linux has none of this name`,
+    {
+      hint: "take a name such as SIGTERM",
+    },
+  );
+}
+
+/** The name with `SIG` before it. */
+export function signalName(name: string): string {
+  return name.startsWith("SIG") ? name : `SIG${name}`;
+}

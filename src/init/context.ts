@@ -1,0 +1,25 @@
+/**
+ * What the stages of a box's start work with.
+ *
+ * @module
+ */
+import type { BoxConfig } from "../box/options.ts";
+import type { PluginHost } from "../plugin/host.ts";
+import type { Paths } from "../runtime/paths.ts";
+import type { Engine, EngineProbeOptions } from "../vmm/engine.ts";
+
+/** One start of one box. */
+export interface StartContext {
+  readonly box: BoxConfig;
+  readonly paths: Paths;
+  readonly plugins: PluginHost;
+  readonly signal: AbortSignal;
+  /** The base disk of an image that was pulled, made if it isn't cached. */
+  readonly baseDisk: (digest: string, signal: AbortSignal) => Promise<string>;
+  /** Kernel and system disk, made if they aren't cached. */
+  readonly system: () => Promise<{ kernelPath: string; diskPath: string }>;
+  /** Called when there is a box process, before the guest has answered. */
+  readonly booted: (engine: string, pid: number) => void;
+  readonly engines: readonly Engine[];
+  readonly kvm: EngineProbeOptions["kvm"];
+}

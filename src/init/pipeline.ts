@@ -1,0 +1,146 @@
+/**
+ * A box's start, from its record to a guest that takes commands. Stages that don't need each
+ * other run side by side:
+ *
+ *     layout, image ‖ system, disk, boot, connect, configure
+ *
+ * @module
+ */
+import { errorText, HutchError } from "../errors.ts";
+import type { GuestClient } from "../guest/client.ts";
+import type { Stages } from "../plugin/contract.ts";
+import type { BoxProcess } from "../vmm/machine.ts";
+import type { StartContext } from "./context.ts";
+import * as stages from "./stages.ts";
+
+/** A box that runs. */
+export interface StartedBox {
+  readonly engine: string;
+  readonly process: BoxProcess;
+  readonly client: GuestClient;
+  /** Time of each stage, in `ms`. */
+  readonly stages: Readonly<Record<string, number>>;
+}
+
+/** A failure of a start, with the stage it happened in; the cause is the stage's own error. */
+export class StartError extends HutchError {
+  override readonly name: string = "StartError";
+  /** The stage's name. */
+  readonly stage: keyof Stages;
+
+  /** Keeps the cause's code and hint. */
+  constructor(box: string, stage: keyof Stages, cause: unknown) {
+    const known = cause instanceof HutchError ? cause : undefined;
+    super(
+      known?.code ?? "boot_failed",
+      `Cannot start box "${box}" (stage ${stage}): ${errorText(cause)}`,
+      { cause, ...(known?.hint === undefined ? {} : { hint: known.hint }) },
+    );
+    this.stage = stage;
+  }
+}
+
+/**
+ * Starts a box. When a stage fails, the machine (if there is one) is stopped and the box's files
+ * stay as they are.
+ *
+ * @throws StartError that names the stage.
+ */
+export async function startBox(context: StartContext): Promise<StartedBox> {
+  const { box } = context;
+  const times: Record<string, number> = {};
+  const stage = runner(context, times);
+  await using guard = new AsyncDisposableStack();
+
+  const own = await stage("layout", { box }, () => stages.layout(context));
+  const [image, system] = await both(
+    stage("image", { box }, () => stages.image(context)),
+    stage("system", {}, () => stages.system(context)),
+  );
+  const disk = await stage(
+    "disk",
+    { layout: own, image, box },
+    (input) => stages.disk(context, input),
+  );
+
+  let process: BoxProcess | undefined;
+  const spec = {
+    id: box.id,
+    cpus: box.cpus,
+    memoryMiB: box.memoryMiB,
+    kernel: { path: system.kernelPath, commandLine: system.commandLine },
+    disks: [system.disk, disk],
+    consolePath: own.consolePath,
+    channelPath: own.channelPath,
+    folder: own.folder,
+  };
+  const booted = await stage("boot", { spec, engine: box.engine }, async (input) => {
+    const made = await stages.boot(context, input, own);
+    process = made.process;
+    guard.defer(async () => {
+      made.process.kill();
+      await made.process.ended;
+    });
+    return { engine: made.engine, pid: made.pid };
+  });
+  if (!process) {
+    throw new StartError(
+      box.name,
+      "boot",
+      new Error("a plugin answered it and started no machine"),
+    );
+  }
+  const running = process;
+  context.booted(booted.engine, booted.pid);
+
+  let client: GuestClient | undefined;
+  await stage("connect", { timeoutMs: box.bootTimeoutMs }, async (input) => {
+    const made = await stages.connect(context, input, own, running);
+    client = made.client;
+    guard.use(made.client);
+    return made.hello;
+  });
+  if (!client) {
+    throw new StartError(box.name, "connect", new Error("a plugin answered it without a guest"));
+  }
+  const guest = client;
+
+  await stage(
+    "configure",
+    { hostname: box.hostname, grow: true },
+    (input) => stages.configure(context, input, guest),
+  );
+  guard.move(); // from here on the box lives
+  return { engine: booted.engine, process: running, client: guest, stages: times };
+}
+
+/** Runs one stage with its plugins, tells listeners, takes the time, and names it in errors. */
+function runner(context: StartContext, times: Record<string, number>) {
+  const { box, plugins, signal } = context;
+  return async <S extends keyof Stages>(
+    name: S,
+    input: Stages[S]["input"],
+    core: (input: Stages[S]["input"]) => Promise<Stages[S]["output"]>,
+  ): Promise<Stages[S]["output"]> => {
+    plugins.emit("stage.started", { box: box.id, stage: name });
+    const from = performance.now();
+    try {
+      signal.throwIfAborted();
+      const output = await plugins.run(name, input, signal, core);
+      const ms = Math.round((performance.now() - from) * 10) / 10;
+      times[name] = ms;
+      plugins.emit("stage.finished", { box: box.id, stage: name, ms });
+      return output;
+    } catch (error) {
+      throw new StartError(box.name, name, error);
+    }
+  };
+}
+
+/** Waits for both, even when one fails: nothing goes on behind a failed start. */
+async function both<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+  const [a, b] = await Promise.allSettled([first, second]);
+  if (a.status === "rejected") throw a.reason;
+  if (b.status === "rejected") throw b.reason;
+  return [a.value, b.value];
+}

@@ -1,0 +1,185 @@
+/**
+ * The stages of a box's start, each as the core runs it; plugins wrap them.
+ *
+ * @module
+ */
+import { relative } from "node:path";
+import { exists, removeIfThere } from "../atomic_file.ts";
+import { createOverlay } from "../disk/qcow2.ts";
+import { HutchError } from "../errors.ts";
+import { GuestClient } from "../guest/client.ts";
+import type { Hello } from "../guest/messages.ts";
+import type {
+  BootOutput,
+  ImageOutput,
+  LayoutOutput,
+  Stages,
+  SystemOutput,
+} from "../plugin/contract.ts";
+import { boxPaths } from "../runtime/paths.ts";
+import type { MachineDisk } from "../vmm/engine.ts";
+import { KERNEL_COMMAND_LINE } from "../vmm/kernel.ts";
+import { type BoxProcess, startBoxProcess, tailOf, untilEnded } from "../vmm/machine.ts";
+import { readExitFile } from "../vmm/machine_file.ts";
+import { selectEngine } from "../vmm/select.ts";
+import type { StartContext } from "./context.ts";
+
+/** Text of the console that goes into an error, in characters. */
+const CONSOLE_TAIL = 1_500;
+
+/** `layout`: the box's folders. */
+export async function layout({ box, paths }: StartContext): Promise<LayoutOutput> {
+  const own = boxPaths(paths, box.id);
+  await Deno.mkdir(own.folder, { recursive: true, mode: 0o700 });
+  await makeSocketFolder(paths.sockets);
+  return own;
+}
+
+/** Makes the folder for sockets; refuses one that somebody else owns or can write to. */
+async function makeSocketFolder(path: string): Promise<void> {
+  await Deno.mkdir(path, { recursive: true, mode: 0o700 });
+  const { uid, mode, isDirectory } = await Deno.lstat(path);
+  if (isDirectory && uid === Deno.uid() && ((mode ?? 0) & 0o077) === 0) return;
+  throw new HutchError(
+    "home_unusable",
+    `Cannot keep sockets in ${path}: it isn't a folder that only this user can use`,
+    { hint: `remove it, or set XDG_RUNTIME_DIR to a private folder` },
+  );
+}
+
+/** `image`: the base disk of the pinned image. */
+export async function image({ box, baseDisk, signal }: StartContext): Promise<ImageOutput> {
+  const { digest } = box.image;
+  const path = await baseDisk(digest, signal);
+  return { digest, disk: { path, format: "raw", readOnly: true } };
+}
+
+/** `system`: kernel and system disk. */
+export async function system(context: StartContext): Promise<SystemOutput> {
+  const { kernelPath, diskPath } = await context.system();
+  return {
+    kernelPath,
+    commandLine: KERNEL_COMMAND_LINE,
+    disk: { path: diskPath, format: "raw", readOnly: true },
+  };
+}
+
+/** `disk`: the box's overlay; a restart finds it made. */
+export async function disk(
+  { box }: StartContext,
+  input: Stages["disk"]["input"],
+): Promise<MachineDisk> {
+  const { diskPath, folder } = input.layout;
+  if (!await exists(diskPath)) {
+    const temporary = `${diskPath}.new`;
+    await removeIfThere(temporary); // of a start that was killed here; the box's lock is ours
+    await createOverlay({
+      path: temporary,
+      backingPath: relative(folder, input.image.disk.path),
+      backingFormat: input.image.disk.format,
+      sizeBytes: box.diskMiB * 2 ** 20,
+    });
+    await Deno.rename(temporary, diskPath);
+  }
+  return { path: diskPath, format: "qcow2", readOnly: false };
+}
+
+/** A box process, and what it was started with. */
+export interface Booted extends BootOutput {
+  readonly process: BoxProcess;
+}
+
+/** `boot`: an engine starts the machine in a box process. */
+export async function boot(
+  context: StartContext,
+  input: Stages["boot"]["input"],
+  own: LayoutOutput,
+): Promise<Booted> {
+  const { box, engines, kvm, plugins, signal } = context;
+  const { engine, report } = await selectEngine(
+    input.engine,
+    engines,
+    { kvm, versions: false, signal },
+    (usable) => plugins.ask("engine", { box: box.id, usable }, signal),
+  );
+  await removeIfThere(own.exitPath);
+  await removeIfThere(own.consolePath);
+  const process = await startBoxProcess({
+    file: {
+      spec: { ...input.spec, engine: report.parts },
+      runner: engine.runner,
+      socketPath: own.socketPath,
+      lockPath: own.lockPath,
+      exitPath: own.exitPath,
+    },
+    permissions: report.permissions,
+    signal,
+  });
+  return { engine: engine.name, pid: process.pid, process };
+}
+
+/** `connect`: the agent's hello, or why it won't come. */
+export async function connect(
+  { signal }: StartContext,
+  input: Stages["connect"]["input"],
+  own: LayoutOutput,
+  process: BoxProcess,
+): Promise<{ client: GuestClient; hello: Hello }> {
+  try {
+    const client = await GuestClient.connect(own.socketPath, {
+      signal,
+      timeoutMs: input.timeoutMs,
+      lostReason: () => endedReason(own),
+    });
+    return { client, hello: client.hello };
+  } catch (error) {
+    const code = error instanceof HutchError ? error.code : undefined;
+    if (code === "connection_lost") {
+      await process.ended; // its sockets close when it is about to end
+      throw await bootError(own, "its machine ended before the agent answered");
+    }
+    if (code === "boot_timeout") throw await timedOut(own, input.timeoutMs);
+    throw error;
+  }
+}
+
+/** Why the box process ended, once it has; for whoever loses the connection to it. */
+export async function endedReason(own: LayoutOutput): Promise<string | undefined> {
+  await untilEnded(own.lockPath);
+  const exit = await readExitFile(own.exitPath);
+  return exit?.message || exit?.reason;
+}
+
+async function bootError(own: LayoutOutput, fallback: string): Promise<HutchError> {
+  const exit = await readExitFile(own.exitPath);
+  const log = await tailOf(own.logPath, CONSOLE_TAIL);
+  const reason = [exit?.message || fallback, log].filter((text) => text !== "").join(": ");
+  return new HutchError(
+    "boot_failed",
+    `Cannot boot: ${reason}${await consoleText(own)}`,
+    { hint: `see ${own.consolePath} and ${own.logPath}` },
+  );
+}
+
+async function timedOut(own: LayoutOutput, timeoutMs: number): Promise<HutchError> {
+  return new HutchError(
+    "boot_timeout",
+    `Cannot boot: the agent did not answer within ${timeoutMs} ms${await consoleText(own)}`,
+    { hint: `see ${own.consolePath}, or allow more time (--boot-timeout)` },
+  );
+}
+
+async function consoleText(own: LayoutOutput): Promise<string> {
+  const text = await tailOf(own.consolePath, CONSOLE_TAIL);
+  return text === "" ? "; its console is empty" : `; its console ends with:\n${text}`;
+}
+
+/** `configure`: the box's view of itself. */
+export async function configure(
+  { signal }: StartContext,
+  input: Stages["configure"]["input"],
+  client: GuestClient,
+): Promise<{ ms: number }> {
+  const reply = await client.request({ op: "configure", ...input }, { signal });
+  return { ms: reply.ms };
+}

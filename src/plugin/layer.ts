@@ -1,0 +1,43 @@
+/**
+ * One plugin around one stage.
+ *
+ * @module
+ */
+import type { PluginContext, StageHook } from "./contract.ts";
+import { PluginError } from "./errors.ts";
+
+/** A stage, or a stage with plugins around it. */
+export type Step<I, O> = (input: I) => Promise<O>;
+
+/**
+ * Puts a plugin's hook around a step. What the plugin throws becomes a {@link PluginError}; what
+ * comes from further in is not its fault and passes as it is.
+ */
+export function layer<I, O>(
+  hook: StageHook<I, O>,
+  stage: string,
+  context: PluginContext,
+  next: Step<I, O>,
+): Step<I, O> {
+  return async (input) => {
+    const passing = new Set<unknown>(); // thrown further in
+    const onward: Step<I, O> = async (given) => {
+      try {
+        return await next(given);
+      } catch (error) {
+        passing.add(error);
+        throw error;
+      }
+    };
+    let part = "before";
+    try {
+      const given = (await hook.before?.(input, context)) ?? input;
+      part = "wrap";
+      const made = hook.wrap ? await hook.wrap(given, onward, context) : await onward(given);
+      part = "after";
+      return (await hook.after?.(made, context)) ?? made;
+    } catch (error) {
+      throw passing.has(error) ? error : new PluginError(context.plugin, `${stage}.${part}`, error);
+    }
+  };
+}

@@ -1,0 +1,86 @@
+/**
+ * What is here, what is missing, and how to mend it.
+ *
+ * @module
+ */
+import { exists } from "../atomic_file.ts";
+import type { Engine, EnginePart, KvmReport } from "../vmm/engine.ts";
+import { libraryVersion } from "../vmm/find.ts";
+import { probeEngines } from "../vmm/select.ts";
+import { agentPath, findKernelLibrary } from "./native.ts";
+import { helperPath } from "../../ffi/library.ts";
+
+/** One engine as `doctor` sees it. */
+export interface EngineHealth {
+  readonly name: string;
+  readonly usable: boolean;
+  /** Whether a guest on it is behind hardware virtualisation. */
+  readonly isolated: boolean;
+  /** Whether `auto` takes it. */
+  readonly chosen: boolean;
+  readonly found: readonly EnginePart[];
+}
+
+/** What `Runtime.doctor` finds; plain JSON, as `hutch doctor --json` prints it. */
+export interface DoctorReport {
+  /** Whether boxes can run here. */
+  readonly ok: boolean;
+  readonly home: string;
+  readonly kvm: KvmReport;
+  /** What every engine needs. */
+  readonly parts: readonly EnginePart[];
+  /** The best first. */
+  readonly engines: readonly EngineHealth[];
+}
+
+/** Looks at everything afresh. */
+export async function examine(options: {
+  readonly home: string;
+  readonly engines: readonly Engine[];
+  readonly kvm: () => Promise<KvmReport>;
+  readonly choose: (usable: readonly string[]) => Promise<string | undefined>;
+}): Promise<DoctorReport> {
+  const kvm = await options.kvm();
+  const probed = await probeEngines(options.engines, {
+    kvm: () => Promise.resolve(kvm),
+    versions: true,
+  });
+  const usable = probed.filter(({ report }) => report.usable).map(({ engine }) => engine.name);
+  const asked = usable.length > 0 ? await options.choose(usable) : undefined;
+  const chosen = asked !== undefined && usable.includes(asked) ? asked : usable[0];
+  const parts = [
+    await filePart("helper", helperPath(), "deno task build"),
+    await filePart("agent", agentPath(), "deno task build"),
+    await kernelPart(),
+  ];
+  return {
+    ok: chosen !== undefined && parts.every((part) => part.problem === undefined),
+    home: options.home,
+    kvm,
+    parts,
+    engines: probed.map(({ engine, report }) => ({
+      name: engine.name,
+      usable: report.usable,
+      isolated: report.isolated,
+      chosen: engine.name === chosen,
+      found: report.found,
+    })),
+  };
+}
+
+async function filePart(name: string, path: string, remedy: string): Promise<EnginePart> {
+  return await exists(path) ? { name, path } : { name, problem: `there is no ${path}`, remedy };
+}
+
+async function kernelPart(): Promise<EnginePart> {
+  const path = await findKernelLibrary();
+  if (path === undefined) {
+    return {
+      name: "libkrunfw",
+      problem: "it is not installed",
+      remedy: Deno.build.os === "darwin" ? "brew install libkrunfw" : "scripts/setup",
+    };
+  }
+  const version = await libraryVersion(path);
+  return { name: "libkrunfw", path, ...(version === undefined ? {} : { version }) };
+}

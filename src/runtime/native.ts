@@ -1,0 +1,49 @@
+/**
+ * The native parts that a runtime uses: helper, agent, kernel.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { errorText, HutchError } from "../errors.ts";
+import { findLibrary } from "../vmm/find.ts";
+
+const KERNEL_LIBRARIES = Deno.build.os === "darwin"
+  ? ["libkrunfw.5.dylib", "libkrunfw.dylib"]
+  : ["libkrunfw.so.5"];
+/** Where `scripts/setup` puts what the system lacks, below hutch's cache. */
+const OWN_KERNEL_LIBRARY = "tools/libkrunfw/libkrunfw.so.5";
+
+/** Where the agent's program file is, whether or not it is there. */
+export function agentPath(): string {
+  return Deno.env.get("HUTCH_AGENT") ??
+    fileURLToPath(import.meta.resolve("../../build/hutch-agent"));
+}
+
+/** The agent's program. */
+export async function readAgent(): Promise<Uint8Array<ArrayBuffer>> {
+  const path = agentPath();
+  try {
+    return await Deno.readFile(path);
+  } catch (error) {
+    throw new HutchError("part_missing", `Cannot read the agent ${path}: ${errorText(error)}`, {
+      hint: "build it (deno task build), or name it with HUTCH_AGENT",
+      cause: error,
+    });
+  }
+}
+
+/** Where the library with the kernel is, or undefined. */
+export function findKernelLibrary(): Promise<string | undefined> {
+  return findLibrary("HUTCH_LIBKRUNFW", KERNEL_LIBRARIES, [OWN_KERNEL_LIBRARY]);
+}
+
+/** Where the library with the kernel is; throws `part_missing`. */
+export async function kernelLibrary(): Promise<string> {
+  const path = await findKernelLibrary();
+  if (path !== undefined) return path;
+  throw new HutchError("part_missing", "Cannot find the kernel: libkrunfw is not installed", {
+    hint: Deno.build.os === "darwin"
+      ? "brew install libkrunfw"
+      : "run scripts/setup, or name it with HUTCH_LIBKRUNFW",
+  });
+}

@@ -1,0 +1,131 @@
+/**
+ * The box process: the one host process per running box. It starts the machine through the
+ * engine's runner, relays between clients and the guest, and writes down how the machine ended.
+ *
+ * It loads as little as it can, since it lives as long as its box. Its one argument is the path
+ * of a {@link MachineFile}.
+ *
+ * @module
+ */
+import { FileLock } from "../atomic_file.ts";
+import { makeFrame } from "../guest/codec.ts";
+import { FrameType, HEADER_SIZE, MAX_MESSAGE } from "../guest/protocol.ts";
+import { limitConsole } from "./console_limit.ts";
+import type { Machine, MachineRunner } from "./engine.ts";
+import { DETACH, type ExitReason, type MachineFile, type ReadyLine } from "./machine_file.ts";
+import { Relay } from "./relay.ts";
+
+/** How long the guest gets to shut down when the box's creator is gone, in `ms`. */
+const CREATOR_GRACE_MS = 5_000;
+/** How long clients get to read what is on its way to them when the machine has ended, in `ms`. */
+const DRAIN_MS = 2_000;
+/** `{op: "shutdown", graceMs: 2000}` as CBOR: the box process loads no encoder. */
+const SHUTDOWN = new Uint8Array([
+  0xa2,
+  ...[0x62, ...new TextEncoder().encode("op"), 0x68, ...new TextEncoder().encode("shutdown")],
+  ...[0x67, ...new TextEncoder().encode("graceMs"), 0x19, 0x07, 0xd0],
+]);
+
+if (import.meta.main) await main(Deno.args[0] ?? "");
+
+async function main(path: string): Promise<void> {
+  let code = 1;
+  try {
+    await run(JSON.parse(Deno.readTextFileSync(path)));
+    code = 0;
+  } catch (error) {
+    console.error(error);
+    say({ error: error instanceof Error ? error.message : String(error) });
+  }
+  Deno.exit(code);
+}
+
+async function run(file: MachineFile): Promise<void> {
+  using _lock = await FileLock.acquire(file.lockPath); // waits for one that is just ending
+  removeIfThere(file.socketPath);
+  removeIfThere(file.spec.channelPath);
+  const clients = Deno.listen({ transport: "unix", path: file.socketPath });
+  const channel = Deno.listen({ transport: "unix", path: file.spec.channelPath });
+  let machine: Machine | undefined;
+
+  /** The first reason counts; written at once, since an engine may end this process. */
+  let written = false;
+  const leave = (reason: ExitReason, message: string) => {
+    if (written) return;
+    written = true;
+    const at = new Date().toISOString();
+    Deno.writeTextFileSync(`${file.exitPath}.new`, JSON.stringify({ reason, message, at }));
+    Deno.renameSync(`${file.exitPath}.new`, file.exitPath);
+    removeIfThere(file.socketPath);
+    removeIfThere(file.spec.channelPath);
+  };
+  const end = (reason: ExitReason, message: string) => {
+    leave(reason, message);
+    if (machine) machine.kill();
+    else Deno.exit(1);
+  };
+  const relay = new Relay(clients, { onGoodbye: () => leave("shutdown", "") });
+  void relay.ended.then(({ why, message }) => {
+    if (why === "agent_protocol") end("protocol", `the guest broke the protocol: ${message}`);
+  });
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    Deno.addSignalListener(signal, () => end("killed", ""));
+  }
+  Deno.addSignalListener("SIGHUP", () => {}); // the end of a terminal is no reason
+
+  const { default: runner }: { default: MachineRunner } = await import(file.runner);
+  machine = await runner.start(file.spec);
+  const console = limitConsole(file.spec.consolePath);
+  say({ ready: true });
+  void watchCreator(() => {
+    setTimeout(() => end("creator", ""), CREATOR_GRACE_MS);
+    askToShutDown(file.socketPath).catch(() => end("creator", ""));
+  });
+  void channel.accept().then((agent) => relay.attach(agent)).catch(() => {});
+
+  const exit = await machine.exited;
+  const how = exit.signal ? `signal ${exit.signal}` : `code ${exit.code}`;
+  leave(
+    exit.code === 0 ? "guest" : "engine",
+    exit.code === 0 ? "the guest ended by itself" : `the engine ended with ${how}: ${exit.output}`,
+  );
+  console.stop();
+  await relay.drain(DRAIN_MS);
+  relay.close();
+  channel.close();
+}
+
+/** Asks the guest to shut down, as any client can. */
+async function askToShutDown(socketPath: string): Promise<void> {
+  using connection = await Deno.connect({ transport: "unix", path: socketPath });
+  const hello = new Uint8Array(HEADER_SIZE + MAX_MESSAGE);
+  if (await connection.read(hello) === null) return; // the agent is there once it has said hello
+  const frame = makeFrame(FrameType.OPEN, 1, SHUTDOWN);
+  for (let at = 0; at < frame.length;) at += await connection.write(frame.subarray(at));
+  while (await connection.read(hello) !== null); // until the guest is gone
+}
+
+/** Tells the starting program, which may have gone. */
+function say(line: ReadyLine): void {
+  try {
+    Deno.stdout.writeSync(new TextEncoder().encode(`${JSON.stringify(line)}\n`));
+  } catch {
+    // Nobody listens.
+  }
+}
+
+/** Calls back when the creator ends without having detached: its end of our input closes. */
+async function watchCreator(gone: () => void): Promise<void> {
+  const buffer = new Uint8Array(1);
+  const n = await Deno.stdin.read(buffer).catch(() => null);
+  if (n === 1 && new TextDecoder().decode(buffer) === DETACH) return;
+  gone();
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * Finding the programs and libraries that engines need.
+ *
+ * @module
+ */
+import { basename, delimiter, join } from "node:path";
+
+/**
+ * Finds a program: the one that an environment variable names, else the first of `names` in
+ * `PATH` (and the system's own folders, which `PATH` may lack).
+ *
+ * @returns Its path, or undefined.
+ */
+export function findProgram(
+  variable: string,
+  names: readonly string[],
+): Promise<string | undefined> {
+  const named = Deno.env.get(variable);
+  if (named) return firstFile([named]);
+  const folders = [
+    ...(Deno.env.get("PATH") ?? "").split(delimiter),
+    "/usr/local/bin",
+    "/usr/bin",
+    "/bin",
+    "/usr/sbin",
+    "/sbin",
+    "/usr/lib/qemu",
+    "/usr/libexec",
+    "/opt/homebrew/bin",
+  ];
+  return firstFile(
+    names.flatMap((name) =>
+      folders.filter((folder) => folder !== "").map((folder) => join(folder, name))
+    ),
+  );
+}
+
+/**
+ * Finds a shared library: the one that an environment variable names, else the first of `names`
+ * in the folders of the system's linker and in hutch's own tools.
+ *
+ * @param own Paths below hutch's cache folder, where `scripts/setup` puts what the system lacks.
+ * @returns Its path, or undefined.
+ */
+export function findLibrary(
+  variable: string,
+  names: readonly string[],
+  own: readonly string[],
+): Promise<string | undefined> {
+  const named = Deno.env.get(variable);
+  if (named) return firstFile([named]);
+  const triplet = `${Deno.build.arch}-linux-gnu`;
+  const folders = Deno.build.os === "darwin" ? ["/opt/homebrew/lib", "/usr/local/lib"] : [
+    "/usr/local/lib",
+    `/usr/local/lib/${triplet}`,
+    `/usr/lib/${triplet}`,
+    `/lib/${triplet}`,
+    "/usr/lib64",
+    "/usr/local/lib64",
+    "/usr/lib",
+  ];
+  return firstFile([
+    ...names.flatMap((name) => folders.map((folder) => join(folder, name))),
+    ...own.map((path) => join(cacheFolder(), path)),
+  ]);
+}
+
+/** Where hutch keeps what it installs for itself: `$XDG_CACHE_HOME/hutch`, else `~/.cache/hutch`. */
+export function cacheFolder(): string {
+  const base = Deno.env.get("XDG_CACHE_HOME") ?? join(Deno.env.get("HOME") ?? "/", ".cache");
+  return join(base, "hutch");
+}
+
+/** The version that a program prints first when asked with `--version`, or undefined. */
+export async function programVersion(path: string): Promise<string | undefined> {
+  try {
+    const { stdout, stderr } = await new Deno.Command(path, {
+      args: ["--version"],
+      stdin: "null",
+      signal: AbortSignal.timeout(5_000),
+    }).output();
+    const text = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+    return /\d+(\.\d+)+/.exec(text)?.[0];
+  } catch {
+    return undefined;
+  }
+}
+
+/** The version in a library's real file name (`libkrun.so.1.17.4`), or undefined. */
+export async function libraryVersion(path: string): Promise<string | undefined> {
+  const real = await Deno.realPath(path).catch(() => path);
+  return /\.so\.([\d.]+)$|\.([\d.]+)\.dylib$/.exec(basename(real))?.slice(1).find((x) => x);
+}
+
+async function firstFile(paths: readonly string[]): Promise<string | undefined> {
+  for (const path of paths) {
+    const found = await Deno.stat(path).catch(() => undefined);
+    if (found?.isFile) return path;
+  }
+  return undefined;
+}

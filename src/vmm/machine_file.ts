@@ -1,0 +1,66 @@
+/**
+ * What a box process is told, and what it leaves behind: two small JSON files in the box's folder.
+ *
+ * @module
+ */
+import type { MachineSpec } from "./engine.ts";
+
+/** Written by the starting program, read by the box process. */
+export interface MachineFile {
+  readonly spec: MachineSpec;
+  /** URL of the engine's runner module. */
+  readonly runner: string;
+  /** Unix socket on which the box process serves clients. */
+  readonly socketPath: string;
+  /** Held by the box process as long as it lives. */
+  readonly lockPath: string;
+  /** Where it says how the machine ended. */
+  readonly exitPath: string;
+}
+
+/** Why a machine ended. */
+export type ExitReason =
+  | "shutdown" // asked for
+  | "killed" // asked for, without the guest's help
+  | "creator" // the program it was attached to ended
+  | "guest" // the guest ended by itself
+  | "protocol" // the guest broke the protocol
+  | "engine"; // the engine failed
+
+/** Written by the box process as the last thing. */
+export interface ExitFile {
+  readonly reason: ExitReason;
+  /** One line for people; may be empty. */
+  readonly message: string;
+  /** ISO 8601. */
+  readonly at: string;
+}
+
+const REASONS: readonly string[] = [
+  "shutdown",
+  "killed",
+  "creator",
+  "guest",
+  "protocol",
+  "engine",
+] satisfies ExitReason[];
+
+/** What the box process left, or undefined if it was killed before it could. */
+export async function readExitFile(path: string): Promise<ExitFile | undefined> {
+  try {
+    const read = JSON.parse(await Deno.readTextFile(path));
+    return REASONS.includes(read?.reason) && typeof read.message === "string" &&
+        typeof read.at === "string"
+      ? read
+      : undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+/** What the box process prints first, as one line of JSON on its standard output. */
+export type ReadyLine = { readonly ready: true } | { readonly error: string };
+
+/** Written to the box process's standard input: from now on its creator's end doesn't end it. */
+export const DETACH = "D";
