@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { PullListener } from "../images/pull.ts";
 import type { ExecDefaults } from "./exec_options.ts";
 
 /** Options of `Runtime.create`. */
@@ -39,6 +40,8 @@ export interface BoxOptions {
   readonly bootTimeoutMs?: number;
   /** Cancels the creation, the pull it may need included. */
   readonly signal?: AbortSignal;
+  /** Hears how the pull goes, if one is needed. */
+  readonly onPull?: PullListener;
 }
 
 /** A box's immutable configuration, as recorded; every default filled in. */

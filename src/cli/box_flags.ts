@@ -44,7 +44,7 @@ export function defineExecFlags(command: Command): void {
     )
     .option("--env-file <FILE>", "set the variables of a file (repeatable)", collect)
     .option("-w, --workdir <PATH>", "working folder in the box")
-    .option("-u, --user <NAME|UID[:GROUP|GID]>", "user in the box");
+    .option("-u, --user <USER>", "user in the box: NAME or UID, with :GROUP or :GID");
 }
 
 /** Declares {@link BoxFlags}. */

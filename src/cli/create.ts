@@ -7,7 +7,7 @@ import type { Command } from "../deps.ts";
 import { type BoxFlags, boxOptionsOf, defineBoxFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
 import { print } from "./io.ts";
-import { relaySignals } from "./session.ts";
+import { createBox, relaySignals } from "./session.ts";
 
 /** Declares arguments and options. */
 export function define(command: Command): void {
@@ -22,7 +22,8 @@ export async function run(invocation: Invocation): Promise<number> {
   using signals = relaySignals(io);
   await using runtime = await invocation.open();
   try {
-    const box = await runtime.create({ ...options, detached: true, signal: signals.signal });
+    const asked = { ...options, detached: true, signal: signals.signal };
+    const box = await createBox(runtime, asked, io);
     await print(io.stdout, `${box.id}\n`);
     return 0;
   } catch (error) {

@@ -112,7 +112,7 @@ export async function buildProgram(
       getOutHasColors: () => false,
       getErrHasColors: () => false,
     })
-    .configureHelp({ subcommandTerm: (command) => command.name() })
+    .configureHelp({ subcommandTerm: (command) => command.name(), minWidthToWrap: 20 })
     .enablePositionalOptions()
     .helpOption("-h, --help", "show help")
     .helpCommand("help [COMMAND]", "Show a command's help")

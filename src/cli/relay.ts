@@ -9,6 +9,9 @@ import { errorText } from "../errors.ts";
 import { type ByteSink, type ByteSource, type CliIo, print, writeAll } from "./io.ts";
 import { printable } from "./format.ts";
 
+/** What of an execution is joined. */
+export type Joined = Pick<Execution, "status" | "stderr" | "stdin" | "stdout">;
+
 /** What is read from standard input at once, in bytes. */
 const INPUT_CHUNK = 64 * 1024;
 
@@ -18,7 +21,7 @@ const INPUT_CHUNK = 64 * 1024;
  * @throws {OutputClosed} when nobody reads our output any more; the caller disposes of `execution`.
  */
 export async function relay(
-  execution: Execution,
+  execution: Joined,
   io: CliIo,
   options: { stdin: boolean },
 ): Promise<ExecStatus> {

@@ -11,7 +11,7 @@ import type { Invocation } from "./command.ts";
 import { print } from "./io.ts";
 import { relay } from "./relay.ts";
 import { formatError } from "./report.ts";
-import { relaySignals } from "./session.ts";
+import { createBox, relaySignals } from "./session.ts";
 import type { SignalRelay } from "./signals.ts";
 
 interface Flags extends BoxFlags {
@@ -48,11 +48,8 @@ export async function run(invocation: Invocation): Promise<number> {
   using signals = relaySignals(io);
   await using runtime = await invocation.open();
   try {
-    const box = await runtime.create({
-      ...options,
-      detached: flags.detach === true,
-      signal: signals.signal,
-    });
+    const detached = flags.detach === true;
+    const box = await createBox(runtime, { ...options, detached, signal: signals.signal }, io);
     if (flags.detach) return await startDetached(box, flags, invocation, signals);
     return await runAttached(box, words, flags, invocation, signals);
   } catch (error) {
@@ -119,6 +116,8 @@ async function end(box: Box, remove: boolean, { io, globals }: Invocation): Prom
     if (remove) await box.remove({ force: true });
     else await box.stop({ timeoutMs: 0 });
   } catch (error) {
+    // Killing a box that goes with its end has removed it already.
+    if (error instanceof HutchError && error.code === "box_not_found") return;
     await print(io.stderr, formatError(error, globals));
   }
 }

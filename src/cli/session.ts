@@ -4,10 +4,12 @@
  * @module
  */
 import type { Box } from "../box/box.ts";
+import type { BoxOptions } from "../box/options.ts";
 import { HutchError } from "../errors.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { GlobalFlags, Invocation } from "./command.ts";
 import { type CliIo, print } from "./io.ts";
+import { progressOn } from "./progress.ts";
 import { EXIT_HUTCH, exitCodeOf, formatError } from "./report.ts";
 import { SignalRelay } from "./signals.ts";
 import { nearest } from "./suggest.ts";
@@ -36,6 +38,20 @@ export async function getBox(runtime: Runtime, word: string): Promise<Box> {
       hint: near === undefined ? "see `hutch ls -a`" : `did you mean ${JSON.stringify(near)}?`,
       cause: error,
     });
+  }
+}
+
+/** Makes a box, and shows how the pull goes if its image isn't here. */
+export async function createBox(
+  runtime: Runtime,
+  options: BoxOptions,
+  io: CliIo,
+): Promise<Box> {
+  const progress = progressOn(io.stderr);
+  try {
+    return await runtime.create({ ...options, onPull: progress.on });
+  } finally {
+    await progress.close();
   }
 }
 

@@ -179,6 +179,7 @@ export class Runtime implements AsyncDisposable {
     const record = await this.#images.resolve(options.image, {
       signal: signal ? AbortSignal.any([closing, signal]) : closing,
       insecureRegistries: this.#insecureRegistries,
+      ...options.onPull ? { onProgress: options.onPull } : {},
     });
     const { reference, digest } = record;
     const config = makeConfig(checked, { reference, digest }, record.config);
