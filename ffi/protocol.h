@@ -21,12 +21,17 @@
  * After ERROR the agent sends CLOSE. A host that sent CLOSE waits for the agent's CLOSE before it
  * uses the number again; frames that arrive in between are dropped.
  *
+ * Processes that the command left behind may still hold its pipes: their DATA may follow EXIT, and
+ * the agent sends CLOSE once both outputs ended. A host that doesn't want it sends CLOSE after EXIT;
+ * that drops the pipes and kills nothing. An empty DATA frame of the agent with flags HUTCH_STDIN |
+ * HUTCH_END says that the command closed its stdin.
+ *
  * The agent ignores every frame but OPEN on a stream that it doesn't have: a host's CLOSE may cross
  * the agent's. So the agent never sends a frame on a stream that isn't open, and exactly one CLOSE
  * per OPEN. The relay ends the box for any other order of the agent's frames: REPLY is first and
  * once; ERROR is once (after REPLY only if the stream broke, as by window_exceeded); EXIT is once
- * and after REPLY; no DATA before REPLY, after EXIT, after ERROR, or after HUTCH_END on its channel
- * (CREDIT may come until CLOSE). Flags are 0 on every type but DATA and CREDIT.
+ * and after REPLY; no DATA before REPLY, after ERROR, or after HUTCH_END on its channel (CREDIT may
+ * come until CLOSE). Flags are 0 on every type but DATA and CREDIT.
  *
  * Credit: each stream has three channels. A sender may have at most HUTCH_WINDOW payload bytes of
  * a channel under way; CREDIT with a u32 (BE) payload and the channel in `flags` gives bytes back

@@ -28,6 +28,11 @@ export class InChannel {
     this.#grant = grant;
   }
 
+  /** Whether no more bytes come. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
   /** Bytes that wait for the reader. */
   get queuedBytes(): number {
     return this.#queue.length;
@@ -128,7 +133,7 @@ export class OutChannel {
 
   /**
    * Where the bytes are written to; made when first asked for. Closing or aborting it ends the
-   * command's standard input. It fails with `box_state` once the command ended.
+   * command's standard input. It fails with `box_state` once the command closed it or ended.
    */
   get writable(): WritableStream<Uint8Array> {
     this.#writable ??= new WritableStream<Uint8Array>({

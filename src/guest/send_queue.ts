@@ -21,6 +21,8 @@ interface Entry {
 
 /** Copied bytes are gathered up to this size for one write. */
 const GATHER = 64 * 1024;
+/** From this size on they are gathered in full-size memory, which is used again. */
+const SMALL = 4 * 1024;
 
 /** A queue in front of a connection's writes. Nothing here throws or rejects. */
 export class SendQueue {
@@ -34,6 +36,8 @@ export class SendQueue {
   #waiters: { readonly bytes: number; readonly resolve: () => void }[] = [];
   #queued = 0;
   #peak = 0;
+  /** Memory for gathering; without it, garbage piles up faster than it is collected. */
+  #spare: Uint8Array<ArrayBuffer> | undefined;
 
   /** Writes to `sink`; `failed` is called at most once, when a write didn't work. */
   constructor(sink: ByteSink, failed: (error: unknown) => void) {
@@ -67,10 +71,19 @@ export class SendQueue {
     if (this.#stopped || bytes.length === 0) return;
     const last = this.#head < this.#entries.length ? this.#entries.at(-1) : undefined;
     if (last?.owned && last.length + bytes.length <= GATHER) {
-      append(last, bytes);
+      const needed = last.length + bytes.length;
+      if (needed > last.bytes.length) {
+        const grown = this.#memory(needed);
+        grown.set(last.bytes.subarray(0, last.length));
+        last.bytes = grown;
+      }
+      last.bytes.set(bytes, last.length);
+      last.length = needed;
       this.#count(bytes.length);
     } else {
-      this.#add({ bytes: bytes.slice(), length: bytes.length, owned: true, done: undefined });
+      const memory = this.#memory(bytes.length);
+      memory.set(bytes);
+      this.#add({ bytes: memory, length: bytes.length, owned: true, done: undefined });
     }
   }
 
@@ -100,6 +113,14 @@ export class SendQueue {
     this.#entries.push(entry);
     this.#count(entry.length);
     if (!this.#pumping) void this.#pump();
+  }
+
+  #memory(size: number): Uint8Array<ArrayBuffer> {
+    if (size <= SMALL / 4) return new Uint8Array(size);
+    if (size <= SMALL || size > GATHER) return new Uint8Array(Math.max(size, SMALL));
+    const spare = this.#spare;
+    this.#spare = undefined;
+    return spare ?? new Uint8Array(GATHER);
   }
 
   #count(bytes: number): void {
@@ -133,6 +154,7 @@ export class SendQueue {
         if (first) this.#failed(error);
       }
       this.#queued -= entry.length;
+      if (entry.owned && entry.bytes.length === GATHER) this.#spare = entry.bytes;
       entry.done?.();
       this.#wake();
     }
@@ -159,15 +181,4 @@ export class SendQueue {
       else this.#waiters.push(waiter);
     }
   }
-}
-
-function append(entry: Entry, bytes: Uint8Array): void {
-  const needed = entry.length + bytes.length;
-  if (needed > entry.bytes.length) {
-    const grown = new Uint8Array(Math.min(GATHER, Math.max(needed, 2 * entry.bytes.length, 1024)));
-    grown.set(entry.bytes.subarray(0, entry.length));
-    entry.bytes = grown;
-  }
-  entry.bytes.set(bytes, entry.length);
-  entry.length = needed;
 }

@@ -107,10 +107,7 @@ export class StreamDriver<Reply> implements StreamInput {
 
   /** Tells the agent to give up; everything pending rejects with `error`. */
   giveUp(error: HutchError): void {
-    if (this.running) {
-      this.#closing = true;
-      this.#link.out.copy(makeFrame(FrameType.CLOSE, this.number));
-    }
+    if (this.running) this.#sendClose();
     this.#settle(error);
   }
 
@@ -121,7 +118,9 @@ export class StreamDriver<Reply> implements StreamInput {
       this.giveUp(new HutchError("agent_protocol", `Cannot ${this.#what}: DATA came as answer`));
       return;
     }
-    const channel = (flags & CHANNEL_MASK) === Channel.STDOUT ? this.stdout : this.stderr;
+    const number = flags & CHANNEL_MASK;
+    if (number === Channel.STDIN) return this.stdin.stop(unread("has closed it"));
+    const channel = number === Channel.STDOUT ? this.stdout : this.stderr;
     channel.push(part, keep);
     if (last && (flags & END) !== 0) channel.end();
   }
@@ -157,6 +156,11 @@ export class StreamDriver<Reply> implements StreamInput {
     return purpose(this.request);
   }
 
+  #sendClose(): void {
+    this.#closing = true;
+    this.#link.out.copy(makeFrame(FrameType.CLOSE, this.number));
+  }
+
   #grant(channel: number, count: number): void {
     if (this.running && this.rules.granted(channel, count)) {
       this.#link.out.copy(makeCredit(this.number, channel, count));
@@ -171,10 +175,13 @@ export class StreamDriver<Reply> implements StreamInput {
 
   #exited(payload: Uint8Array): void {
     this.#exit.resolve(readExit(payload));
+    // All that the command printed has come. What it left behind may hold its pipes for ever, and
+    // nobody waits for that.
+    if (!this.stdout.ended || !this.stderr.ended) this.#sendClose();
     this.#over = true;
     this.stdout.end();
     this.stderr.end();
-    this.stdin.stop(new HutchError("box_state", "Cannot write to stdin: the command has ended"));
+    this.stdin.stop(unread("has ended"));
   }
 
   /** The agent's CLOSE: whatever is missing never comes. */
@@ -194,4 +201,8 @@ export class StreamDriver<Reply> implements StreamInput {
     this.stderr.fail(error);
     this.stdin.stop(error);
   }
+}
+
+function unread(why: string): HutchError {
+  return new HutchError("box_state", `Cannot write to the command's stdin: the command ${why}`);
 }

@@ -30,6 +30,7 @@ export class StreamRules {
 
   /** Payload bytes that the agent sent on `channel` and that nobody gave back. */
   underWay(channel: number): number {
+    if (channel === Channel.STDIN) return 0;
     return channel === Channel.STDOUT ? this.#stdoutUnderWay : this.#stderrUnderWay;
   }
 
@@ -50,7 +51,7 @@ export class StreamRules {
         this.#replied = true;
         return undefined;
       case FrameType.ERROR:
-        if (this.#failed || this.#exited) return this.#misplaced(type);
+        if (this.#failed) return this.#misplaced(type);
         this.#failed = true;
         return undefined;
       case FrameType.EXIT:
@@ -88,16 +89,16 @@ export class StreamRules {
   }
 
   #data(flags: number, length: number): string | undefined {
-    if (!this.#replied || this.#failed || this.#exited) return this.#misplaced(FrameType.DATA);
+    if (!this.#replied || this.#failed) return this.#misplaced(FrameType.DATA);
     const channel = flags & CHANNEL_MASK;
     const bit = 1 << channel;
-    if (channel === Channel.STDIN) return "DATA came on stdin";
+    if (channel === Channel.STDIN && length > 0) return "DATA with bytes came on stdin";
     if ((this.#ended & bit) !== 0) return `DATA came after the end of channel ${channel}`;
     if ((flags & END) !== 0) this.#ended |= bit;
     const total = this.underWay(channel) + length;
     if (total > WINDOW) return `channel ${channel} has ${total} bytes under way, over ${WINDOW}`;
     if (channel === Channel.STDOUT) this.#stdoutUnderWay = total;
-    else this.#stderrUnderWay = total;
+    else if (channel === Channel.STDERR) this.#stderrUnderWay = total;
     return undefined;
   }
 
