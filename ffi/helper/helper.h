@@ -2,13 +2,16 @@
  * (never by a box process that runs QEMU).
  *
  * Every function that can fail returns 0 or a negative errno; where the operation has a handle,
- * hutch_*_error() gives one line about the last failure ("layer entry etc/passwd: ..."). No
- * globals; handles may be used from one thread at a time unless said otherwise. */
+ * hutch_*_error() gives one line about the last failure ("layer entry \"etc/passwd\": ..."). No
+ * globals; handles may be used from one thread at a time unless said otherwise. The library
+ * starts no threads and installs no signal handlers. */
 #ifndef HUTCH_HELPER_H
 #define HUTCH_HELPER_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#pragma GCC visibility push(default)
 
 /* ---- KVM probe ------------------------------------------------------------------------- */
 
@@ -22,51 +25,66 @@ int hutch_kvm_probe(uint32_t limit_ms, uint64_t *micros);
 typedef struct hutch_ext4 hutch_ext4;
 
 struct hutch_ext4_options {
-  uint64_t max_bytes;      /* unpacked file bytes allowed in all, 0 = 64 GiB */
-  uint64_t max_entries;    /* entries allowed in all, 0 = 5,000,000 */
-  uint8_t uuid[16];        /* of the file system, from the image's digest: same image, same bytes */
+  uint64_t max_bytes;   /* bytes of files stored in all, 0 = 64 GiB */
+  uint64_t max_entries; /* entries read in all, 0 = 5,000,000 */
+  uint64_t max_memory;  /* for names, attributes and the tree, 0 = 1 GiB */
+  uint8_t uuid[16];     /* of the file system, from the image's digest: same image, same bytes */
 };
 
-/* Creates the file (must not exist) and an empty ext4 in it, written so that the same calls give
- * the same bytes. */
+/* Errors of images, beside what the system says (-ENOSPC, -EIO, ...):
+ *   -EBADMSG  the layer is no tar, is cut short, or holds what an image must not
+ *   -EFBIG    a limit of the options was reached
+ *   -EINVAL   the caller's own argument is wrong
+ * After an error in a layer or in finish, every further call but close returns it again. */
+
+/* Creates the file (must not exist, mode 0600) that becomes an ext4 file system. File data goes to
+ * its final place as it comes; everything else is kept in memory and written by finish. The same
+ * calls give the same bytes. On failure *out is NULL and nothing was created. */
 int hutch_ext4_create(const char *path, const struct hutch_ext4_options *options, hutch_ext4 **out);
 
-/* Applies one layer. The caller pushes the plain (decompressed) tar in pieces and ends it; a thread
- * of the helper parses and writes meanwhile. push waits until the piece was taken over; it is meant
- * to be called "nonblocking" from Deno. end waits for the layer and gives its result. An error
- * inside the layer is returned by the next push and by end. */
+/* Applies one layer by the rules of the OCI image specification. The caller pushes the plain
+ * (decompressed) tar in pieces of any size; each is parsed and written before push returns, so the
+ * piece isn't kept. Meant to be called "nonblocking" from Deno, one call at a time. */
 int hutch_ext4_layer_begin(hutch_ext4 *fs);
 int hutch_ext4_layer_push(hutch_ext4 *fs, const uint8_t *bytes, size_t length);
 int hutch_ext4_layer_end(hutch_ext4 *fs);
 
-/* Single entries for trees that hutch makes itself (system disk, builtin images). Paths are absolute in the image;
- * missing parents are an error. */
+/* Single entries for trees that hutch makes itself (system disk, builtin images), owned by root,
+ * dated 1970. Paths are absolute in the image; missing parents are an error (-ENOENT), a name that
+ * is taken too (-EEXIST). These errors leave the image usable. */
 int hutch_ext4_mkdir(hutch_ext4 *fs, const char *path, uint32_t mode);
-int hutch_ext4_file(hutch_ext4 *fs, const char *path, uint32_t mode, const uint8_t *bytes, size_t length);
+int hutch_ext4_file(hutch_ext4 *fs, const char *path, uint32_t mode, const uint8_t *bytes,
+                    size_t length);
 int hutch_ext4_symlink(hutch_ext4 *fs, const char *path, const char *target);
 
-/* Shrinks to the content, writes everything, syncs the file. The handle is gone after close. */
+/* Sizes the file system to its content, writes everything, syncs the file. Once. */
 int hutch_ext4_finish(hutch_ext4 *fs);
-void hutch_ext4_close(hutch_ext4 *fs); /* without finish: the file is left as it is, for the caller to delete */
+/* Frees the handle. Without finish the file is left as it is, for the caller to delete. */
+void hutch_ext4_close(hutch_ext4 *fs);
 /* One line about the last failure; "" if none. Valid until the next call. */
 const char *hutch_ext4_error(const hutch_ext4 *fs);
 
 /* ---- decompression that Deno can't do right ----------------------------------------------- */
 
 typedef struct hutch_decoder hutch_decoder;
-/* Opens a compressed file; `format` is "zstd", "xz", "bzip2", ... as libarchive names its filters. */
+/* Opens a compressed file. `format` is "zstd", "gzip", "xz" or "bzip2"; another one: -EINVAL.
+ * Several members or frames in a row are one stream, as their tools have it. */
 int hutch_decoder_open(const char *path, const char *format, hutch_decoder **out);
-/* Plain bytes into `buffer`; returns their count, 0 at the end, or a negative errno. */
+/* Plain bytes into `buffer`; returns their count, 0 at the end, or a negative errno
+ * (-EBADMSG: the file isn't what `format` says, or is cut short). */
 int64_t hutch_decoder_read(hutch_decoder *decoder, uint8_t *buffer, size_t size);
 const char *hutch_decoder_error(const hutch_decoder *decoder);
 void hutch_decoder_close(hutch_decoder *decoder);
 
 /* ---- kernel ------------------------------------------------------------------------------- */
 
-/* dlopens libkrunfw and gives the kernel inside: its bytes stay valid until hutch_kernel_close. */
+/* dlopens libkrunfw and gives the kernel inside: its bytes stay valid until hutch_kernel_close.
+ * -ENOENT: no such library; -ENOEXEC: it can't be loaded or holds no kernel. */
 typedef struct hutch_kernel hutch_kernel;
 int hutch_kernel_open(const char *libkrunfw_path, hutch_kernel **out, const uint8_t **bytes,
                       size_t *size, uint64_t *load_address, uint64_t *entry_address);
 void hutch_kernel_close(hutch_kernel *kernel);
+
+#pragma GCC visibility pop
 
 #endif
