@@ -11,9 +11,8 @@ import { defaultHome } from "../runtime/paths.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { Invocation } from "./command.ts";
 import { type Candidate, complete, type NameSource } from "./completer.ts";
-import { printable } from "./format.ts";
+import { formatReference, printable } from "./format.ts";
 import { print } from "./io.ts";
-import { formatReference } from "./ls.ts";
 import { openRuntime } from "./session.ts";
 
 /** Declares arguments and options. */

@@ -53,7 +53,7 @@ export function formatReport(report: DoctorReport): string {
     );
     for (const part of engine.found) lines.push(...partLines(part));
   }
-  if (!report.ok) lines.push("", "No engine can run here: mend what is marked with ! above.");
+  if (!report.ok) lines.push("", "Nothing can run here: mend what is marked with ! above.");
   return lines.join("\n") + "\n";
 }
 

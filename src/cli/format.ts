@@ -77,3 +77,8 @@ export function formatBytes(bytes: number): string {
   }
   return `${Math.round(value * 10) / 10} ${units[unit] ?? ""}`;
 }
+
+/** A reference as people write it: without what is understood. */
+export function formatReference(reference: string): string {
+  return reference.replace(/^registry:/, "").replace(/^docker\.io\/(library\/(?=[^/]+$))?/, "");
+}

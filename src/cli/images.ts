@@ -6,9 +6,8 @@
 import type { Command } from "../deps.ts";
 import type { ImageRecord } from "../images/records.ts";
 import type { Invocation } from "./command.ts";
-import { formatBytes, formatDuration, formatTable } from "./format.ts";
+import { formatBytes, formatDuration, formatReference, formatTable } from "./format.ts";
 import { print, printJson } from "./io.ts";
-import { formatReference } from "./ls.ts";
 import { short } from "./progress.ts";
 
 interface Flags {

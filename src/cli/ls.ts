@@ -7,7 +7,7 @@ import type { BoxInfo } from "../box/options.ts";
 import type { Command } from "../deps.ts";
 import { HutchError } from "../errors.ts";
 import type { Invocation } from "./command.ts";
-import { formatDuration, formatMiB, formatTable } from "./format.ts";
+import { formatDuration, formatMiB, formatReference, formatTable } from "./format.ts";
 import { print, printJson } from "./io.ts";
 import { collect } from "./values.ts";
 
@@ -80,11 +80,6 @@ export function formatBoxes(boxes: readonly BoxInfo[], now: number): string {
       box.engine ?? box.config.engine,
     ]),
   );
-}
-
-/** A reference as people write it: without what is understood. */
-export function formatReference(reference: string): string {
-  return reference.replace(/^registry:/, "").replace(/^docker\.io\/(library\/(?=[^/]+$))?/, "");
 }
 
 /** `running 5 minutes`, `stopped 2 hours ago`. */

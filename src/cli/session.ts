@@ -41,12 +41,16 @@ export async function getBox(runtime: Runtime, word: string): Promise<Box> {
   }
 }
 
-/** Makes a box, and shows how the pull goes if its image isn't here. */
+/**
+ * Makes a box; on a terminal, shows how the pull goes if its image isn't here. Elsewhere standard
+ * error belongs to the box's command alone.
+ */
 export async function createBox(
   runtime: Runtime,
   options: BoxOptions,
   io: CliIo,
 ): Promise<Box> {
+  if (!io.stderr.isTerminal()) return await runtime.create(options);
   const progress = progressOn(io.stderr);
   try {
     return await runtime.create({ ...options, onPull: progress.on });
