@@ -1,0 +1,41 @@
+/* The agent's whole state. There is one, in main.c; everything else gets a pointer to it. */
+#ifndef HUTCH_AGENT_AGENT_H
+#define HUTCH_AGENT_AGENT_H
+
+#include "box.h"
+#include "channel.h"
+#include "loop.h"
+#include "streams.h"
+
+#ifndef HUTCH_VERSION
+#define HUTCH_VERSION "0.1.0"
+#endif
+
+struct agent {
+  struct loop loop;
+  struct channel channel;
+  struct streams streams;
+  struct watch children; /* signalfd of SIGCHLD */
+  struct box box;
+};
+
+/* Starts serving on `fd`. 0 or a negative errno. */
+int agent_open(struct agent *agent, int fd);
+void agent_close(struct agent *agent);
+
+/* Serves until the guest has to end. */
+void agent_serve(struct agent *agent);
+
+/* Sends GOODBYE (if frames can still be sent) and ends the guest; natively the process, with code 1. */
+_Noreturn void agent_lost(struct agent *agent, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Adds GOODBYE and waits, for a short time, until the channel took it. False: it couldn't. */
+bool agent_goodbye(struct agent *agent, const char *reason, const char *message);
+
+/* Sends what waits to be sent, as far as the channel takes it. True: there is more to do at once. */
+bool agent_pump(struct agent *agent);
+
+/* Calls `visit` for each stream that runs a command. */
+void agent_each_exec(struct agent *agent, void (*visit)(struct exec *exec, void *context), void *context);
+
+#endif

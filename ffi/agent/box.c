@@ -1,0 +1,189 @@
+#define _GNU_SOURCE 1
+#include "box.h"
+
+#include "agent.h"
+#include "log.h"
+#include "view.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Lazy writing of inode tables would go on for minutes after growing, for a disk that reads zero there. */
+#define BOX_OPTIONS "errors=remount-ro,noinit_itable"
+
+void box_init(struct box *box) {
+  *box = (struct box){.state = BOX_NONE, .mount_fd = -1, .ipc_fd = -1, .word = {.fd = -1}, .leash = -1};
+}
+
+int box_enter(const struct box *box, struct failure *failure) {
+  if (setns(box->mount_fd, CLONE_NEWNS) == 0 && setns(box->ipc_fd, CLONE_NEWIPC) == 0) return 0;
+  failure_set(failure, FAILURE_FAILED, errno, "enter the box: %s", strerror(errno));
+  return -1;
+}
+
+/* ---- the holder's side -------------------------------------------------------------------- */
+
+struct holder_plan {
+  const char *hostname;
+  bool grow;
+  int word;
+  int leash;
+  int private_fd;
+};
+
+/* Killed last of all when memory is short: with it everything in the box would end. (The agent
+ * itself is never chosen: the kernel spares the first process.) */
+static void spare_from_oom(void) {
+  int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0 || write(fd, "-1000", 5) != 5) log_line("spare the holder: %s", strerror(errno));
+  if (fd >= 0) close(fd);
+}
+
+static int make(const struct holder_plan *plan, struct failure *failure) {
+  int device = -1;
+  if (plan->grow && (device = open(BOX_DEVICE, O_RDONLY | O_CLOEXEC)) < 0) {
+    failure_set(failure, FAILURE_FAILED, errno, "open %s: %s", BOX_DEVICE, strerror(errno));
+    return -1;
+  }
+  int result = view_make(plan->hostname, failure);
+  if (result == 0 && plan->grow) {
+    int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    result = view_grow(device, root, failure);
+    if (root >= 0) close(root);
+  }
+  if (device >= 0) close(device);
+  return result;
+}
+
+/* Keeps the leash alone; the console is the system's, not the box's. */
+static void let_go(int leash) {
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int fd = 0; fd <= 2; fd++) {
+    if (null < 0 || dup2(null, fd) < 0) close(fd);
+  }
+  if (leash != 3 && dup3(leash, 3, O_CLOEXEC) < 0) _exit(1);
+  close_range(4, UINT_MAX, 0);
+}
+
+static _Noreturn void hold(const struct holder_plan *plan) {
+  close(plan->private_fd);
+  setsid();
+  spare_from_oom();
+  struct failure failure = {.kind = FAILURE_NONE};
+  int result = make(plan, &failure);
+  ssize_t put = write(plan->word, &failure, sizeof failure);
+  if (result < 0 || put != sizeof failure) _exit(1);
+  let_go(plan->leash);
+  holder_serve(3);
+}
+
+/* ---- the agent's side --------------------------------------------------------------------- */
+
+static int open_namespace(pid_t pid, const char *name) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/ns/%s", (int)pid, name);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  return fd < 0 ? -errno : fd;
+}
+
+static void answer(struct agent *agent, const struct failure *failure) {
+  struct stream *stream = stream_find(&agent->streams, agent->box.stream);
+  if (stream == NULL) return;
+  int error;
+  if (failure->kind != FAILURE_NONE) {
+    error = stream_refuse(&agent->streams, stream, failure);
+  } else {
+    struct cbor_out message = {0};
+    cbor_out_map(&message, 1);
+    cbor_out_text(&message, "ms");
+    cbor_out_uint(&message, now_ms() - agent->box.started_ms);
+    stream->done = true;
+    error = stream_answer(&agent->streams, stream, HUTCH_REPLY, &message);
+  }
+  if (error < 0) agent_lost(agent, "no memory for a reply");
+}
+
+/* The holder's word came, or the holder ended without one. */
+static void on_word(struct watch *watch, uint32_t events) {
+  (void)events;
+  struct box *box = container_of(watch, struct box, word);
+  struct agent *agent = container_of(box, struct agent, box);
+  struct failure failure;
+  if (read(watch->fd, &failure, sizeof failure) != sizeof failure) {
+    failure_set(&failure, FAILURE_FAILED, 0, "the process that makes the box's view ended");
+  }
+  failure.text[FAILURE_TEXT - 1] = '\0';
+  loop_drop(&agent->loop, watch);
+  if (failure.kind == FAILURE_NONE) {
+    box->mount_fd = open_namespace(box->holder, "mnt");
+    box->ipc_fd = open_namespace(box->holder, "ipc");
+    if (box->mount_fd < 0 || box->ipc_fd < 0) failure_set(&failure, FAILURE_FAILED, 0, "open the box's namespaces");
+  }
+  box->state = failure.kind == FAILURE_NONE ? BOX_READY : BOX_FAILED;
+  answer(agent, &failure);
+}
+
+static int start_holder(struct agent *agent, const struct request *request) {
+  int word[2] = {-1, -1}, leash[2] = {-1, -1};
+  if (pipe2(word, O_CLOEXEC) < 0 || pipe2(leash, O_CLOEXEC) < 0) return -errno;
+  /* The next child is the first process of a new PID namespace, and all later ones join it. */
+  if (unshare(CLONE_NEWPID) < 0) return -errno;
+  struct holder_plan plan = {.hostname = request->hostname, .grow = request->grow, .word = word[1],
+                             .leash = leash[0], .private_fd = agent->channel.watch.fd};
+  pid_t pid = fork();
+  if (pid < 0) return -errno;
+  if (pid == 0) {
+    close(leash[1]);
+    hold(&plan);
+  }
+  close(word[1]);
+  close(leash[0]);
+  agent->box.holder = pid;
+  agent->box.leash = leash[1];
+  return loop_add(&agent->loop, &agent->box.word, word[0], EPOLLIN, on_word);
+}
+
+int box_configure(struct agent *agent, struct stream *stream, const struct request *request,
+                  struct failure *failure) {
+  struct box *box = &agent->box;
+  if (box->state != BOX_NONE) {
+    failure_set(failure, FAILURE_BAD_REQUEST, 0, "the box is configured already");
+    return -1;
+  }
+  box->started_ms = now_ms();
+  box->stream = stream->number;
+  box->state = BOX_FAILED; /* there is no second try: the host makes a new guest */
+  if (sethostname(request->hostname, strlen(request->hostname)) < 0) {
+    failure_set(failure, FAILURE_FAILED, errno, "set the host name: %s", strerror(errno));
+    return -1;
+  }
+  if (mount(BOX_DEVICE, BOX_MOUNT, "ext4", MS_NOATIME, BOX_OPTIONS) < 0) {
+    failure_set(failure, FAILURE_FAILED, errno, "mount the box's disk %s: %s", BOX_DEVICE, strerror(errno));
+    return -1;
+  }
+  int error = start_holder(agent, request);
+  if (error < 0) {
+    failure_set(failure, FAILURE_FAILED, -error, "start the box's first process: %s", strerror(-error));
+    return -1;
+  }
+  box->state = BOX_MAKING;
+  return 0;
+}
+
+void box_holder_ended(struct agent *agent, int status) {
+  struct box *box = &agent->box;
+  box->holder = 0;
+  if (box->state != BOX_READY || box->ending != ENDING_NO) return;
+  /* reboot(2) inside a PID namespace ends its first process with one of these. */
+  box->asked = WIFSIGNALED(status) && (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGHUP);
+  box->collapsed = !box->asked;
+  ending_begin(agent, 0);
+}

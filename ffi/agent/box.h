@@ -1,0 +1,68 @@
+/* The box's view: namespaces of its own, on the box's disk. Natively (tests) there is none, and
+ * commands run where the agent runs. */
+#ifndef HUTCH_AGENT_BOX_H
+#define HUTCH_AGENT_BOX_H
+
+#include "failure.h"
+#include "loop.h"
+#include "request.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct agent;
+struct stream;
+
+enum box_state { BOX_NONE, BOX_MAKING, BOX_READY, BOX_FAILED };
+
+enum ending {
+  ENDING_NO,
+  ENDING_TERM, /* the box's processes were asked to end */
+  ENDING_LAST, /* commands are gone; the holder ends with the last orphan */
+  ENDING_KILL, /* everything was killed */
+};
+
+struct box {
+  enum box_state state;
+  pid_t holder; /* PID 1 of the box's PID namespace; 0: none (any more) */
+  int mount_fd; /* namespaces for commands to enter */
+  int ipc_fd;
+  struct watch word;  /* the holder's report on making the view, see view.h */
+  int leash;          /* closing it tells the holder to end with its last child */
+  uint64_t started_ms;
+  uint32_t stream;    /* that asked for it */
+  enum ending ending;
+  bool asked;         /* the box itself asked to end, by reboot(2) */
+  bool collapsed;     /* the holder ended and nobody had asked */
+  uint64_t deadline_ms; /* of the present phase of ending */
+};
+
+void box_init(struct box *box);
+
+/* Starts making the view; the answer goes to `stream`. 0, or -1 with `failure` filled. */
+int box_configure(struct agent *agent, struct stream *stream, const struct request *request,
+                  struct failure *failure);
+
+/* In a child: enters the view. 0, or -1 with `failure` filled. */
+int box_enter(const struct box *box, struct failure *failure);
+
+/* The holder ended. */
+void box_holder_ended(struct agent *agent, int status);
+
+/* Begins to end the guest. */
+void ending_begin(struct agent *agent, uint32_t grace_ms);
+
+/* One step of it; called after each turn of the loop. Doesn't return when the guest is over. */
+void ending_step(struct agent *agent);
+
+/* How long the loop may wait for events, in ms; -1: without limit. */
+int ending_wait_ms(const struct agent *agent);
+
+/* Ends the guest at once: kills, syncs, makes the box's disk clean, restarts the machine. */
+_Noreturn void guest_end(struct agent *agent);
+
+/* Milliseconds since the kernel started. */
+uint64_t now_ms(void);
+
+#endif

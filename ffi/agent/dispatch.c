@@ -1,0 +1,160 @@
+#include "dispatch.h"
+
+#include "agent.h"
+#include "exec.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+/* The stream broke a rule, or its request can't be done: ERROR, end of what it runs, CLOSE. */
+static void refuse(struct agent *agent, struct stream *stream, const struct failure *failure) {
+  if (stream->done) return; /* it's on its way out already */
+  if (stream->exec != NULL) exec_drop(stream->exec);
+  if (stream_refuse(&agent->streams, stream, failure) < 0) agent_lost(agent, "no memory for a reply");
+}
+
+static void refuse_request(struct agent *agent, struct stream *stream, const char *why) {
+  struct failure failure;
+  failure_set(&failure, FAILURE_BAD_REQUEST, 0, "%s", why);
+  refuse(agent, stream, &failure);
+}
+
+static void run(struct agent *agent, struct stream *stream, struct request *request) {
+  struct failure failure;
+  int result = 0;
+  if (request->op == REQUEST_PING) {
+    stream->done = true;
+    struct cbor_out message = {0};
+    cbor_out_map(&message, 0);
+    result = stream_answer(&agent->streams, stream, HUTCH_REPLY, &message);
+    if (result < 0) agent_lost(agent, "no memory for a reply");
+    return;
+  }
+#ifdef HUTCH_NATIVE
+  if (request->op != REQUEST_EXEC) {
+    refuse_request(agent, stream, "this agent isn't the first process of a guest");
+    return;
+  }
+#else
+  if (agent->box.ending != ENDING_NO) {
+    failure_set(&failure, FAILURE_BUSY, 0, "the guest is about to end");
+    refuse(agent, stream, &failure);
+    return;
+  }
+  if (request->op == REQUEST_CONFIGURE) {
+    if (box_configure(agent, stream, request, &failure) < 0) refuse(agent, stream, &failure);
+    return;
+  }
+  if (request->op == REQUEST_SHUTDOWN) {
+    stream->done = true;
+    struct cbor_out message = {0};
+    cbor_out_map(&message, 0);
+    if (stream_answer(&agent->streams, stream, HUTCH_REPLY, &message) < 0) agent_lost(agent, "no memory");
+    ending_begin(agent, request->grace_ms);
+    return;
+  }
+  if (agent->box.state != BOX_READY) {
+    refuse_request(agent, stream, "the box isn't configured");
+    return;
+  }
+#endif
+  result = exec_start(agent, stream, request, &failure);
+  if (result < 0) refuse(agent, stream, &failure);
+}
+
+static void open_stream(struct agent *agent, const struct frame *frame, const uint8_t *payload) {
+  struct stream *stream = stream_find(&agent->streams, frame->stream);
+  if (stream != NULL) {
+    refuse_request(agent, stream, "the stream's number is in use");
+    return;
+  }
+  if (agent->streams.count >= HUTCH_MAX_STREAMS + STREAM_REFUSALS) agent_lost(agent, "the host opens too many streams");
+  stream = stream_open(&agent->streams, frame->stream);
+  if (stream == NULL) agent_lost(agent, "no memory for a stream");
+  struct failure failure;
+  if (frame->flags != 0) {
+    refuse_request(agent, stream, "a frame with flags that it can't have");
+    return;
+  }
+  if (agent->streams.count > HUTCH_MAX_STREAMS) {
+    failure_set(&failure, FAILURE_BUSY, 0, "%d streams are open already", HUTCH_MAX_STREAMS);
+    refuse(agent, stream, &failure);
+    return;
+  }
+  struct request request;
+  const char *why;
+  int error = request_parse(payload, frame->length, &request, &why);
+  if (error < 0) {
+    failure_set(&failure, error == -ENOMEM ? FAILURE_FAILED : FAILURE_BAD_REQUEST, error == -ENOMEM ? ENOMEM : 0,
+                "read the request: %s", why);
+    refuse(agent, stream, &failure);
+    return;
+  }
+  run(agent, stream, &request);
+  request_free(&request);
+}
+
+static void credit(struct agent *agent, struct stream *stream, const struct frame *frame, const uint8_t *payload) {
+  struct failure failure;
+  if (frame->length != 4 || stream->exec == NULL) {
+    refuse_request(agent, stream, "credit that makes no sense");
+    return;
+  }
+  uint32_t bytes = (uint32_t)payload[0] << 24 | (uint32_t)payload[1] << 16 | (uint32_t)payload[2] << 8 | payload[3];
+  if (exec_credit(stream->exec, frame->flags, bytes, &failure) < 0) refuse(agent, stream, &failure);
+}
+
+static void control(struct agent *agent, struct stream *stream, const struct frame *frame, const uint8_t *payload) {
+  int signal;
+  const char *why;
+  if (stream->exec == NULL) refuse_request(agent, stream, "control of a stream without a command");
+  else if (control_parse(payload, frame->length, &signal, &why) < 0) refuse_request(agent, stream, why);
+  else exec_signal(stream->exec, signal);
+}
+
+/* The host gave up. What isn't a command ends soon by itself, and says CLOSE then. */
+static void give_up(struct agent *agent, struct stream *stream) {
+  if (stream->exec == NULL) return;
+  stream->done = true;
+  exec_drop(stream->exec);
+  stream_ready(&agent->streams, stream);
+}
+
+void dispatch_message(void *context, const struct frame *frame, const uint8_t *payload) {
+  struct agent *agent = context;
+  if (frame->type == HUTCH_OPEN) {
+    open_stream(agent, frame, payload);
+    return;
+  }
+  struct stream *stream = stream_find(&agent->streams, frame->stream);
+  /* Sent before the host knew that the stream is over. */
+  if (stream == NULL || stream->done) return;
+  if (frame->type == HUTCH_CREDIT) {
+    credit(agent, stream, frame, payload);
+  } else if (frame->flags != 0) {
+    refuse_request(agent, stream, "a frame with flags that it can't have");
+  } else if (frame->type == HUTCH_CONTROL) {
+    control(agent, stream, frame, payload);
+  } else if (frame->length != 0) {
+    refuse_request(agent, stream, "a CLOSE frame with a payload");
+  } else {
+    give_up(agent, stream);
+  }
+}
+
+void dispatch_data(void *context, const struct frame *frame, const uint8_t *bytes, size_t length, bool last) {
+  struct agent *agent = context;
+  struct stream *stream = stream_find(&agent->streams, frame->stream);
+  if (stream == NULL || stream->done) return;
+  if (stream->exec == NULL || (frame->flags & (uint8_t)~HUTCH_END) != HUTCH_STDIN) {
+    refuse_request(agent, stream, "data that isn't a command's stdin");
+    return;
+  }
+  if (frame->length == 0 && !(frame->flags & HUTCH_END)) {
+    refuse_request(agent, stream, "a DATA frame with neither bytes nor an end");
+    return;
+  }
+  struct failure failure;
+  bool end = last && (frame->flags & HUTCH_END);
+  if (exec_input(stream->exec, bytes, length, end, &failure) < 0) refuse(agent, stream, &failure);
+}

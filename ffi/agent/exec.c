@@ -1,0 +1,223 @@
+#define _GNU_SOURCE 1
+#include "exec.h"
+
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define PIPE_BYTES (256 * 1024) /* one full frame; more costs cache misses and gains nothing */
+
+/* Both ends of the pipes a child gets; -1 where there is none. */
+struct ends {
+  int in[2];
+  int out[2];
+  int error[2];
+  int report[2];
+};
+
+static void close_end(int *fd) {
+  if (*fd >= 0) close(*fd);
+  *fd = -1;
+}
+
+static void close_ends(struct ends *ends) {
+  for (int i = 0; i < 2; i++) {
+    close_end(&ends->in[i]);
+    close_end(&ends->out[i]);
+    close_end(&ends->error[i]);
+    close_end(&ends->report[i]);
+  }
+}
+
+/* A pipe whose end `ours` doesn't block. The other one must block: programs expect that. */
+static int make_pipe(int ends[2], int ours, bool wide) {
+  if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
+  if (fcntl(ends[ours], F_SETFL, O_NONBLOCK) < 0) return -errno;
+  if (wide) fcntl(ends[ours], F_SETPIPE_SZ, PIPE_BYTES); /* a smaller one works, too */
+  return 0;
+}
+
+static int make_ends(struct ends *ends, bool with_in) {
+  *ends = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
+  int error = 0;
+  if (with_in) {
+    error = make_pipe(ends->in, 1, true);
+  } else {
+    ends->in[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (ends->in[0] < 0) error = -errno;
+  }
+  if (error == 0) error = make_pipe(ends->out, 0, true);
+  if (error == 0) error = make_pipe(ends->error, 0, true);
+  if (error == 0) error = make_pipe(ends->report, 0, false);
+  if (error < 0) close_ends(ends);
+  return error;
+}
+
+static void answer_started(struct exec *exec, pid_t pid) {
+  struct cbor_out message = {0};
+  cbor_out_map(&message, 1);
+  cbor_out_text(&message, "pid");
+  cbor_out_uint(&message, (uint64_t)pid);
+  exec->started = true;
+  if (stream_answer(&exec->agent->streams, exec->stream, HUTCH_REPLY, &message) < 0) {
+    agent_lost(exec->agent, "no memory for a reply");
+  }
+}
+
+static void answer_failed(struct exec *exec, const struct failure *failure) {
+  exec_drop(exec);
+  if (exec->stream->done) return; /* the host gave up meanwhile */
+  if (stream_refuse(&exec->agent->streams, exec->stream, failure) < 0) {
+    agent_lost(exec->agent, "no memory for a reply");
+  }
+}
+
+/* The report pipe has ended: the command runs, or the child has failed. */
+static void on_report(struct watch *watch, uint32_t events) {
+  struct exec *exec = container_of(watch, struct exec, report);
+  if (!(events & (EPOLLHUP | EPOLLERR))) return;
+  struct child_report first, second;
+  ssize_t one = read(watch->fd, &first, sizeof first);
+  ssize_t two = one == sizeof first ? read(watch->fd, &second, sizeof second) : 0;
+  loop_drop(&exec->agent->loop, watch);
+  if (two == sizeof second) {
+    second.failure.text[FAILURE_TEXT - 1] = '\0';
+    answer_failed(exec, &second.failure);
+  } else if (one == sizeof first && first.failure.kind == FAILURE_NONE) {
+    if (!exec->stream->done) answer_started(exec, first.pid);
+  } else {
+    struct failure failure;
+    failure_set(&failure, FAILURE_FAILED, 0, "the command's process ended before it ran anything");
+    answer_failed(exec, &failure);
+  }
+}
+
+static void on_output(struct watch *watch, uint32_t events) {
+  struct exec_output *output = container_of(watch, struct exec_output, watch);
+  output->readable = true;
+  if (events & (EPOLLHUP | EPOLLERR)) output->hung_up = true;
+}
+
+static void on_stdout(struct watch *watch, uint32_t events) {
+  struct exec *exec = container_of(watch, struct exec, out[0].watch);
+  on_output(watch, events);
+  stream_ready(&exec->agent->streams, exec->stream);
+}
+
+static void on_stderr(struct watch *watch, uint32_t events) {
+  struct exec *exec = container_of(watch, struct exec, out[1].watch);
+  on_output(watch, events);
+  stream_ready(&exec->agent->streams, exec->stream);
+}
+
+void exec_on_input(struct watch *watch, uint32_t events);
+
+/* Hands our ends over to the loop. */
+static int watch_ends(struct exec *exec, struct ends *ends) {
+  struct loop *loop = &exec->agent->loop;
+  /* Only the end of the report matters, not its first half: no event but HUP, which always comes. */
+  int error = loop_add(loop, &exec->report, ends->report[0], 0, on_report);
+  if (error == 0) ends->report[0] = -1;
+  if (error == 0) error = loop_add(loop, &exec->out[0].watch, ends->out[0], EPOLLIN, on_stdout);
+  if (error == 0) ends->out[0] = -1;
+  if (error == 0) error = loop_add(loop, &exec->out[1].watch, ends->error[0], EPOLLIN, on_stderr);
+  if (error == 0) ends->error[0] = -1;
+  if (error == 0 && ends->in[1] >= 0) {
+    error = loop_add(loop, &exec->in, ends->in[1], EPOLLOUT, exec_on_input);
+    if (error == 0) ends->in[1] = -1;
+  }
+  return error;
+}
+
+static pid_t launch(struct exec *exec, struct ends *ends, struct request *request) {
+  struct child_plan plan = {
+    .argv = request->argv, .env = request->env, .env_count = request->env_count,
+    .cwd = request->cwd, .user = request->user,
+    .in = ends->in[0], .out = ends->out[1], .error = ends->error[1], .report = ends->report[1],
+    .private_fd = exec->agent->channel.watch.fd, .box = &exec->agent->box,
+  };
+  pid_t pid = fork();
+  if (pid == 0) exec_child(&plan);
+  return pid;
+}
+
+int exec_start(struct agent *agent, struct stream *stream, struct request *request, struct failure *failure) {
+  struct ends ends;
+  struct exec *exec = calloc(1, sizeof *exec);
+  int error = exec == NULL ? -ENOMEM : make_ends(&ends, request->has_stdin);
+  if (error < 0) {
+    free(exec);
+    failure_set(failure, FAILURE_FAILED, -error, "make the command's pipes: %s", strerror(-error));
+    return -1;
+  }
+  exec->agent = agent;
+  exec->stream = stream;
+  exec->report.fd = exec->in.fd = exec->out[0].watch.fd = exec->out[1].watch.fd = -1;
+  exec->out[0].credit = exec->out[1].credit = HUTCH_WINDOW;
+  exec->in_wanted = request->has_stdin;
+  exec->in_closed_told = !request->has_stdin;
+  error = watch_ends(exec, &ends);
+  if (error == 0) {
+    exec->pid = launch(exec, &ends, request);
+    if (exec->pid < 0) error = -errno;
+  }
+  close_ends(&ends); /* what is left of them: the child's */
+  if (error < 0) {
+    exec_drop(exec);
+    loop_drop(&agent->loop, &exec->report);
+    free(exec);
+    failure_set(failure, FAILURE_FAILED, -error, "start the command's process: %s", strerror(-error));
+    return -1;
+  }
+  stream->exec = exec;
+  return 0;
+}
+
+void exec_signal(struct exec *exec, int signal) {
+  if (exec->reaped || exec->pid <= 0) return; /* the number may be another's by now */
+  /* Before its setsid the child has no group of its own. */
+  if (kill(-exec->pid, signal) < 0 && errno == ESRCH) kill(exec->pid, signal);
+}
+
+void exec_drop(struct exec *exec) {
+  if (exec->dropped) return;
+  exec->dropped = true;
+  if (!exec->reaped && exec->pid > 0) {
+    exec_signal(exec, SIGKILL);
+    kill(exec->pid, SIGKILL); /* it may have moved to another group */
+  }
+  struct loop *loop = &exec->agent->loop;
+  loop_drop(loop, &exec->in);
+  loop_drop(loop, &exec->out[0].watch);
+  loop_drop(loop, &exec->out[1].watch);
+  byte_queue_clear(&exec->in_queue);
+}
+
+static void remember_rest(struct exec_output *output) {
+  int waiting = 0;
+  if (output->watch.fd >= 0 && ioctl(output->watch.fd, FIONREAD, &waiting) == 0 && waiting > 0) {
+    output->drain = (uint32_t)waiting;
+    output->readable = true;
+  }
+}
+
+void exec_reaped(struct exec *exec, int status) {
+  if (exec->report.fd >= 0) on_report(&exec->report, EPOLLHUP);
+  exec->reaped = true;
+  exec->status = status;
+  remember_rest(&exec->out[0]);
+  remember_rest(&exec->out[1]);
+  stream_ready(&exec->agent->streams, exec->stream);
+}
+
+void exec_free(struct exec *exec) {
+  exec_drop(exec);
+  loop_drop(&exec->agent->loop, &exec->report);
+  free(exec);
+}

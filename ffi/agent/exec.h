@@ -1,0 +1,72 @@
+/* A command in the box: starting it, its three pipes, its end. */
+#ifndef HUTCH_AGENT_EXEC_H
+#define HUTCH_AGENT_EXEC_H
+
+#include "byte_queue.h"
+#include "exec_child.h"
+#include "loop.h"
+#include "request.h"
+#include "streams.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct exec_output {
+  struct watch watch; /* the pipe's reading end; -1 once its end was reached or it was dropped */
+  bool readable;
+  bool hung_up;       /* nobody can write into it any more */
+  bool end_sent;
+  uint32_t credit;    /* bytes that may still be sent */
+  uint32_t drain;     /* bytes to send before EXIT may go, once the command has ended */
+};
+
+struct exec {
+  struct agent *agent;
+  struct stream *stream;
+  pid_t pid;
+  bool reaped;
+  int status;         /* of wait, once reaped */
+  bool started;       /* execve worked */
+  bool exit_sent;
+  bool dropped;       /* nobody wants its output any more */
+  struct watch report; /* the child's word on how starting went */
+  struct watch in;     /* stdin pipe's writing end; -1 if there is none (any more) */
+  bool in_wanted;      /* the request asked for stdin */
+  bool in_full;
+  bool in_end;         /* the host sent its last byte */
+  bool in_closed_told; /* "stdin closed" was sent, or needn't be */
+  bool in_broken;      /* the command closed its stdin */
+  struct byte_queue in_queue;
+  uint32_t in_unpaid;  /* received, no credit given back yet */
+  uint32_t in_owed;    /* of those: consumed */
+  struct exec_output out[2]; /* stdout, stderr */
+  unsigned turn;       /* which of them goes first next time */
+};
+
+/* Starts the request's command on `stream`. 0; or -1 with `failure` filled and nothing left. */
+int exec_start(struct agent *agent, struct stream *stream, struct request *request, struct failure *failure);
+
+/* A piece of stdin from the host. 0; or -1 with `failure` filled. */
+int exec_input(struct exec *exec, const uint8_t *bytes, size_t length, bool end, struct failure *failure);
+
+/* The host took `bytes` of a channel. 0; or -1 with `failure` filled. */
+int exec_credit(struct exec *exec, unsigned channel, uint32_t bytes, struct failure *failure);
+
+/* Sends a signal to the command's process group; nothing happens if the command has ended. */
+void exec_signal(struct exec *exec, int signal);
+
+/* Nobody wants it any more: kills it if it runs, and drops its pipes. Idempotent. */
+void exec_drop(struct exec *exec);
+
+/* The command ended. */
+void exec_reaped(struct exec *exec, int status);
+
+/* Adds frames to the channel, which has room. True: there is more to send at once. */
+bool exec_produce(struct exec *exec);
+
+/* Whether nothing more can come from it, so that CLOSE may be sent. */
+bool exec_over(const struct exec *exec);
+
+void exec_free(struct exec *exec);
+
+#endif

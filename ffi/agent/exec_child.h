@@ -1,0 +1,33 @@
+/* The child's side of starting a command: everything between fork and execve. */
+#ifndef HUTCH_AGENT_EXEC_CHILD_H
+#define HUTCH_AGENT_EXEC_CHILD_H
+
+#include "failure.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct box;
+
+/* What the child writes into its report pipe: once before execve, with kind FAILURE_NONE, and once
+ * more if it failed. The pipe's end without a failure means that the command runs. */
+struct child_report {
+  pid_t pid; /* as the child sees itself */
+  struct failure failure;
+};
+
+struct child_plan {
+  char **argv;
+  char **env;        /* ends with NULL and has room for one more entry */
+  size_t env_count;
+  const char *cwd;
+  const char *user;
+  int in, out, error; /* become 0, 1, 2 */
+  int report;
+  int private_fd;     /* the channel: closed first of all */
+  const struct box *box; /* what to enter; unused natively */
+};
+
+_Noreturn void exec_child(struct child_plan *plan);
+
+#endif

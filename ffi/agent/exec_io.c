@@ -1,0 +1,226 @@
+#define _GNU_SOURCE 1
+/* The bytes of a running command, and the word on its end. */
+#include "exec.h"
+
+#include "agent.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Credit goes back in pieces of this size: each costs the guest an exit from emulation. */
+#define CREDIT_PIECE (HUTCH_WINDOW / 4)
+
+/* ---- stdin -------------------------------------------------------------------------------- */
+
+static void consumed(struct exec *exec, size_t bytes) {
+  exec->in_owed += (uint32_t)bytes;
+  if (exec->in_owed >= CREDIT_PIECE) stream_ready(&exec->agent->streams, exec->stream);
+}
+
+static void input_broken(struct exec *exec) {
+  size_t queued = exec->in_queue.length;
+  byte_queue_clear(&exec->in_queue);
+  loop_drop(&exec->agent->loop, &exec->in);
+  exec->in_broken = true;
+  consumed(exec, queued);
+  stream_ready(&exec->agent->streams, exec->stream);
+}
+
+/* Writes into the command's stdin. Gives how much it took. */
+static size_t write_input(struct exec *exec, const uint8_t *bytes, size_t length) {
+  size_t done = 0;
+  while (done < length && !exec->in_full && !exec->in_broken) {
+    ssize_t put = write(exec->in.fd, bytes + done, length - done);
+    if (put >= 0) {
+      done += (size_t)put;
+    } else if (errno == EAGAIN) {
+      exec->in_full = true;
+    } else if (errno != EINTR) {
+      input_broken(exec);
+    }
+  }
+  consumed(exec, done);
+  return done;
+}
+
+static void write_queue(struct exec *exec) {
+  while (!exec->in_full && !exec->in_broken && exec->in_queue.length > 0) {
+    size_t length;
+    const uint8_t *bytes = byte_queue_peek(&exec->in_queue, &length);
+    size_t done = write_input(exec, bytes, length);
+    if (!exec->in_broken) byte_queue_take(&exec->in_queue, done);
+  }
+  if (exec->in_end && exec->in_queue.length == 0) loop_drop(&exec->agent->loop, &exec->in);
+}
+
+void exec_on_input(struct watch *watch, uint32_t events);
+
+void exec_on_input(struct watch *watch, uint32_t events) {
+  struct exec *exec = container_of(watch, struct exec, in);
+  if (events & EPOLLERR) { /* nobody has the reading end */
+    input_broken(exec);
+    return;
+  }
+  exec->in_full = false;
+  write_queue(exec);
+}
+
+int exec_input(struct exec *exec, const uint8_t *bytes, size_t length, bool end, struct failure *failure) {
+  if (!exec->in_wanted || exec->in_end) {
+    failure_set(failure, FAILURE_BAD_REQUEST, 0, exec->in_end ? "data after its end" : "no stdin was asked for");
+    return -1;
+  }
+  if (length > HUTCH_WINDOW - exec->in_unpaid) {
+    failure_set(failure, FAILURE_WINDOW_EXCEEDED, 0, "more stdin than the window allows");
+    return -1;
+  }
+  exec->in_unpaid += (uint32_t)length;
+  exec->in_end = end;
+  if (exec->in_broken) {
+    consumed(exec, length);
+    return 0;
+  }
+  size_t done = exec->in_queue.length == 0 ? write_input(exec, bytes, length) : 0;
+  if (exec->in_broken) {
+    consumed(exec, length - done);
+  } else if (byte_queue_add(&exec->in_queue, bytes + done, length - done) < 0) {
+    failure_set(failure, FAILURE_FAILED, ENOMEM, "no memory for stdin");
+    return -1;
+  } else if (end && exec->in_queue.length == 0) {
+    loop_drop(&exec->agent->loop, &exec->in);
+  }
+  return 0;
+}
+
+static void produce_input_words(struct exec *exec) {
+  struct channel *channel = &exec->agent->channel;
+  struct frame frame = {.stream = exec->stream->number, .flags = HUTCH_STDIN};
+  if (exec->in_broken && !exec->in_closed_told) {
+    frame.type = HUTCH_DATA;
+    frame.flags = HUTCH_STDIN | HUTCH_END;
+    channel_add(channel, &frame, NULL);
+    exec->in_closed_told = true;
+  }
+  if (exec->in_owed >= CREDIT_PIECE && channel_has_room(channel)) {
+    uint8_t bytes[4] = {(uint8_t)(exec->in_owed >> 24), (uint8_t)(exec->in_owed >> 16),
+                        (uint8_t)(exec->in_owed >> 8), (uint8_t)exec->in_owed};
+    frame.type = HUTCH_CREDIT;
+    frame.flags = HUTCH_STDIN;
+    frame.length = sizeof bytes;
+    channel_add(channel, &frame, bytes);
+    exec->in_unpaid -= exec->in_owed;
+    exec->in_owed = 0;
+  }
+}
+
+/* ---- stdout and stderr ----------------------------------------------------------------------- */
+
+int exec_credit(struct exec *exec, unsigned channel, uint32_t bytes, struct failure *failure) {
+  if (channel != HUTCH_STDOUT && channel != HUTCH_STDERR) {
+    failure_set(failure, FAILURE_BAD_REQUEST, 0, "credit for a channel that sends nothing");
+    return -1;
+  }
+  struct exec_output *output = &exec->out[channel - HUTCH_STDOUT];
+  if (bytes == 0 || bytes > HUTCH_WINDOW - output->credit) {
+    failure_set(failure, FAILURE_BAD_REQUEST, 0, "credit for no bytes, or for more than were sent");
+    return -1;
+  }
+  output->credit += bytes;
+  stream_ready(&exec->agent->streams, exec->stream);
+  return 0;
+}
+
+static void end_output(struct exec *exec, struct exec_output *output, unsigned number) {
+  struct frame frame = {.stream = exec->stream->number, .type = HUTCH_DATA,
+                        .flags = (uint8_t)(number | HUTCH_END)};
+  channel_add(&exec->agent->channel, &frame, NULL);
+  loop_drop(&exec->agent->loop, &output->watch);
+  output->readable = false;
+  output->end_sent = true;
+  output->drain = 0;
+}
+
+/* Sends one frame of it. True: there may be more to send at once. */
+static bool produce_output(struct exec *exec, unsigned index) {
+  struct exec_output *output = &exec->out[index];
+  uint8_t number = (uint8_t)(HUTCH_STDOUT + index);
+  if (output->watch.fd < 0 || !output->readable) return false;
+  int waiting = 0;
+  if (ioctl(output->watch.fd, FIONREAD, &waiting) < 0) waiting = 0;
+  if (waiting == 0 && output->hung_up) {
+    end_output(exec, output, number);
+    return true;
+  }
+  size_t limit = (size_t)waiting < output->credit ? (size_t)waiting : output->credit;
+  if (waiting > 0 && limit == 0) return false; /* it stays readable until there is credit */
+  ssize_t sent = 0;
+  if (limit > 0) {
+    sent = channel_add_from_pipe(&exec->agent->channel, exec->stream->number, number, output->watch.fd, limit);
+  }
+  if (sent < 0) agent_lost(exec->agent, "read a command's output: error %d", (int)-sent);
+  output->credit -= (uint32_t)sent;
+  output->drain -= output->drain < (uint32_t)sent ? output->drain : (uint32_t)sent;
+  /* Nothing there though there should be: the command itself read its pipe. */
+  if (sent == 0) output->drain = 0;
+  /* What comes after our look at the pipe raises a new event, except for an end that we know of. */
+  if (sent >= waiting && !output->hung_up) output->readable = false;
+  if (sent == 0 && !output->hung_up) output->readable = false;
+  return sent > 0 || output->hung_up;
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+static void signal_text(int number, char *text, size_t size) {
+  const char *name = sigabbrev_np(number);
+  if (name != NULL) snprintf(text, size, "SIG%s", name);
+  else if (number >= SIGRTMIN && number <= SIGRTMAX) snprintf(text, size, "SIGRTMIN+%d", number - SIGRTMIN);
+  else snprintf(text, size, "SIG%d", number);
+}
+
+static void produce_exit(struct exec *exec) {
+  struct cbor_out message = {0};
+  cbor_out_map(&message, 2);
+  cbor_out_text(&message, "code");
+  if (WIFEXITED(exec->status)) cbor_out_uint(&message, (uint64_t)WEXITSTATUS(exec->status));
+  else cbor_out_null(&message);
+  cbor_out_text(&message, "signal");
+  if (WIFEXITED(exec->status)) {
+    cbor_out_null(&message);
+  } else {
+    char text[24];
+    signal_text(WTERMSIG(exec->status), text, sizeof text);
+    cbor_out_text(&message, text);
+  }
+  struct frame frame = {.stream = exec->stream->number, .type = HUTCH_EXIT, .length = (uint32_t)message.length};
+  channel_add(&exec->agent->channel, &frame, message.bytes);
+  exec->exit_sent = true;
+}
+
+static bool exit_due(const struct exec *exec) {
+  return exec->started && exec->reaped && !exec->exit_sent && !exec->dropped && exec->out[0].drain == 0 &&
+         exec->out[1].drain == 0;
+}
+
+bool exec_produce(struct exec *exec) {
+  struct channel *channel = &exec->agent->channel;
+  if (!exec->started || exec->dropped) return false;
+  produce_input_words(exec);
+  if (!channel_has_room(channel)) return true;
+  unsigned first = exec->turn++ % 2;
+  bool sent = produce_output(exec, first);
+  if (!channel_has_room(channel)) return true;
+  sent |= produce_output(exec, 1 - first);
+  if (!channel_has_room(channel)) return true;
+  if (exit_due(exec)) produce_exit(exec);
+  return sent;
+}
+
+bool exec_over(const struct exec *exec) {
+  if (!exec->reaped || exec->report.fd >= 0) return false;
+  return exec->dropped || (exec->exit_sent && exec->out[0].end_sent && exec->out[1].end_sent);
+}

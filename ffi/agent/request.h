@@ -1,0 +1,39 @@
+/* The payloads of OPEN and CONTROL, checked. */
+#ifndef HUTCH_AGENT_REQUEST_H
+#define HUTCH_AGENT_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define REQUEST_MAX_HOSTNAME 64
+#define REQUEST_MAX_GRACE_MS (24u * 60 * 60 * 1000)
+
+enum request_op { REQUEST_EXEC = 1, REQUEST_CONFIGURE, REQUEST_SHUTDOWN, REQUEST_PING };
+
+struct request {
+  enum request_op op;
+  /* exec; argv and env end with NULL, and env has room for one more entry */
+  char **argv;
+  char **env;
+  size_t env_count;
+  const char *cwd;
+  const char *user;
+  bool has_stdin;
+  /* configure */
+  const char *hostname;
+  bool grow;
+  /* shutdown */
+  uint32_t grace_ms;
+
+  char *text; /* what all the strings point into */
+};
+
+/* Reads an OPEN payload. 0; -EBADMSG or -ENOMEM with *why set. Free a good one with request_free. */
+int request_parse(const uint8_t *bytes, size_t length, struct request *request, const char **why);
+void request_free(struct request *request);
+
+/* Reads a CONTROL payload, which is always a signal's number. 0, or -EBADMSG with *why set. */
+int control_parse(const uint8_t *bytes, size_t length, int *signal, const char **why);
+
+#endif

@@ -1,0 +1,30 @@
+/* Making the box's view, in the process that becomes its holder. */
+#ifndef HUTCH_AGENT_VIEW_H
+#define HUTCH_AGENT_VIEW_H
+
+#include "failure.h"
+
+#include <stdbool.h>
+
+#define BOX_DEVICE "/dev/vdb"
+#define BOX_MOUNT "/box"
+
+/* Enters new mount and IPC namespaces, makes BOX_MOUNT their root, and mounts what programs expect.
+ * Everything after the pivot resolves inside the box's own tree, whatever links its image has.
+ * 0, or -1 with `failure` filled. */
+int view_make(const char *hostname, struct failure *failure);
+
+/* Fills /dev, in the present root. */
+int view_devices(struct failure *failure);
+
+/* Writes the box's name into /etc, in the present root; failures are logged, a box can live without. */
+void view_names(const char *hostname);
+
+/* Grows the ext4 file system on `device`, mounted with its root at `mounted`, to the whole device.
+ * 0 also if it has that size; or -1 with `failure` filled. */
+int view_grow(int device, int mounted, struct failure *failure);
+
+/* Reaps the box's orphans until `leash` ends and no child is left. */
+_Noreturn void holder_serve(int leash);
+
+#endif
