@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { FileLock, makeOnce, writeAtomically } from "../src/atomic_file.ts";
+import { makeOnce, writeAtomically } from "../src/atomic_file.ts";
+import { FileLock } from "../src/file_lock.ts";
 
 async function withFolder(run: (folder: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "hutch-atomic-" });

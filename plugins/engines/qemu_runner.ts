@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { join } from "node:path";
 import type { Machine, MachineExit, MachineRunner, MachineSpec } from "../../mod.ts";
 
 /** Text of QEMU's standard error that is kept for messages, in bytes. */
@@ -18,7 +17,7 @@ function start(spec: MachineSpec): Promise<Machine> {
   // QEMU dies with the box process, even when that is killed: the box process starts it from its
   // main thread, which lives as long as the process does. It holds a lock while it lives, so that
   // a restart after such an end waits until the disk is free.
-  const lock = join(spec.folder, "qemu.lock");
+  const lock = `${spec.folder}/qemu.lock`;
   const child = new Deno.Command(setpriv, {
     args: [
       ...["--pdeathsig", "KILL", "--", flock, "--no-fork", "--wait", "10", lock, program],

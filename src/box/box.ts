@@ -4,7 +4,7 @@
  * @module
  */
 import { HutchError } from "../errors.ts";
-import type { FileLock } from "../atomic_file.ts";
+import type { FileLock } from "../file_lock.ts";
 import type { ExecReply } from "../guest/messages.ts";
 import type { GuestStream } from "../guest/stream.ts";
 import { boxPaths } from "../runtime/paths.ts";

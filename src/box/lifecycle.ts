@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { FileLock } from "../atomic_file.ts";
+import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
 import { startBox } from "../init/pipeline.ts";

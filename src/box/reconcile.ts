@@ -7,7 +7,8 @@
  *
  * @module
  */
-import { FileLock, removeIfThere } from "../atomic_file.ts";
+import { removeIfThere } from "../atomic_file.ts";
+import { FileLock } from "../file_lock.ts";
 import type { LayoutOutput } from "../plugin/contract.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { ACTIVE, type BoxRecord, type BoxState } from "../state/boxes.ts";

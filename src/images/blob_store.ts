@@ -4,7 +4,8 @@
  * @module
  */
 import { dirname, join } from "node:path";
-import { exists, FileLock, isNoSpace, removeIfThere } from "../atomic_file.ts";
+import { exists, isNoSpace, removeIfThere } from "../atomic_file.ts";
+import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { digestHex, digestOf } from "./digest.ts";
 import { PartialBlob } from "./partial_blob.ts";

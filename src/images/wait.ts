@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { FileLock } from "../atomic_file.ts";
+import { FileLock } from "../file_lock.ts";
 import { HutchError } from "../errors.ts";
 
 const LOCK_PAUSE_MS = 30;

@@ -6,7 +6,8 @@
 import { isAbsolute, join, resolve } from "node:path";
 import { buildBaseDisk } from "../images/unpack.ts";
 import { Ext4Image, probeKvm as countDown, readKernel } from "../../ffi/helper.ts";
-import { asNoSpace, FileLock } from "../atomic_file.ts";
+import { asNoSpace } from "../atomic_file.ts";
+import { FileLock } from "../file_lock.ts";
 import { Box, infoOf } from "../box/box.ts";
 import { checkOptions, makeConfig } from "../box/config.ts";
 import type { BoxContext } from "../box/context.ts";

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { FileLock } from "../atomic_file.ts";
+import { FileLock } from "../file_lock.ts";
 import { makeFrame } from "../guest/codec.ts";
 import { FrameType, HEADER_SIZE, MAX_MESSAGE } from "../guest/protocol.ts";
 import { limitConsole } from "./console_limit.ts";
@@ -46,7 +46,7 @@ async function run(file: MachineFile): Promise<void> {
   removeIfThere(file.spec.channelPath);
   const clients = Deno.listen({ transport: "unix", path: file.socketPath });
   const channel = Deno.listen({ transport: "unix", path: file.spec.channelPath });
-  let machine: Machine | undefined;
+  let kill: Machine["kill"] = () => Deno.exit(1); // there is no machine yet
 
   /** The first reason counts; written at once, since an engine may end this process. */
   let written = false;
@@ -61,8 +61,7 @@ async function run(file: MachineFile): Promise<void> {
   };
   const end = (reason: ExitReason, message: string) => {
     leave(reason, message);
-    if (machine) machine.kill();
-    else Deno.exit(1);
+    kill();
   };
   const relay = new Relay(clients, { onGoodbye: () => leave("shutdown", "") });
   void relay.ended.then(({ why, message }) => {
@@ -74,7 +73,8 @@ async function run(file: MachineFile): Promise<void> {
   Deno.addSignalListener("SIGHUP", () => {}); // the end of a terminal is no reason
 
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
-  machine = await runner.start(file.spec);
+  const machine = await runner.start(file.spec);
+  kill = () => machine.kill();
   const console = limitConsole(file.spec.consolePath);
   say({ ready: true });
   void watchCreator(() => {

@@ -8,7 +8,8 @@ import { closeSync, openSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { FileLock, writeAtomically } from "../atomic_file.ts";
+import { writeAtomically } from "../atomic_file.ts";
+import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
 import type { EngineReport } from "./engine.ts";
 import { DETACH, type MachineFile, type ReadyLine } from "./machine_file.ts";
@@ -127,6 +128,7 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     ...["--quiet", "--no-prompt", "--no-config", "--no-lock", "--cached-only"],
     `--allow-read=${readable}`,
     `--allow-write=${writable}`,
+    `--allow-net=unix:${file.socketPath},unix:${file.spec.channelPath}`,
     ...(run.length > 0 ? [`--allow-run=${run.join(",")}`] : []),
     ...(ffi.length > 0 ? [`--allow-ffi=${ffi.join(",")}`] : []),
     import.meta.resolve("./box_process.ts"),
@@ -136,9 +138,12 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
 
 function environment(): Record<string, string> {
   const names = ["HOME", "DENO_DIR", "XDG_CACHE_HOME"]; // where Deno's cache of modules is
-  return Object.fromEntries(
-    names.map((name) => [name, Deno.env.get(name) ?? ""]).filter(([, value]) => value !== ""),
-  );
+  return {
+    MALLOC_ARENA_MAX: "1", // few threads, and it lives long: memory counts more than speed
+    ...Object.fromEntries(
+      names.map((name) => [name, Deno.env.get(name) ?? ""]).filter(([, value]) => value !== ""),
+    ),
+  };
 }
 
 function firstLine(stream: Readable): Promise<string> {

@@ -1,0 +1,214 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { definePlugin, HutchError, Runtime } from "../../mod.ts";
+import {
+  assertNothingLeft,
+  BOX,
+  ENGINE,
+  hutch,
+  processesOf,
+  RUN,
+  TEST_ENGINE,
+  until,
+  withHome,
+  withRuntime,
+} from "./support.ts";
+import { fileURLToPath } from "node:url";
+
+const on = `on ${TEST_ENGINE}`;
+const VICTIM = fileURLToPath(new URL("./victim.ts", import.meta.url));
+
+/** Starts a program that uses a home and is killed, or ends by itself. */
+async function victim(home: string, ...args: readonly string[]): Promise<string> {
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", VICTIM, ...args],
+    env: { HUTCH_HOME: home, VICTIM_ENGINE: ENGINE },
+    stderr: "inherit",
+  }).output();
+  return new TextDecoder().decode(stdout);
+}
+
+for (
+  const stage of ["layout", "image", "system", "disk", "boot", "connect", "configure"] as const
+) {
+  for (const when of ["before", "after"] as const) {
+    // In the emulated machine each is slow, and these are about the host's side.
+    const ignore = TEST_ENGINE !== "qemu" && when === "after";
+    Deno.test(
+      `kill -9 of the program ${when} ${stage} leaves nothing and the next command works ${on}`,
+      {
+        ignore,
+      },
+      () =>
+        withHome(async (home) => {
+          await victim(home, "start", stage, when);
+          await until(
+            async () => (await processesOf(home)).length === 0,
+            async () => `left: ${JSON.stringify(await processesOf(home))}`,
+          );
+          const list = await hutch(home, ["ls", "-a", "--json"]);
+          const boxes = JSON.parse(list.stdout);
+          assert.deepEqual(boxes.map((box: { name: string }) => box.name), ["kept"]);
+          assert.equal(boxes[0].status, "failed");
+          await assertNothingLeft(home);
+          const result = await hutch(home, ["exec", "kept", "echo", "works"]);
+          assert.equal(result.stdout, "works\n", result.stderr);
+          assert.equal((await hutch(home, ["rm", "-f", "kept"])).code, 0);
+        }),
+    );
+  }
+}
+
+Deno.test(`kill -9 of the program ends its attached box ${on}`, () =>
+  withHome(async (home) => {
+    assert.equal(await victim(home, "run"), "running\n");
+    await until(
+      async () => (await processesOf(home)).length === 0,
+      async () => `left: ${JSON.stringify(await processesOf(home))}`,
+    );
+    const boxes = JSON.parse((await hutch(home, ["ls", "-a", "--json"])).stdout);
+    assert.deepEqual(
+      boxes.map((box: { name: string; status: string }) => [box.name, box.status]),
+      [["kept", "stopped"]], // the one without a name has removed itself
+    );
+  }));
+
+Deno.test(`kill -9 of a client leaves the box and other clients alone ${on}`, () =>
+  withHome(async (home) => {
+    const run = await hutch(home, ["run", "-d", "--name", "shared", ...RUN, "builtin:busybox"]);
+    assert.equal(run.code, 0, run.stderr);
+    assert.equal(await victim(home, "exec", "shared"), "running\n");
+    const result = await hutch(home, ["exec", "shared", "sh", "-c", "ps | grep -c '[s]leep 7777'"]);
+    assert.equal(result.stdout, "0\n", "the dead client's command was ended");
+    assert.equal((await hutch(home, ["rm", "-f", "shared"])).code, 0);
+  }));
+
+Deno.test(`kill -9 of the box process ends the machine, and ls says so ${on}`, () =>
+  withHome(async (home) => {
+    await using runtime = await Runtime.open({ home });
+    await using box = await runtime.create({ ...BOX, name: "gone" });
+    const execution = box.exec("sleep", ["1000"]);
+    await execution.started;
+    const { pid } = await box.info();
+    assert.ok(pid);
+    Deno.kill(pid, "SIGKILL");
+    await assert.rejects(async () => await execution, { code: "connection_lost" });
+    await until(
+      async () => (await processesOf(home)).length === 0,
+      async () => `left: ${JSON.stringify(await processesOf(home))}`,
+    );
+    const info = await box.info();
+    assert.equal(info.status, "crashed");
+    assert.match(info.reason ?? "", /killed/);
+    assert.equal((await box.exec("echo", ["again"])).stdout, "again\n");
+    await box.remove({ force: true });
+  }));
+
+Deno.test(`a guest that ends by itself makes the box crashed, with the reason ${on}`, () =>
+  withRuntime(async (runtime) => {
+    await using box = await runtime.create({ ...BOX, name: "panics" });
+    await assert.rejects(
+      async () =>
+        await box.exec("sh", [
+          "-c",
+          "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 1000",
+        ]),
+      { code: "connection_lost" },
+    );
+    const info = await box.wait();
+    assert.equal(info.status, "crashed");
+    assert.equal((await box.exec("echo", ["again"])).stdout, "again\n");
+    await box.remove({ force: true });
+  }));
+
+Deno.test(`two programs that start one box at once share it ${on}`, () =>
+  withHome(async (home) => {
+    assert.equal(
+      (await hutch(home, ["create", "--name", "one", ...RUN, "builtin:busybox"])).code,
+      0,
+    );
+    const both = await Promise.all([
+      hutch(home, ["exec", "one", "echo", "a"]),
+      hutch(home, ["exec", "one", "echo", "b"]),
+    ]);
+    assert.deepEqual(both.map(({ code, stdout }) => [code, stdout]), [[0, "a\n"], [0, "b\n"]]);
+    const started = (await processesOf(home)).filter(({ command }) =>
+      command.includes("box_process.ts")
+    );
+    assert.equal(started.length, 1);
+    assert.equal((await hutch(home, ["rm", "-f", "one"])).code, 0);
+  }));
+
+Deno.test(`two programs that create one name at once: one wins ${on}`, () =>
+  withHome(async (home) => {
+    const both = await Promise.all(
+      [1, 2].map(() => hutch(home, ["create", "--name", "one", ...RUN, "builtin:busybox"])),
+    );
+    assert.deepEqual(both.map(({ code }) => code).sort(), [0, 125]);
+    const lost = both.find(({ code }) => code !== 0);
+    assert.match(lost?.stderr ?? "", /^hutch: Cannot create box "one": the name is taken; /);
+    assert.equal((await hutch(home, ["rm", "one"])).code, 0);
+  }));
+
+Deno.test(`an agent that never answers is a boot_timeout with the console's last lines ${on}`, () =>
+  withRuntime(async (runtime) => {
+    await using box = await runtime.create({ ...BOX, name: "mute", bootTimeoutMs: 6_000 });
+    const error = await box.start().then(() => undefined, (error: unknown) => error);
+    assert.ok(error instanceof HutchError);
+    assert.equal(error.code, "boot_timeout");
+    assert.match(error.message, /stage connect.*6000 ms.*console/s);
+    const info = await box.info();
+    assert.deepEqual([info.status, info.reason], ["failed", error.message]);
+    await box.remove();
+  }, { plugins: [definePlugin({ name: "mute", stages: { boot: { before: muteKernel } } })] }));
+
+Deno.test(`a kernel that panics is a boot_failed with its last words ${on}`, () =>
+  withRuntime(async (runtime) => {
+    await using box = await runtime.create({ ...BOX, name: "panic" });
+    await assert.rejects(box.start(), (error: unknown) => {
+      assert.ok(error instanceof HutchError);
+      assert.equal(error.code, "boot_failed");
+      assert.match(error.message, /stage connect.*panic/is);
+      return true;
+    });
+    await box.remove();
+  }, {
+    plugins: [definePlugin({
+      name: "panic",
+      stages: {
+        boot: {
+          before: (input) => ({
+            ...input,
+            spec: {
+              ...input.spec,
+              kernel: {
+                ...input.spec.kernel,
+                commandLine: input.spec.kernel.commandLine.replace("init=/init", "init=/nope"),
+              },
+            },
+          }),
+        },
+      },
+    })],
+  }));
+
+/** Boots a system disk whose first program exists and never says anything. */
+async function muteKernel<
+  I extends { spec: { folder: string; disks: readonly { path: string }[] } },
+>(
+  input: I,
+): Promise<I> {
+  const tree = join(input.spec.folder, "tree");
+  for (const name of ["dev", "proc", "sys"]) {
+    await Deno.mkdir(join(tree, name), { recursive: true });
+  }
+  await Deno.copyFile("/bin/busybox", join(tree, "init"));
+  const path = join(input.spec.folder, "mute.ext4");
+  const { code } = await new Deno.Command("mke2fs", {
+    args: ["-q", "-t", "ext4", "-d", tree, path, "16M"],
+  }).output();
+  assert.equal(code, 0);
+  const [, ...rest] = input.spec.disks;
+  const first = { path, format: "raw", readOnly: true };
+  return { ...input, spec: { ...input.spec, disks: [first, ...rest] } };
+}
