@@ -3,8 +3,14 @@
  *
  * @module
  */
-import { HutchError, INDEX_TYPES, isDigest, MANIFEST_LIMIT, MANIFEST_TYPES } from "../../../mod.ts";
-import { digestOf } from "../../../mod.ts";
+import {
+  digestOf,
+  HutchError,
+  INDEX_TYPES,
+  isDigest,
+  MANIFEST_LIMIT,
+  MANIFEST_TYPES,
+} from "../../../mod.ts";
 import { Authenticator, type RegistryCredentials } from "./auth.ts";
 import { errorDetail, readLimited } from "./body.ts";
 import { type Answer, Transport, type TransportOptions } from "./transport.ts";
@@ -52,17 +58,8 @@ export class RegistryClient {
   async manifest(target: string, signal: AbortSignal): Promise<FetchedManifest> {
     const { registry, repository } = this.#options;
     const what = `${registry}/${repository}${isDigest(target) ? "@" : ":"}${target}`;
-    const accept = [...MANIFEST_TYPES, ...INDEX_TYPES].join(", ");
-    const answer = await this.#get(`manifests/${target}`, { accept }, signal);
-    if (answer.status === 404) {
-      await answer.body.cancel();
-      throw new HutchError("image_not_found", `Cannot find ${what}: ${registry} doesn't have it`, {
-        hint: "check its name and tag",
-      });
-    }
-    if (answer.status !== 200) throw await this.#refusal(answer, what);
+    const { answer, bytes } = await this.#manifestAnswer(target, what, signal);
     const mediaType = answer.headers.get("content-type")?.split(";")[0]?.trim() ?? "";
-    const bytes = await this.#readManifest(answer, what, signal);
     if (bytes[0] !== 0x7b) { // "{"
       throw new HutchError(
         "registry_failed",
@@ -83,30 +80,46 @@ export class RegistryClient {
     return { bytes, digest, mediaType };
   }
 
-  async #readManifest(
-    answer: Answer,
+  /** Asks again when the connection breaks in the middle. */
+  async #manifestAnswer(
+    target: string,
     what: string,
     signal: AbortSignal,
-  ): Promise<Uint8Array<ArrayBuffer>> {
-    let bytes: Uint8Array<ArrayBuffer> | undefined;
-    try {
-      bytes = await readLimited(answer.body, MANIFEST_LIMIT);
-    } catch (error) {
-      if (signal.aborted) {
-        throw new HutchError("cancelled", `Cannot read ${what}: it was cancelled`, {
-          cause: error,
+  ): Promise<{ answer: Answer; bytes: Uint8Array<ArrayBuffer> }> {
+    const { registry, attempts } = this.#options;
+    const accept = [...MANIFEST_TYPES, ...INDEX_TYPES].join(", ");
+    for (let attempt = 1;; attempt++) {
+      const answer = await this.#get(`manifests/${target}`, { accept }, signal);
+      if (answer.status === 404) {
+        await answer.body.cancel();
+        throw new HutchError(
+          "image_not_found",
+          `Cannot find ${what}: ${registry} doesn't have it`,
+          {
+            hint: "check its name and tag",
+          },
+        );
+      }
+      if (answer.status !== 200) throw await this.#refusal(answer, what);
+      let bytes: Uint8Array<ArrayBuffer> | undefined;
+      try {
+        bytes = await readLimited(answer.body, MANIFEST_LIMIT);
+      } catch (cause) {
+        if (signal.aborted) {
+          throw new HutchError("cancelled", `Cannot read ${what}: it was cancelled`, { cause });
+        }
+        if (attempt < attempts) continue;
+        throw new HutchError("registry_failed", `Cannot read ${what}: the connection broke`, {
+          cause,
+          hint: "try again",
         });
       }
-      throw new HutchError("registry_failed", `Cannot read ${what}: the connection broke`, {
-        cause: error,
-        hint: "try again",
-      });
+      if (bytes) return { answer, bytes };
+      throw new HutchError(
+        "registry_failed",
+        `Cannot read ${what}: its manifest is larger than ${MANIFEST_LIMIT} bytes`,
+      );
     }
-    if (bytes) return bytes;
-    throw new HutchError(
-      "registry_failed",
-      `Cannot read ${what}: its manifest is larger than ${MANIFEST_LIMIT} bytes`,
-    );
   }
 
   /** Opens a blob at `offset`; `start` says where the stream begins if the registry can't do that. */
