@@ -1,0 +1,184 @@
+/**
+ * Adds up what the groups of `scripts/test` left behind, names what failed and what was skipped, and
+ * ends with the line `N passed, N failed`.
+ *
+ *     deno run -R scripts/test_summary.ts RECORDS
+ *
+ * RECORDS is a file of lines `KIND<tab>CODE<tab>NAME<tab>BASE`. KIND is `check` (one test: its exit
+ * code), `suite` (a run of `deno test`: report in `BASE.xml`) or `skip` (one test; BASE is the
+ * reason). What was printed is in `BASE.log`.
+ *
+ * @module
+ */
+
+/** What came out of one record. */
+export interface Tally {
+  passed: number;
+  readonly failed: Notice[];
+  readonly skipped: Notice[];
+}
+
+/** A test to name at the end, with what it said. */
+export interface Notice {
+  readonly name: string;
+  readonly reason: string;
+}
+
+/** One line of the records. */
+export interface Entry {
+  readonly kind: "check" | "suite" | "skip";
+  readonly code: number;
+  readonly name: string;
+  /** Text of the report; undefined when there is none. */
+  readonly report?: string | undefined;
+  /** What was printed, or the reason. */
+  readonly log: string;
+}
+
+interface Case {
+  readonly suite: string;
+  readonly name: string;
+  readonly result: "passed" | "failed" | "skipped";
+  readonly text: string;
+}
+
+/** Adds up one entry. A suite that ended without saying how counts as one failure. */
+export function tallyOf(entry: Entry): Tally {
+  if (entry.kind === "skip") {
+    return { passed: 0, failed: [], skipped: [{ name: entry.name, reason: entry.log }] };
+  }
+  if (entry.kind === "check") {
+    return entry.code === 0
+      ? { passed: 1, failed: [], skipped: [] }
+      : { passed: 0, failed: [ended(entry)], skipped: [] };
+  }
+  const cases = casesOf(entry.report ?? "");
+  if (cases === undefined) return { passed: 0, failed: [ended(entry)], skipped: [] };
+  const tally: Tally = { passed: 0, failed: [], skipped: [] };
+  const names = new Set(cases.map(({ suite, name }) => `${suite}\n${name}`));
+  for (const { suite, name, result, text } of cases) {
+    const notice = { name: `${entry.name}: ${suite}: ${name}`, reason: text };
+    // A step counts with its test, which fails with it; but nobody else tells of a skipped one.
+    const isStep = [...name.matchAll(/ > /g)].some(({ index }) =>
+      names.has(`${suite}\n${name.slice(0, index)}`)
+    );
+    if (result === "skipped") tally.skipped.push(notice);
+    else if (isStep) continue;
+    else if (result === "failed") tally.failed.push(notice);
+    else tally.passed++;
+  }
+  // Modules that fail outside of any test aren't in the report.
+  for (const module of uncaughtIn(entry.log)) {
+    tally.failed.push({ name: `${entry.name}: ${module}`, reason: "error outside of any test" });
+  }
+  const silent = entry.code !== 0 && tally.failed.length === 0;
+  if (silent || cases.length + tally.failed.length === 0) tally.failed.push(ended(entry));
+  return tally;
+}
+
+function ended({ name, code, log }: Entry): Notice {
+  const last = plain(log).trimEnd().split("\n").slice(-8).join("\n");
+  return { name, reason: `ended with code ${code}\n${last}`.trimEnd() };
+}
+
+/** The cases of a JUnit report as Deno writes it, or undefined if it isn't whole. */
+function casesOf(report: string): Case[] | undefined {
+  if (!report.trimEnd().endsWith("</testsuites>")) return undefined;
+  const cases: Case[] = [];
+  for (
+    const [, attributes = "", body = ""] of report.matchAll(
+      /<testsuite ([^>]*)>([\s\S]*?)<\/testsuite>/g,
+    )
+  ) {
+    const suite = attribute(attributes, "name");
+    const pattern = /<testcase ([^>]*?)(?:\/>|>([\s\S]*?)<\/testcase>)/g;
+    for (const [, of = "", inner = ""] of body.matchAll(pattern)) {
+      const failure = /<(?:failure|error)\b[^>]*?(?:\/>|>([\s\S]*?)<\/(?:failure|error)>)/.exec(
+        inner,
+      );
+      const result = failure ? "failed" : inner.includes("<skipped") ? "skipped" : "passed";
+      const text = unescape(failure?.[1] ?? "").split("\n").slice(0, 6).join("\n");
+      cases.push({ suite, name: attribute(of, "name"), result, text });
+    }
+  }
+  return cases;
+}
+
+function attribute(attributes: string, name: string): string {
+  return unescape(new RegExp(`(?:^|\\s)${name}="([^"]*)"`).exec(attributes)?.[1] ?? "");
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  amp: "&",
+  lt: "<",
+  gt: ">",
+  quot: '"',
+  apos: "'",
+};
+
+function unescape(text: string): string {
+  return text.replace(/&(?:#(x?)([0-9a-f]+)|(\w+));/gi, (all, hex, number, name) => {
+    if (name !== undefined) return ENTITIES[name] ?? all;
+    const code = parseInt(number, hex ? 16 : 10);
+    return code <= 0x10ffff ? String.fromCodePoint(code) : all;
+  });
+}
+
+function uncaughtIn(log: string): Set<string> {
+  return new Set(
+    [...plain(log).matchAll(/^(\S.*) \(uncaught error\)$/gm)].map(([, name = ""]) => name),
+  );
+}
+
+/** Without a terminal's colours. */
+function plain(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replace(/\x1b\[[0-9;?]*[A-Za-z]/g, "").replaceAll("\r", "");
+}
+
+/** The text that ends a run, and whether nothing failed. */
+export function summaryOf(tallies: readonly Tally[]): { text: string; ok: boolean } {
+  const passed = tallies.reduce((sum, tally) => sum + tally.passed, 0);
+  const failed = tallies.flatMap((tally) => tally.failed);
+  const skipped = tallies.flatMap((tally) => tally.skipped);
+  const lines = [...listed("Failed", failed), ...listed("Skipped", skipped)];
+  const ok = failed.length === 0 && passed > 0;
+  const failures = ok ? 0 : Math.max(failed.length, 1);
+  const tail = skipped.length > 0 ? `, ${skipped.length} skipped` : "";
+  return { text: [...lines, `${passed} passed, ${failures} failed${tail}`].join("\n"), ok };
+}
+
+function listed(title: string, notices: readonly Notice[]): string[] {
+  if (notices.length === 0) return [];
+  const texts = notices.map(({ name, reason }) =>
+    [name, ...reason.split("\n").filter((line) => line !== "").map((line) => `    ${line}`)].join(
+      "\n  ",
+    )
+  );
+  return [`${title}:`, ...texts.map((text) => `  ${text}`), ""];
+}
+
+function readEntry(line: string): Entry {
+  const [kind, code, name = "", base = ""] = line.split("\t");
+  if (kind !== "check" && kind !== "suite" && kind !== "skip") {
+    throw new Error(`Bad record: ${line}`);
+  }
+  const log = kind === "skip" ? base : read(`${base}.log`) ?? "";
+  return { kind, code: Number(code), name, report: read(`${base}.xml`), log };
+}
+
+function read(path: string): string | undefined {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+if (import.meta.main) {
+  const lines = Deno.readTextFileSync(Deno.args[0] ?? "").split("\n").filter((line) => line !== "");
+  const { text, ok } = summaryOf(lines.map((line) => tallyOf(readEntry(line))));
+  console.log(text);
+  if (!ok) Deno.exit(1);
+}
