@@ -44,6 +44,8 @@ export interface ImageStoreOptions {
   readonly sources: ReadonlyMap<string, ImageSource>;
   readonly platform: Platform;
   readonly build: BuildBaseDisk;
+  /** First pause before a broken download goes on, in `ms`. @default {200} */
+  readonly retryDelayMs?: number;
 }
 
 /** When to ask an image's source. */
@@ -70,7 +72,12 @@ export class ImageStore {
 
   constructor(options: ImageStoreOptions) {
     this.#options = options;
-    this.#blobs = new BlobStore(options.paths);
+    const { paths, retryDelayMs } = options;
+    this.#blobs = new BlobStore({
+      blobs: paths.blobs,
+      partial: paths.partial,
+      ...(retryDelayMs === undefined ? {} : { retryDelayMs }),
+    });
   }
 
   /**
