@@ -19,7 +19,7 @@ hutch_build() {
   # The stamp is as old as the build's beginning: what changes meanwhile is built the next time.
   : >"$build/.stamp.$$"
   echo "hutch: Building the native parts" >&2
-  if ! "$hutch_deno" run --quiet --no-prompt -A --config "$hutch_root/deno.json" --no-lock \
+  if ! "$hutch_deno" run --quiet --no-prompt -A --config "$hutch_root/deno.json" \
     "$hutch_root/scripts/build.ts" >&2 </dev/null; then
     rm -f "$build/.stamp.$$"
     echo "hutch: Cannot build the native parts: see above" >&2
