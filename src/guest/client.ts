@@ -357,8 +357,9 @@ function throwIfAborted(signal: AbortSignal | undefined, what: string): void {
   if (signal?.aborted) throw cancelled(what);
 }
 
-/** Calls `run` when `signal` aborts, until disposed of. */
+/** Calls `run` when `signal` aborts, at once if it has, until disposed of. */
 function onAbort(signal: AbortSignal | undefined, run: () => void): Disposable {
+  if (signal?.aborted) run();
   signal?.addEventListener("abort", run);
   return { [Symbol.dispose]: () => signal?.removeEventListener("abort", run) };
 }

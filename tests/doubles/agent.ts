@@ -94,7 +94,7 @@ export class DoubleStream {
     for (let at = 0; at < bytes.length && !this.ended;) {
       const credit = this.#credit.get(channel) ?? 0;
       if (credit === 0) {
-        await new Promise<void>((resolve) => this.#wake.push(resolve));
+        await this.changed();
         continue;
       }
       const part = bytes.subarray(at, at + Math.min(credit, frameSize));
@@ -119,7 +119,7 @@ export class DoubleStream {
         return part;
       }
       if (this.#inputEnded || this.ended) return null;
-      await new Promise<void>((resolve) => this.#wake.push(resolve));
+      await this.changed();
     }
   }
 
@@ -143,6 +143,11 @@ export class DoubleStream {
       this.hostClosed.resolve();
     }
     this.wake();
+  }
+
+  /** Waits for the next frame of the host, or the end. */
+  changed(): Promise<void> {
+    return new Promise((resolve) => this.#wake.push(resolve));
   }
 
   /** Lets what waits look again. */
@@ -290,9 +295,8 @@ export async function runProgram(stream: DoubleStream): Promise<void> {
   else if (program === "bytes") {
     await bytes(stream, Number(args[0]), Number(args[1] ?? MAX_PAYLOAD));
   } else if (program === "wait") {
-    while (!stream.ended && stream.signals.length === 0 && await stream.read()) { /* wait */ }
-    if (stream.signals.length > 0) [code, signal] = [null, "SIGTERM"];
-    else await stream.hostClosed.promise;
+    while (!stream.ended && stream.signals.length === 0) await stream.changed();
+    [code, signal] = [null, "SIGTERM"];
   } else if (program !== "true") code = 127;
   if (stream.ended) return;
   stream.end(Channel.STDOUT);
