@@ -42,7 +42,7 @@ export async function kernelPath(
   const computed = createHash("sha256").update(await Deno.readFile(real)).digest("hex");
   const path = join(folder, `kernel-${computed}.elf`);
   await makeOnce(path, async (temporary) => {
-    using kernel = readKernel(real);
+    const kernel = readKernel(real);
     await Deno.writeFile(temporary, kernelElf(kernel), { mode: 0o600 });
   });
   await writeAtomically(known, computed);

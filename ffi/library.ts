@@ -1,0 +1,43 @@
+/**
+ * Finds the helper library and opens it at its first use.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { errorText, HutchError } from "../src/errors.ts";
+import { SYMBOLS } from "./symbols.ts";
+
+/** The opened library. */
+export type Helper = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+
+const NAME = "libhutch.so";
+
+let opened: Helper | undefined;
+
+/** Where the helper library is, whether or not it is there: `HUTCH_HELPER`, else in `build/`. */
+export function helperPath(): string {
+  const named = Deno.env.get("HUTCH_HELPER");
+  if (named) return named;
+  const beside = new URL(`../build/${NAME}`, import.meta.url);
+  // Loaded from the network there is no folder beside: the system's search path is left.
+  return beside.protocol === "file:" ? fileURLToPath(beside) : NAME;
+}
+
+/**
+ * The library's functions. It stays open until the program ends.
+ *
+ * @throws HutchError `part_missing` when it isn't there or can't be loaded.
+ */
+export function helper(): Helper {
+  if (opened) return opened;
+  const path = helperPath();
+  try {
+    opened = Deno.dlopen(path, SYMBOLS).symbols;
+    return opened;
+  } catch (error) {
+    throw new HutchError("part_missing", `Cannot load the helper ${path}: ${errorText(error)}`, {
+      hint: "build it (deno task build), or name it with HUTCH_HELPER",
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * The helper library's C interface, as `ffi/helper/helper.h` has it.
+ *
+ * @module
+ */
+
+/** Every function, with the C type of each parameter. */
+export const SYMBOLS = {
+  hutch_kvm_probe: {
+    parameters: ["u32", "buffer"], // uint32_t limit_ms, uint64_t *micros
+    result: "i32",
+    nonblocking: true,
+  },
+  hutch_ext4_create: {
+    // const char *path, const struct hutch_ext4_options *options, hutch_ext4 **out
+    parameters: ["buffer", "buffer", "buffer"],
+    result: "i32",
+  },
+  hutch_ext4_layer_begin: {
+    parameters: ["pointer"], // hutch_ext4 *fs
+    result: "i32",
+  },
+  hutch_ext4_layer_push: {
+    parameters: ["pointer", "buffer", "usize"], // hutch_ext4 *fs, const uint8_t *bytes, size_t length
+    result: "i32",
+    nonblocking: true,
+  },
+  hutch_ext4_layer_end: {
+    parameters: ["pointer"], // hutch_ext4 *fs
+    result: "i32",
+  },
+  hutch_ext4_mkdir: {
+    parameters: ["pointer", "buffer", "u32"], // hutch_ext4 *fs, const char *path, uint32_t mode
+    result: "i32",
+  },
+  hutch_ext4_file: {
+    // hutch_ext4 *fs, const char *path, uint32_t mode, const uint8_t *bytes, size_t length
+    parameters: ["pointer", "buffer", "u32", "buffer", "usize"],
+    result: "i32",
+  },
+  hutch_ext4_symlink: {
+    parameters: ["pointer", "buffer", "buffer"], // hutch_ext4 *fs, const char *path, const char *target
+    result: "i32",
+  },
+  hutch_ext4_finish: {
+    parameters: ["pointer"], // hutch_ext4 *fs
+    result: "i32",
+    nonblocking: true,
+  },
+  hutch_ext4_close: {
+    parameters: ["pointer"], // hutch_ext4 *fs
+    result: "void",
+  },
+  hutch_ext4_error: {
+    parameters: ["pointer"], // const hutch_ext4 *fs
+    result: "pointer", // const char *
+  },
+  hutch_decoder_open: {
+    parameters: ["buffer", "buffer", "buffer"], // const char *path, const char *format, hutch_decoder **out
+    result: "i32",
+  },
+  hutch_decoder_read: {
+    parameters: ["pointer", "buffer", "usize"], // hutch_decoder *decoder, uint8_t *buffer, size_t size
+    result: "i64",
+    nonblocking: true,
+  },
+  hutch_decoder_error: {
+    parameters: ["pointer"], // const hutch_decoder *decoder
+    result: "pointer", // const char *
+  },
+  hutch_decoder_close: {
+    parameters: ["pointer"], // hutch_decoder *decoder
+    result: "void",
+  },
+  hutch_kernel_open: {
+    // const char *libkrunfw_path, hutch_kernel **out, const uint8_t **bytes, size_t *size,
+    // uint64_t *load_address, uint64_t *entry_address
+    parameters: ["buffer", "buffer", "buffer", "buffer", "buffer", "buffer"],
+    result: "i32",
+  },
+  hutch_kernel_close: {
+    parameters: ["pointer"], // hutch_kernel *kernel
+    result: "void",
+  },
+} as const satisfies Deno.ForeignLibraryInterface;
