@@ -92,6 +92,15 @@ Deno.test("registrySource gets a new token when the old one runs out, one for al
   await using registry = new TokenRegistry();
   await using image = await open(registry);
   registry.valid.clear();
+  const asking = registry.misbehave;
+  let allHere = () => {};
+  const here = new Promise<void>((resolve) => allHere = resolve);
+  const before = registry.requests.length;
+  registry.misbehave = async (request, url) => {
+    if (registry.requests.length === before + LAYERS.length) allHere();
+    await here; // so that all are refused at once
+    return await asking(request, url);
+  };
   await readAll(image);
   assert.equal(registry.tokens.requests.length, 2);
 });
