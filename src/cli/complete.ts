@@ -11,7 +11,7 @@ import { defaultHome } from "../runtime/paths.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { Invocation } from "./command.ts";
 import { type Candidate, complete, type NameSource } from "./completer.ts";
-import { formatReference, printable } from "./format.ts";
+import { printable, shortReference } from "./format.ts";
 import { print } from "./io.ts";
 import { openRuntime } from "./session.ts";
 
@@ -57,7 +57,7 @@ function namesOf({ globals, io }: Invocation): NameSource {
       from(home, async (runtime) => {
         const images = await runtime.images.list();
         return images.map(({ reference }) => ({
-          value: formatReference(reference),
+          value: shortReference(reference),
           description: "",
         }));
       }),

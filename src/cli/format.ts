@@ -79,6 +79,6 @@ export function formatBytes(bytes: number): string {
 }
 
 /** A reference as people write it: without what is understood. */
-export function formatReference(reference: string): string {
+export function shortReference(reference: string): string {
   return reference.replace(/^registry:/, "").replace(/^docker\.io\/(library\/(?=[^/]+$))?/, "");
 }

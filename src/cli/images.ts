@@ -6,7 +6,7 @@
 import type { Command } from "../deps.ts";
 import type { ImageRecord } from "../images/records.ts";
 import type { Invocation } from "./command.ts";
-import { formatBytes, formatDuration, formatReference, formatTable } from "./format.ts";
+import { formatBytes, formatDuration, formatTable, shortReference } from "./format.ts";
 import { print, printJson } from "./io.ts";
 import { short } from "./progress.ts";
 
@@ -33,7 +33,7 @@ export function formatImages(images: readonly ImageRecord[], now: number): strin
   return formatTable(
     ["IMAGE", "DIGEST", "PULLED", "SIZE"],
     images.map(({ reference, digest, pulledAt, size }) => [
-      formatReference(reference),
+      shortReference(reference),
       short(digest),
       `${formatDuration(now - Date.parse(pulledAt))} ago`,
       formatBytes(size),

@@ -7,7 +7,7 @@ import type { BoxInfo } from "../box/options.ts";
 import type { Command } from "../deps.ts";
 import { HutchError } from "../errors.ts";
 import type { Invocation } from "./command.ts";
-import { formatDuration, formatMiB, formatReference, formatTable } from "./format.ts";
+import { formatDuration, formatMiB, formatTable, shortReference } from "./format.ts";
 import { print, printJson } from "./io.ts";
 import { collect } from "./values.ts";
 
@@ -73,7 +73,7 @@ export function formatBoxes(boxes: readonly BoxInfo[], now: number): string {
     boxes.map((box) => [
       box.id,
       box.name,
-      formatReference(box.config.image.reference),
+      shortReference(box.config.image.reference),
       formatStatus(box, now),
       String(box.config.cpus),
       formatMiB(box.config.memoryMiB),

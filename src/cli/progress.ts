@@ -4,7 +4,7 @@
  * @module
  */
 import type { PullEvent } from "../images/pull.ts";
-import { formatBytes, formatReference, printable } from "./format.ts";
+import { formatBytes, printable, shortReference } from "./format.ts";
 import { type ByteSink, print } from "./io.ts";
 
 /** Shortest time between two updates of a terminal's line, in `ms`. */
@@ -59,10 +59,10 @@ export class PullProgress {
   #take(event: PullEvent): string | undefined {
     switch (event.type) {
       case "resolving":
-        this.#name = printable(formatReference(event.reference));
+        this.#name = printable(shortReference(event.reference));
         return undefined;
       case "resolved": {
-        this.#name = printable(formatReference(event.reference));
+        this.#name = printable(shortReference(event.reference));
         this.#bytes = event.bytes;
         const layers = `${event.layers} layer${event.layers === 1 ? "" : "s"}`;
         return `${this.#name}: ${short(event.digest)}, ${layers}, ${formatBytes(event.bytes)}`;

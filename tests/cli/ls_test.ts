@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { BoxInfo, BoxStatus } from "../../src/box/options.ts";
-import { formatReference } from "../../src/cli/format.ts";
+import { shortReference } from "../../src/cli/format.ts";
 import { formatBoxes, formatStatus, parseFilters } from "../../src/cli/ls.ts";
 import { boxInfo } from "./helpers.ts";
 
@@ -50,7 +50,7 @@ Deno.test("formatStatus says for how long, or how long ago", () => {
   }
 });
 
-Deno.test("formatReference leaves out what is understood", () => {
+Deno.test("shortReference leaves out what is understood", () => {
   const table: [string, string][] = [
     ["registry:docker.io/library/debian:12", "debian:12"],
     ["registry:docker.io/user/app:1", "user/app:1"],
@@ -59,7 +59,7 @@ Deno.test("formatReference leaves out what is understood", () => {
     ["builtin:busybox", "builtin:busybox"],
     ["oci:/path:tag", "oci:/path:tag"],
   ];
-  for (const [reference, text] of table) assert.equal(formatReference(reference), text);
+  for (const [reference, text] of table) assert.equal(shortReference(reference), text);
 });
 
 Deno.test("parseFilters reads labels with and without values", () => {
