@@ -258,12 +258,25 @@ export class AgentDouble implements AsyncDisposable {
     if (type !== FrameType.OPEN) return known?.take(type, flags, reader.payload);
     if (known) this.violations.push(`OPEN of ${number}, which is open`);
     this.opened.push(number);
-    const fields: unknown = decodeCbor(reader.payload, { preferMap: true });
-    const stream = new DoubleStream(this, number, fields instanceof Map ? fields : new Map());
+    const fields = decodeFields(reader.payload);
+    const stream = new DoubleStream(this, number, fields ?? new Map());
     this.streams.set(number, stream);
+    if (!fields) {
+      stream.error({ kind: "bad_request", errno: 0, message: "read the request" });
+      return stream.close();
+    }
     const running = Promise.resolve((this.#script.open ?? runProgram)(stream))
       .then(() => void this.#running.delete(running));
     this.#running.add(running);
+  }
+}
+
+function decodeFields(payload: Uint8Array): OpenFields | undefined {
+  try {
+    const fields: unknown = decodeCbor(payload, { preferMap: true });
+    return fields instanceof Map ? fields : undefined;
+  } catch {
+    return undefined;
   }
 }
 
