@@ -9,6 +9,7 @@ import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { digestHex, digestOf } from "./digest.ts";
 import { PartialBlob } from "./partial_blob.ts";
+import { sweepFolder } from "./sweep.ts";
 import { lockFile, sleep } from "./wait.ts";
 
 /** Where a store keeps its files; both folders must be on one file system. */
@@ -87,7 +88,7 @@ export class BlobStore {
    * dead or cancelled program left; of several programs that want the same blob one works.
    * Returns whether it was fetched here: false when it was there, or somebody else got it.
    *
-   * @throws {HutchError} `digest_mismatch`, `no_space`, `cancelled`, or what `open` throws. What
+   * @throws {HutchError} `digest_mismatch`, `no_space`, `home_unusable`, `cancelled`, or what `open` throws. What
    * was fetched is kept only when it was cancelled or the registry went away.
    */
   async ingest(
@@ -106,7 +107,7 @@ export class BlobStore {
       await this.#fetch(partial, digest, size, open, options);
       return true;
     } catch (error) {
-      throw noSpace(error, this.#partial);
+      throw placeError(error, this.#partial);
     }
   }
 
@@ -120,6 +121,14 @@ export class BlobStore {
     if (!lock) return;
     await removeIfThere(partial);
     await removeIfThere(this.path(digest));
+  }
+
+  /**
+   * Removes what programs that died left and nobody came back for in `maxAgeMs`, and locks that
+   * nobody holds. Blobs that are being fetched stay.
+   */
+  async sweep(maxAgeMs: number): Promise<void> {
+    await sweepFolder(this.#partial, maxAgeMs, (name) => name);
   }
 
   /** Removes the blob if its file doesn't have its digest any more; says whether it did. */
@@ -192,11 +201,20 @@ function mismatch(digest: string, problem: string): HutchError {
   return new HutchError("digest_mismatch", `Cannot get blob ${digest}: ${problem}`);
 }
 
-function noSpace(error: unknown, folder: string): unknown {
-  if (!isNoSpace(error)) return error;
-  return new HutchError("no_space", `Cannot store a blob: no space is left in ${folder}`, {
+/** What is wrong with the store's folder, named; other errors as they are. */
+function placeError(error: unknown, folder: string): unknown {
+  if (isNoSpace(error)) {
+    return new HutchError("no_space", `Cannot store a blob: no space is left in ${folder}`, {
+      cause: error,
+      hint: "free some room there, or choose another home with HUTCH_HOME",
+    });
+  }
+  const unwritable = error instanceof Deno.errors.PermissionDenied ||
+    error instanceof Error && "code" in error && error.code === "EROFS";
+  if (!unwritable) return error;
+  return new HutchError("home_unusable", `Cannot store a blob: ${folder} can't be written`, {
     cause: error,
-    hint: "free some room there, or choose another home with HUTCH_HOME",
+    hint: "make it writable, or choose another home with HUTCH_HOME",
   });
 }
 

@@ -14,6 +14,7 @@ import { fetchLayers, pullImage, type PullListener } from "./pull.ts";
 import type { ImageRecord, ImageRecords, LayerRecord } from "./records.ts";
 import { joinScheme, type SchemedReference, splitScheme } from "./reference.ts";
 import type { ImageSource, SourceImage } from "./source.ts";
+import { sweepFolder } from "./sweep.ts";
 import { lockFile } from "./wait.ts";
 
 /** What a base disk is made from. */
@@ -65,6 +66,8 @@ export interface ResolveOptions extends PullOptions {
   readonly policy?: PullPolicy;
 }
 
+const PARTIAL_LIFE_MS = 7 * 24 * 3600 * 1000;
+
 /** Finds, pulls and unpacks images; any number of programs may use one home at once. */
 export class ImageStore {
   readonly #options: ImageStoreOptions;
@@ -88,6 +91,19 @@ export class ImageStore {
   canonical(reference: string): string {
     const { split } = this.#find(reference);
     return joinScheme(split);
+  }
+
+  /**
+   * Removes what programs that died left: locks, unfinished disks, and downloads that nobody went
+   * on with for a week. What is in use stays.
+   */
+  async sweep(): Promise<void> {
+    await this.#blobs.sweep(PARTIAL_LIFE_MS);
+    await sweepFolder(
+      this.#options.paths.disks,
+      0,
+      (name) => name.endsWith(".new") ? name.slice(0, -".new".length) : undefined,
+    );
   }
 
   /** All images, by their references. */
@@ -126,6 +142,7 @@ export class ImageStore {
     const signal = options.signal ?? new AbortController().signal;
     const onProgress = options.onProgress ?? (() => {});
     onProgress({ type: "resolving", reference: canonical });
+    await this.sweep().catch(() => {}); // what keeps us from tidying up is told when it matters
     await using image = await this.#open(source, split.rest, signal, options);
     const record = await pullImage({
       reference: canonical,

@@ -342,6 +342,24 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: `BlobStore.ingest says which folder can't be written${mount.note || rootNote}`,
+  ignore: mount.ignore || rootNote !== "",
+  async fn() {
+    await using folder = new TempFolder();
+    await runTool("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder.path);
+    try {
+      await using temp = new TempStore(folder.path);
+      const ingest = temp.store.ingest(DIGEST, BYTES.length, serving(BYTES).open, {
+        signal: FOREVER,
+      });
+      await rejects(ingest, "home_unusable", new RegExp(`${folder.path}/partial can't be written`));
+    } finally {
+      await runTool("umount", folder.path);
+    }
+  },
+});
+
 Deno.test("BlobStore.read refuses a file that was changed", async () => {
   await using temp = new TempStore();
   await temp.store.ingest(DIGEST, BYTES.length, serving(BYTES).open, { signal: FOREVER });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { ociSource } from "../../plugins/sources/oci.ts";
 import { registrySource } from "../../plugins/sources/registry.ts";
+import { FileLock } from "../../src/file_lock.ts";
 import { HutchError } from "../../src/errors.ts";
 import { digestHex, digestOf } from "../../src/images/digest.ts";
 import { parsePlatform } from "../../src/images/platform.ts";
@@ -410,6 +411,47 @@ Deno.test("ImageStore.baseDisk finds an image by digest after its tag moved on",
 Deno.test("ImageStore.baseDisk refuses an image that was never pulled", async () => {
   await using temp = new TempStore();
   await rejects(temp.store.baseDisk(IMAGE.digest), "image_not_found", /isn't here/);
+});
+
+Deno.test("ImageStore.sweep removes what died programs left, and nothing that is in use", async () => {
+  await using temp = new TempStore();
+  const at = (path: string) => join(temp.home, path);
+  const old = new Date("2020-01-01");
+  const files = [
+    "blobs/sha256/kept",
+    "blobs/partial/fresh",
+    "blobs/partial/old",
+    "blobs/partial/free.lock",
+    "blobs/partial/busy",
+    "blobs/partial/busy.lock",
+    "disks/a.ext4",
+    "disks/b.ext4.new",
+    "disks/c.ext4.new",
+  ];
+  for (const folder of ["blobs/sha256", "blobs/partial", "disks"]) {
+    await Deno.mkdir(at(folder), { recursive: true });
+  }
+  for (const path of files) await Deno.writeTextFile(at(path), "x");
+  for (const path of ["sha256/kept", "partial/old", "partial/busy"]) {
+    await Deno.utime(at(`blobs/${path}`), old, old);
+  }
+  {
+    using download = FileLock.try(at("blobs/partial/busy.lock"));
+    using disk = FileLock.try(at("disks/c.ext4.lock"));
+    assert.ok(download && disk);
+    await temp.store.sweep();
+    assert.deepEqual(temp.files(), [
+      "blobs/partial/busy",
+      "blobs/partial/busy.lock",
+      "blobs/partial/fresh",
+      "blobs/sha256/kept",
+      "disks/a.ext4",
+      "disks/c.ext4.lock",
+      "disks/c.ext4.new",
+    ]);
+  }
+  await temp.store.sweep();
+  assert.deepEqual(temp.files(), ["blobs/partial/fresh", "blobs/sha256/kept", "disks/a.ext4"]);
 });
 
 function concatenated(layers: readonly Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {

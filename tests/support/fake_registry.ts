@@ -166,19 +166,10 @@ export function blobResponse(blob: Uint8Array<ArrayBuffer>, request: Request): R
 }
 
 /** Bytes, and then the connection breaks. */
-export function breakingResponse(bytes: Uint8Array<ArrayBuffer>, init?: ResponseInit): Response {
-  let sent = false;
-  const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
-    async pull(controller) {
-      if (!sent) controller.enqueue(bytes);
-      else {
-        await new Promise((resolve) => setTimeout(resolve, 20)); // let the bytes go out
-        controller.error(new Error("cut"));
-      }
-      sent = true;
-    },
+export function breakingResponse(bytes: Uint8Array<ArrayBuffer>): Response {
+  return new Response(ReadableStream.from([bytes]), {
+    headers: { "content-length": String(bytes.length + 1) },
   });
-  return new Response(body, init);
 }
 
 function json(value: unknown): Uint8Array<ArrayBuffer> {

@@ -27,6 +27,8 @@ const TRANSIENT: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const REDIRECT_LIMIT = 5;
 const RETRY_AFTER_LIMIT_MS = 60_000;
+/** Why a request is aborted that nobody answered. */
+const TIMED_OUT = new Error("no answer in time");
 
 /** Sends GET requests of one image's download. */
 export class Transport {
@@ -38,7 +40,8 @@ export class Transport {
 
   /**
    * Gets `url`. Answers that may be better next time (429, 5xx) and connections that fail are
-   * tried again. `Authorization` goes to no other origin than the first.
+   * tried again; one that nobody answered isn't, since that took long enough already.
+   * `Authorization` goes to no other origin than the first.
    *
    * @throws {HutchError} `registry_unreachable`, `registry_failed` for a bad redirect, `cancelled`
    */
@@ -55,9 +58,9 @@ export class Transport {
         pause = Math.max(pause, asked ?? 0);
       } catch (error) {
         if (signal.aborted) throw cancelled(url, signal);
-        if (last || !(error instanceof HutchError) || error.code !== "registry_unreachable") {
-          throw error;
-        }
+        const again = error instanceof HutchError && error.code === "registry_unreachable" &&
+          error.cause !== TIMED_OUT;
+        if (last || !again) throw error;
       }
       await this.#pause(pause, url, signal);
     }
@@ -90,7 +93,7 @@ export class Transport {
   async #once(url: URL, headers: Headers, signal: AbortSignal): Promise<Answer> {
     const late = new AbortController();
     const { timeoutMs } = this.#options;
-    const timer = setTimeout(() => late.abort(), timeoutMs);
+    const timer = setTimeout(() => late.abort(TIMED_OUT), timeoutMs);
     try {
       const response = await fetch(url, {
         headers,
@@ -106,7 +109,7 @@ export class Transport {
       if (signal.aborted) throw cancelled(url, signal);
       const why = late.signal.aborted ? `no answer within ${timeoutMs} ms` : reason(error);
       throw new HutchError("registry_unreachable", `Cannot reach ${url.host}: ${why}`, {
-        cause: error,
+        cause: late.signal.aborted ? TIMED_OUT : error,
         hint: "check its name and the network",
       });
     } finally {
