@@ -138,7 +138,6 @@ Deno.test("registrySource names a host that can't be reached", async () => {
 
 Deno.test("registrySource speaks HTTPS where HTTP isn't allowed", async () => {
   const options = { attempts: 1 };
-  await rejects(open("nowhere.invalid/a", options), "registry_unreachable", /nowhere\.invalid/);
   await using registry = serving();
   // A name for this machine that isn't one of the loopback names.
   const port = registry.host.split(":")[1];
