@@ -65,7 +65,8 @@ static int apply_whiteout(struct hutch_ext4 *fs, struct text path)
 static void set_attributes(struct hutch_ext4 *fs, struct inode *inode, const struct entry *entry,
                            struct extension *extension)
 {
-  inode->mode = (inode->mode & S_IFMT) | entry->mode;
+  uint32_t mode = S_ISLNK(inode->mode) ? 0777 : entry->mode; /* as the kernel makes them */
+  inode->mode = (inode->mode & S_IFMT) | mode;
   inode->uid = entry->uid;
   inode->gid = entry->gid;
   inode->seconds = entry->seconds;
