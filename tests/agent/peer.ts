@@ -148,7 +148,12 @@ export class Peer implements Disposable {
         if (have - at < HEADER_SIZE + length) break;
         const payload = buffer.slice(at + HEADER_SIZE, at + HEADER_SIZE + length);
         at += HEADER_SIZE + length;
-        this.#take({ stream: view.getUint32(4), type: view.getUint8(8), flags: view.getUint8(9), payload });
+        this.#take({
+          stream: view.getUint32(4),
+          type: view.getUint8(8),
+          flags: view.getUint8(9),
+          payload,
+        });
       }
       const rest = buffer.subarray(at, have);
       if (at > 0) {
@@ -238,7 +243,9 @@ export class PeerStream {
       if (frame.type === FrameType.REPLY) reply = decodeCbor(frame.payload);
       if (frame.type === FrameType.ERROR) error = decodeCbor(frame.payload);
       if (frame.type === FrameType.EXIT) exit = decodeCbor(frame.payload);
-      if (frame.type === FrameType.CREDIT) credited += new DataView(frame.payload.slice().buffer).getUint32(0);
+      if (frame.type === FrameType.CREDIT) {
+        credited += new DataView(frame.payload.slice().buffer).getUint32(0);
+      }
       if (frame.type === FrameType.DATA && frame.payload.length > 0) {
         const channel = frame.flags & CHANNEL_MASK;
         parts[channel]?.push(frame.payload.slice());

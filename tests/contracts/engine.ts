@@ -1,0 +1,204 @@
+/**
+ * What every engine must do. A test file calls {@link engineContract} with the engine and its
+ * accelerator; the suite drives it as the product does, through a box process.
+ */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import type { Engine, EngineReport, KvmReport, MachineDisk } from "../../mod.ts";
+import { createOverlay } from "../../src/disk/qcow2.ts";
+import { GuestClient } from "../../src/guest/client.ts";
+import { startBoxProcess } from "../../src/vmm/machine.ts";
+import { readExitFile } from "../../src/vmm/machine_file.ts";
+
+/** What a machine of the suite boots from. */
+export interface ContractParts {
+  readonly kernelPath: string;
+  readonly commandLine: string;
+  readonly systemDisk: string;
+  readonly baseDisk: string;
+}
+
+/** Runs the suite. */
+export function engineContract(
+  name: string,
+  engine: Engine,
+  kvm: () => Promise<KvmReport>,
+  parts: () => Promise<ContractParts>,
+): void {
+  const test = (title: string, run: (machine: Started) => Promise<void>, cpus = 1) =>
+    Deno.test(`engine ${name} ${title}`, async () => {
+      await using machine = await start(engine, kvm, await parts(), cpus);
+      await run(machine);
+    });
+
+  Deno.test(`engine ${name} says what it found`, async () => {
+    const report = await engine.probe({ kvm, versions: true });
+    assert.ok(report.usable, JSON.stringify(report.found));
+    assert.ok(report.found.length > 0);
+    for (const part of report.found) assert.ok(part.path && part.version, JSON.stringify(part));
+  });
+
+  test("connects the guest's channel and runs commands", async ({ client }) => {
+    assert.match(client.hello.kernel, /^\d+\.\d+/);
+    assert.equal(await output(client, "echo hello"), "hello\n");
+  });
+
+  test("gives the guest the CPUs and memory asked for", async ({ client }) => {
+    assert.equal(await output(client, "grep -c ^processor /proc/cpuinfo"), "2\n");
+    const kib = Number((await output(client, "awk '/MemTotal/{print $2}' /proc/meminfo")).trim());
+    assert.ok(kib > 80 * 1024 && kib <= 128 * 1024, `${kib} KiB`);
+  }, 2);
+
+  test("appends the console to its file", async ({ client, folder }) => {
+    await output(
+      client,
+      "echo written to the console > /dev/kmsg; dmesg -n 8; echo seen > /dev/kmsg",
+    );
+    await output(client, "sync");
+    const text = await Deno.readTextFile(join(folder, "console.log"));
+    assert.match(text, /seen/);
+  });
+
+  test("keeps what the guest wrote, and the disk below as it was", async (machine) => {
+    const before = await digest(machine.baseDisk);
+    await output(machine.client, "dd if=/dev/urandom of=/file bs=64k count=32 2>/dev/null; sync");
+    await machine.client.request({ op: "shutdown", graceMs: 0 });
+    await machine.process.ended;
+    assert.equal(await digest(machine.baseDisk), before);
+    const { code, stdout } = await new Deno.Command("qemu-img", {
+      args: ["check", machine.disk],
+    }).output();
+    assert.equal(code, 0, new TextDecoder().decode(stdout));
+  });
+
+  test("ends when the guest shuts down, and says that it was asked to", async (machine) => {
+    await machine.client.request({ op: "shutdown", graceMs: 0 });
+    await machine.process.ended;
+    assert.equal((await readExitFile(machine.exitPath))?.reason, "shutdown");
+  });
+
+  test("ends at once when it is killed", async (machine) => {
+    machine.process.kill();
+    await machine.process.ended;
+    assert.equal((await readExitFile(machine.exitPath))?.reason, "killed");
+  });
+
+  test("ends when the guest crashes", async (machine) => {
+    const crash = output(
+      machine.client,
+      "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger",
+    );
+    await assert.rejects(crash, { code: "connection_lost" });
+    await machine.process.ended;
+    const reason = (await readExitFile(machine.exitPath))?.reason;
+    assert.ok(reason === undefined || reason === "guest", reason);
+  });
+
+  test("moves a large stream both ways unchanged", async ({ client }) => {
+    const stream = client.open(request("sha256sum; head -c 33554432 /dev/zero", true));
+    const writer = stream.stdin.getWriter();
+    const chunk = new Uint8Array(1 << 20);
+    for (let n = 0; n < 32; n++) await writer.write(chunk);
+    await writer.close();
+    let length = 0;
+    let head = "";
+    for await (const bytes of stream.stdout) {
+      if (head.length < 64) head += new TextDecoder().decode(bytes.subarray(0, 64));
+      length += bytes.length;
+    }
+    assert.equal(length, (1 << 25) + 64 + "  -\n".length);
+    const hash = await crypto.subtle.digest("SHA-256", new Uint8Array(1 << 25));
+    assert.equal(head.slice(0, 64), hex(new Uint8Array(hash)));
+    await stream.close();
+  });
+}
+
+interface Started extends AsyncDisposable {
+  readonly client: GuestClient;
+  readonly process: Awaited<ReturnType<typeof startBoxProcess>>;
+  readonly folder: string;
+  readonly exitPath: string;
+  readonly disk: string;
+  readonly baseDisk: string;
+}
+
+async function start(
+  engine: Engine,
+  kvm: () => Promise<KvmReport>,
+  parts: ContractParts,
+  cpus: number,
+): Promise<Started> {
+  const folder = await Deno.makeTempDir({ prefix: "hutch-engine-" });
+  const report: EngineReport = await engine.probe({ kvm, versions: false });
+  const disk = join(folder, "disk.qcow2");
+  await createOverlay({
+    path: disk,
+    backingPath: parts.baseDisk,
+    backingFormat: "raw",
+    sizeBytes: 2 ** 30,
+  });
+  const disks: MachineDisk[] = [
+    { path: parts.systemDisk, format: "raw", readOnly: true },
+    { path: disk, format: "qcow2", readOnly: false },
+  ];
+  const exitPath = join(folder, "exit.json");
+  const process = await startBoxProcess({
+    file: {
+      spec: {
+        id: "contract",
+        cpus,
+        memoryMiB: 128,
+        kernel: { path: parts.kernelPath, commandLine: parts.commandLine },
+        disks,
+        consolePath: join(folder, "console.log"),
+        channelPath: join(folder, "guest"),
+        folder,
+        engine: report.parts,
+      },
+      runner: engine.runner,
+      socketPath: join(folder, "sock"),
+      lockPath: join(folder, "running.lock"),
+      exitPath,
+    },
+    permissions: report.permissions,
+    signal: new AbortController().signal,
+  });
+  const client = await GuestClient.connect(join(folder, "sock"), { timeoutMs: 60_000 });
+  await client.request({ op: "configure", hostname: "contract", grow: true });
+  return {
+    client,
+    process,
+    folder,
+    exitPath,
+    disk,
+    baseDisk: parts.baseDisk,
+    async [Symbol.asyncDispose]() {
+      process.kill();
+      await process.ended;
+      await client.close();
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+async function output(client: GuestClient, script: string): Promise<string> {
+  const stream = client.open(request(script, false));
+  let text = "";
+  for await (const bytes of stream.stdout) text += new TextDecoder().decode(bytes);
+  await stream.exit;
+  await stream.close();
+  return text;
+}
+
+function request(script: string, stdin: boolean) {
+  const env = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
+  return { op: "exec", argv: ["sh", "-c", script], env, cwd: "/", user: "", stdin } as const;
+}
+
+async function digest(path: string): Promise<string> {
+  return hex(new Uint8Array(await crypto.subtle.digest("SHA-256", await Deno.readFile(path))));
+}
+
+function hex(bytes: Uint8Array): string {
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

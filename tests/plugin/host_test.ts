@@ -1,0 +1,172 @@
+import assert from "node:assert/strict";
+import { definePlugin, type Plugin, PluginError, type StageHook } from "../../mod.ts";
+import { PluginHost } from "../../src/plugin/host.ts";
+
+type Configure = StageHook<{ hostname: string; grow: boolean }, { ms: number }>;
+const SIGNAL = new AbortController().signal;
+const INPUT = { hostname: "h", grow: false };
+
+function plugin(name: string, hook: Configure, order?: "pre" | "post"): Plugin {
+  return definePlugin({ name, stages: { configure: hook }, ...(order ? { order } : {}) });
+}
+
+async function run(
+  plugins: readonly Plugin[],
+  core = (_: typeof INPUT) => Promise.resolve({ ms: 1 }),
+) {
+  await using host = await PluginHost.open(plugins, () => {});
+  return await host.run("configure", INPUT, SIGNAL, core);
+}
+
+Deno.test("PluginHost runs before in order and after in reverse, pre and post where they belong", async () => {
+  const said: string[] = [];
+  const speak = (name: string): Configure => ({
+    before: () => void said.push(`${name}>`),
+    after: () => void said.push(`<${name}`),
+  });
+  await run([
+    plugin("last", speak("last"), "post"),
+    plugin("a", speak("a")),
+    plugin("b", speak("b")),
+    plugin("first", speak("first"), "pre"),
+  ]);
+  assert.deepEqual(said, ["first>", "a>", "b>", "last>", "<last", "<b", "<a", "<first"]);
+});
+
+Deno.test("PluginHost lets before change the input, wrap retry, after change the output", async () => {
+  let tries = 0;
+  const output = await run([
+    plugin("change", { before: (input) => ({ ...input, hostname: "other" }) }),
+    plugin("retry", {
+      wrap: async (input, next) => {
+        for (;;) {
+          try {
+            return await next(input);
+          } catch {
+            // again
+          }
+        }
+      },
+    }),
+    plugin("count", { after: (made) => ({ ms: made.ms + 100 }) }),
+  ], (input) => {
+    assert.equal(input.hostname, "other");
+    if (++tries < 3) return Promise.reject(new Error("not yet"));
+    return Promise.resolve({ ms: tries });
+  });
+  assert.deepEqual(output, { ms: 103 });
+});
+
+Deno.test("PluginHost lets wrap answer without the core", async () => {
+  const output = await run(
+    [plugin("instead", { wrap: () => ({ ms: 7 }) })],
+    () => assert.fail("the core ran"),
+  );
+  assert.deepEqual(output, { ms: 7 });
+});
+
+for (
+  const [part, hook] of [
+    ["before", { before: () => refuse() }],
+    ["wrap", { wrap: () => refuse() }],
+    ["after", { after: () => refuse() }],
+  ] as const
+) {
+  Deno.test(`PluginHost names the plugin that throws in ${part}, not those around it`, async () => {
+    const error = await run([
+      plugin("outer", { wrap: (input, next) => next(input) }),
+      plugin("guilty", hook),
+    ]).then(() => undefined, (error: unknown) => error);
+    assert.ok(error instanceof PluginError);
+    assert.deepEqual([error.plugin, error.hook], ["guilty", `configure.${part}`]);
+    assert.match(error.message, /"guilty".*refused/);
+  });
+}
+
+Deno.test("PluginHost leaves the core's own errors as they are", async () => {
+  const own = new Error("the core's");
+  const error = await run(
+    [plugin("around", { wrap: (input, next) => next(input) })],
+    () => Promise.reject(own),
+  ).then(() => undefined, (error: unknown) => error);
+  assert.equal(error, own);
+});
+
+Deno.test("PluginHost asks until the first answer", async () => {
+  const asked: string[] = [];
+  const answer = (name: string, value: string | undefined): Plugin =>
+    definePlugin({
+      name,
+      resolve: {
+        engine: () => {
+          asked.push(name);
+          return value;
+        },
+      },
+    });
+  await using host = await PluginHost.open(
+    [answer("passes", undefined), answer("knows", "qemu"), answer("late", "libkrun")],
+    () => {},
+  );
+  assert.equal(await host.ask("engine", { box: "b", usable: [] }, SIGNAL), "qemu");
+  assert.deepEqual(asked, ["passes", "knows"]);
+});
+
+Deno.test("PluginHost keeps failing and hanging listeners away from whoever emits", async () => {
+  const log: string[] = [];
+  const heard: number[] = [];
+  const hanging = Promise.withResolvers<void>();
+  {
+    await using host = await PluginHost.open([
+      definePlugin({
+        name: "throws",
+        on: {
+          "stage.finished": () => {
+            throw new Error("broken");
+          },
+        },
+      }),
+      definePlugin({ name: "hangs", on: { "stage.finished": () => hanging.promise } }),
+      definePlugin({ name: "hears", on: { "stage.finished": ({ ms }) => void heard.push(ms) } }),
+    ], (line) => void log.push(line));
+    host.emit("stage.finished", { box: "b", stage: "boot", ms: 5 });
+    assert.deepEqual(heard, [], "a listener runs after the caller has gone on");
+  }
+  assert.deepEqual(heard, [5]);
+  assert.deepEqual(log, ['plugin "throws" failed in on "stage.finished": broken']);
+  hanging.resolve();
+});
+
+Deno.test("PluginHost disposes of what was set up, in reverse, when opening fails half way", async () => {
+  const said: string[] = [];
+  const set = (name: string): Plugin =>
+    definePlugin({
+      name,
+      setup: () => {
+        said.push(`+${name}`);
+        return { [Symbol.asyncDispose]: () => Promise.resolve(void said.push(`-${name}`)) };
+      },
+    });
+  await assert.rejects(
+    PluginHost.open([set("a"), set("b"), definePlugin({ name: "c", setup: refuse })], () => {}),
+    (error: unknown) =>
+      error instanceof PluginError && error.plugin === "c" && error.hook === "setup",
+  );
+  assert.deepEqual(said, ["+a", "+b", "-b", "-a"]);
+});
+
+Deno.test("PluginHost refuses a name, an engine or a scheme given twice", async () => {
+  const source = { canonical: (text: string) => text, open: refuse };
+  for (
+    const [a, b] of [
+      [{ name: "same" }, { name: "same" }],
+      [{ name: "a", sources: { x: source } }, { name: "b", sources: { x: source } }],
+    ] as const
+  ) {
+    await assert.rejects(PluginHost.open([a, b], () => {}), { code: "invalid_option" });
+  }
+});
+
+function refuse(): never {
+  throw new Error("refused");
+}
