@@ -77,7 +77,17 @@ async function removeOrphan(
 export async function removeFiles(own: LayoutOutput): Promise<void> {
   await removeIfThere(own.socketPath);
   await removeIfThere(own.channelPath);
-  await removeIfThere(own.folder);
+  // Out of the way in one step: whoever looks meanwhile finds no folder. Removed in place, its lock
+  // files would go first, and somebody could take a lock, in a new file, in what is being removed.
+  const doomed = `${own.folder}.removed`;
+  await removeIfThere(doomed); // of a program that died here
+  try {
+    await Deno.rename(own.folder, doomed);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    throw error;
+  }
+  await removeIfThere(doomed);
 }
 
 /** The state of a box whose box process has ended. */
