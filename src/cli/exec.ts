@@ -8,7 +8,7 @@ import { defineExecFlags, type ExecFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
 import { readEnvironment } from "./env.ts";
 import { relay } from "./relay.ts";
-import { getBox, relaySignals } from "./session.ts";
+import { getBox, relaySignals, withRuntime } from "./session.ts";
 
 interface Flags extends ExecFlags {
   readonly interactive?: boolean;
@@ -35,25 +35,26 @@ export async function run(invocation: Invocation): Promise<number> {
     (name) => Deno.env.get(name),
   );
   using signals = relaySignals(io);
-  await using runtime = await invocation.open();
-  const box = await getBox(runtime, word);
+  const stdin = flags.interactive === true;
   try {
-    // Detached: what one exec started isn't ended under the next.
-    await box.start({ detached: true, signal: signals.signal });
-    signals.throwIfInterrupted();
-    const stdin = flags.interactive === true;
-    await using execution = box.exec(program, args, {
-      env,
-      stdin: stdin ? "piped" : "null",
-      ...flags.workdir === undefined ? {} : { cwd: flags.workdir },
-      ...flags.user === undefined ? {} : { user: flags.user },
+    return await withRuntime(invocation, async (runtime) => {
+      const box = await getBox(runtime, word);
+      // Detached: what one exec started isn't ended under the next.
+      await box.start({ detached: true, signal: signals.signal });
+      signals.throwIfInterrupted();
+      await using execution = box.exec(program, args, {
+        env,
+        stdin: stdin ? "piped" : "null",
+        ...flags.workdir === undefined ? {} : { cwd: flags.workdir },
+        ...flags.user === undefined ? {} : { user: flags.user },
+      });
+      signals.forwardTo({
+        kill: (signal) => execution.kill(signal),
+        // The box isn't ours to end; the command's stream is.
+        force: () => execution[Symbol.asyncDispose](),
+      });
+      return (await relay(execution, io, { stdin })).code;
     });
-    signals.forwardTo({
-      kill: (signal) => execution.kill(signal),
-      // The box isn't ours to end; the command's stream is.
-      force: () => execution[Symbol.asyncDispose](),
-    });
-    return (await relay(execution, io, { stdin })).code;
   } catch (error) {
     throw signals.explain(error);
   }

@@ -11,7 +11,7 @@ import type { Invocation } from "./command.ts";
 import { print } from "./io.ts";
 import { relay } from "./relay.ts";
 import { formatError } from "./report.ts";
-import { createBox, relaySignals } from "./session.ts";
+import { createBox, relaySignals, withRuntime } from "./session.ts";
 import type { SignalRelay } from "./signals.ts";
 
 interface Flags extends BoxFlags {
@@ -46,12 +46,13 @@ export async function run(invocation: Invocation): Promise<number> {
   }
   const options = await boxOptionsOf(image, flags, (name) => Deno.env.get(name));
   using signals = relaySignals(io);
-  await using runtime = await invocation.open();
+  const detached = flags.detach === true;
   try {
-    const detached = flags.detach === true;
-    const box = await createBox(runtime, { ...options, detached, signal: signals.signal }, io);
-    if (flags.detach) return await startDetached(box, flags, invocation, signals);
-    return await runAttached(box, words, flags, invocation, signals);
+    return await withRuntime(invocation, async (runtime) => {
+      const box = await createBox(runtime, { ...options, detached, signal: signals.signal }, io);
+      if (detached) return await startDetached(box, flags, invocation, signals);
+      return await runAttached(box, words, flags, invocation, signals);
+    });
   } catch (error) {
     throw signals.explain(error);
   }

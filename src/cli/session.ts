@@ -27,6 +27,34 @@ export async function openRuntime(globals: GlobalFlags, io: CliIo): Promise<Runt
   });
 }
 
+/**
+ * Opens the runtime for a command in a box. What goes wrong at its closing is told, but doesn't
+ * replace the command's exit code, which is what the user asked for.
+ */
+export async function withRuntime(
+  { open, io, globals }: Invocation,
+  work: (runtime: Runtime) => Promise<number>,
+): Promise<number> {
+  const runtime = await open();
+  let code: number;
+  try {
+    code = await work(runtime);
+  } catch (error) {
+    await closeQuietly(runtime, io, globals);
+    throw error;
+  }
+  await closeQuietly(runtime, io, globals);
+  return code;
+}
+
+async function closeQuietly(runtime: Runtime, io: CliIo, globals: GlobalFlags): Promise<void> {
+  try {
+    await runtime.close();
+  } catch (error) {
+    await print(io.stderr, formatError(error, globals));
+  }
+}
+
 /** Finds a box; a miss names the box that may have been meant. */
 export async function getBox(runtime: Runtime, word: string): Promise<Box> {
   try {
