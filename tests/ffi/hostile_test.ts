@@ -63,7 +63,7 @@ const cases: readonly Case[] = [
     tar: one({ path: "d/f" }, { path: "d", type: "1", link: "d/f" }),
     message: /into what it replaces/,
   },
-  { name: "a whiteout of nothing", tar: one({ path: "d/.wh." }), message: /whiteout of no name/ },
+  { name: "a whiteout of nothing", tar: one({ path: ".wh." }), message: /whiteout of no name/ },
   { name: "a whiteout of .", tar: one({ path: ".wh.." }), message: /whiteout of no name/ },
   {
     name: "a whiteout of ..",

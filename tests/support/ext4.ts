@@ -46,6 +46,11 @@ export async function checkExt4(image: string): Promise<void> {
 
 /** Every name of the image by its path without the first slash; the root is `""`. */
 export async function readExt4(image: string): Promise<Map<string, Ext4Entry>> {
+  return await readInodes(image, await listExt4(image));
+}
+
+/** Inode numbers of every name. */
+export async function listExt4(image: string): Promise<Map<string, number>> {
   const inodes = new Map<string, number>([["", 2]]);
   let folders = [""];
   while (folders.length > 0) {
@@ -54,7 +59,7 @@ export async function readExt4(image: string): Promise<Map<string, Ext4Entry>> {
     for (const [index, parent] of folders.entries()) {
       for (const [, inode, mode, name] of lines(outputs[index] ?? "")) {
         if (inode === undefined || mode === undefined || name === undefined) continue;
-        if (name === "." || name === "..") continue;
+        if (inode === "0" || name === "." || name === "..") continue; // 0: an index block's
         const path = parent === "" ? name : `${parent}/${name}`;
         inodes.set(path, Number(inode));
         if (mode.startsWith("04")) below.push(path);
@@ -62,14 +67,15 @@ export async function readExt4(image: string): Promise<Map<string, Ext4Entry>> {
     }
     folders = below;
   }
-  return await readInodes(image, inodes);
+  return inodes;
 }
 
 function lines(output: string): IterableIterator<RegExpMatchArray> {
   return output.matchAll(/^\/(\d+)\/(\d+)\/-?\d+\/-?\d+\/(.*)\/\d*\/$/gm);
 }
 
-async function readInodes(
+/** What is behind some of the names. */
+export async function readInodes(
   image: string,
   inodes: ReadonlyMap<string, number>,
 ): Promise<Map<string, Ext4Entry>> {
