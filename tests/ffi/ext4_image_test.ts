@@ -146,9 +146,9 @@ const large: readonly Large[] = [
   },
   {
     name: "finds room for more inodes than a group usually has",
-    count: 40_000,
+    count: 12_000,
     path: (index) => `${index % 50 === 0 ? "d" : index % 50}/a-name-that-fills-blocks-${index}`,
-    names: 40_051,
+    names: 12_051,
     leastFolderSize: 4096 * 2,
   },
 ];
