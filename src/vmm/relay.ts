@@ -194,9 +194,7 @@ export class Relay {
       // A connection that fails is a client that went away.
     }
     this.#serving--;
-    // The agent's end lets clients read what was queued for them; they leave by themselves.
-    if (!this.#over || client.gone) this.#drop(client);
-    else void client.queue.drained().then(() => this.#drop(client));
+    this.#drop(client);
   }
 
   /** Sends the frames that were read to the agent; false when the client must go. */

@@ -89,6 +89,11 @@ for (const [name, payload] of hostile) {
     ));
 }
 
+Deno.test("readEmptyReply takes no object that a tag makes, not even a map", () => {
+  const tagged = Uint8Array.of(0xd9, 0x01, 0x03, 0xa0);
+  assert.throws(() => readEmptyReply(tagged), /isn't a map/);
+});
+
 Deno.test("readHello gives a hello or agent_protocol for any bytes", () => {
   const whole = encodeCbor(hello);
   fc.assert(

@@ -358,10 +358,51 @@ function open(stream: number): Uint8Array {
 
 Deno.test("Relay disconnects a client that speaks before the hello", async () => {
   await using box = await BoxDouble.make();
+  await box.boot({ hello: null });
   using client = await RawClient.connect(box);
   await client.send(open(1));
   await client.ended();
   await until(() => box.relay.clients === 0);
+  assert.deepEqual(box.agent.opened, []);
+});
+
+Deno.test("Relay takes nothing more from a client that doesn't read for long", async () => {
+  await using box = await BoxDouble.start();
+  using stopped = await RawClient.greeted(box);
+  for (let stream = 1; stream <= 6; stream++) {
+    const before = box.relay.queuedBytes;
+    await stopped.open(stream, "bytes", String(9 * WINDOW));
+    await until(() => box.relay.queuedBytes > before + WINDOW * 0.9 || stream === 6);
+  }
+  await until(() => box.relay.queuedBytes > 4.5 * WINDOW);
+  const { length } = box.agent.opened;
+  for (let stream = 7; stream <= 20; stream++) await stopped.open(stream, "wait");
+  await using client = await box.connect();
+  for (let turn = 0; turn < 20; turn++) await client.request({ op: "ping" });
+  assert.ok(box.agent.opened.length - 20 <= Math.max(length, 6), `${box.agent.opened.length}`);
+  assert.ok(box.relay.queuedBytes <= 6 * WINDOW * 1.01);
+});
+
+Deno.test("Relay passes nothing but the CLOSE on once a client gave a stream up", async () => {
+  const closing = Promise.withResolvers<void>();
+  await using box = await BoxDouble.start({
+    open: (stream) => {
+      stream.reply({ pid: 1 });
+      stream.take = (type) => {
+        if (type !== T.CLOSE) return;
+        stream.frame(T.DATA, new Uint8Array(1000), Channel.STDOUT);
+        stream.exit();
+        stream.close();
+        closing.resolve();
+      };
+    },
+  });
+  using client = await RawClient.greeted(box);
+  await client.open(1, "x");
+  assert.equal((await client.next())?.type, T.REPLY);
+  await client.send(makeFrame(T.CLOSE, 1));
+  await closing.promise;
+  assert.equal((await client.next())?.type, T.CLOSE);
 });
 
 Deno.test("Relay drops frames for streams that are over", async () => {
