@@ -10,12 +10,12 @@ import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** One thing to build from all `.c` files of a folder. */
+/** One thing to build from all `.c` files of some folders. */
 export interface Target {
   /** Path of the result. */
   readonly output: string;
-  /** Folder with the sources. */
-  readonly sources: string;
+  /** Folders with the sources. */
+  readonly sources: readonly string[];
   /** Folders whose headers the sources use as well. */
   readonly headers: readonly string[];
   /** Flags for compiling and for linking. */
@@ -43,14 +43,14 @@ export function projectTargets(root: string): Target[] {
   return [
     {
       output: join(root, "build", "libhutch.so"),
-      sources: join(ffi, "helper"),
+      sources: [join(ffi, "helper")],
       headers: [ffi],
       flags: [...common, "-fPIC", "-fvisibility=hidden", "-pthread"],
       libraries: ["-shared", "-Wl,-z,defs", "-lext2fs", "-lcom_err", "-larchive", "-ldl"],
     },
     {
       output: join(root, "build", "hutch-agent"),
-      sources: join(ffi, "agent"),
+      sources: [join(ffi, "agent")],
       headers: [ffi],
       flags: [...common, "-ffunction-sections", "-fdata-sections", "-pthread"],
       libraries: ["-static", "-Wl,--gc-sections", "-s"],
@@ -65,7 +65,7 @@ export async function buildTarget(
   target: Target,
   compiler: string = Deno.env.get("CC") || "cc",
 ): Promise<BuildResult> {
-  const sources = filesOf(target.sources, ".c");
+  const sources = target.sources.flatMap((folder) => filesOf(folder, ".c"));
   if (sources.length === 0) return "no sources";
   const libraries = librariesOf(target, sources);
   const digest = await inputDigest(target, sources, libraries, compiler);
@@ -107,7 +107,7 @@ async function inputDigest(
 ): Promise<string> {
   const hash = createHash("sha256");
   hash.update(JSON.stringify([await run(compiler, ["--version"]), target.flags, libraries]));
-  const headers = [target.sources, ...target.headers].flatMap((folder) => filesOf(folder, ".h"));
+  const headers = [...target.sources, ...target.headers].flatMap((folder) => filesOf(folder, ".h"));
   for (const path of [...sources, ...headers]) {
     const bytes = Deno.readFileSync(path);
     hash.update(JSON.stringify([path, bytes.length])).update(bytes);
@@ -202,7 +202,7 @@ async function main(): Promise<number> {
       const result = await buildTarget(target);
       if (result === "built") console.error(`built ${name}`);
       if (result === "no sources") {
-        console.error(`skipped ${name}: no sources in ${target.sources}`);
+        console.error(`skipped ${name}: no sources in ${target.sources.join(", ")}`);
       }
     } catch (error) {
       if (!(error instanceof BuildError)) throw error;

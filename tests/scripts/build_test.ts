@@ -6,17 +6,17 @@ async function inFolder(test: (folder: string, target: Target) => Promise<void>)
   const folder = Deno.makeTempDirSync();
   const target: Target = {
     output: join(folder, "out", "program"),
-    sources: join(folder, "src"),
+    sources: [join(folder, "src")],
     headers: [join(folder, "include")],
     flags: ["-std=gnu11", "-Wall", "-Werror"],
     libraries: [],
   };
   try {
-    Deno.mkdirSync(target.sources);
+    Deno.mkdirSync(join(folder, "src"));
     Deno.mkdirSync(join(folder, "include"));
     Deno.writeTextFileSync(join(folder, "include", "number.h"), "#define NUMBER 3\n");
     Deno.writeTextFileSync(
-      join(target.sources, "main.c"),
+      join(folder, "src", "main.c"),
       '#include "number.h"\nint main(void) { return NUMBER; }\n',
     );
     await test(folder, target);
@@ -39,7 +39,7 @@ Deno.test("buildTarget builds again only when a source, a header or a flag chang
     assert.equal(await buildTarget(target), "built");
     assert.equal(await exitCode(target), 4);
 
-    Deno.writeTextFileSync(join(target.sources, "main.c"), "int main(void) { return 5; }\n");
+    Deno.writeTextFileSync(join(folder, "src", "main.c"), "int main(void) { return 5; }\n");
     assert.equal(await buildTarget(target), "built");
     assert.equal(await exitCode(target), 5);
     assert.equal(await buildTarget(target), "fresh");
@@ -61,7 +61,7 @@ Deno.test("buildTarget builds again when its result was removed or replaced", as
 
 Deno.test("buildTarget says no sources for a folder without any", async () => {
   await inFolder(async (folder, target) => {
-    const nothing = { ...target, sources: join(folder, "nowhere") };
+    const nothing = { ...target, sources: [join(folder, "nowhere")] };
     assert.equal(await buildTarget(nothing), "no sources");
   });
 });
@@ -69,7 +69,7 @@ Deno.test("buildTarget says no sources for a folder without any", async () => {
 Deno.test("buildTarget fails with the compiler's words and leaves the old result alone", async () => {
   await inFolder(async (folder, target) => {
     await buildTarget(target);
-    Deno.writeTextFileSync(join(target.sources, "main.c"), "int main(void) { return nonsense; }\n");
+    Deno.writeTextFileSync(join(folder, "src", "main.c"), "int main(void) { return nonsense; }\n");
     await assert.rejects(
       buildTarget(target),
       (error) => error instanceof BuildError && /nonsense/.test(error.message),
@@ -98,11 +98,11 @@ Deno.test("buildTarget may run twice at once", async () => {
 });
 
 Deno.test("buildTarget links a library only when its header is included", async () => {
-  await inFolder(async (_folder, target) => {
+  await inFolder(async (folder, target) => {
     const wanting = { ...target, librariesByHeader: { "math.h": ["-lhutch-no-such-library"] } };
     assert.equal(await buildTarget(wanting), "built");
     Deno.writeTextFileSync(
-      join(target.sources, "main.c"),
+      join(folder, "src", "main.c"),
       "#include <math.h>\nint main(void) { return 3; }\n",
     );
     await assert.rejects(buildTarget(wanting), /hutch-no-such-library/);

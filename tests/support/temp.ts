@@ -8,8 +8,12 @@
 export class TempFolder implements AsyncDisposable {
   readonly path: string;
 
-  constructor() {
-    this.path = Deno.makeTempDirSync({ prefix: "hutch-test-" });
+  /** @param parent Folder to make it in. @default {the system's} */
+  constructor(parent?: string) {
+    this.path = Deno.makeTempDirSync({
+      prefix: "hutch-test-",
+      ...(parent === undefined ? {} : { dir: parent }),
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
