@@ -15,11 +15,16 @@ set -euo pipefail
 network_hint="Is the network reachable? Once it is, run the same command again: it goes on from here."
 
 install_all() {
-  local what=$1 work
+  local what=$1 work old
   [[ $hutch_platform != unknown ]] || give_up "This kind of machine ($OSTYPE, $HOSTTYPE) is unknown."
   mkdir -p "$hutch_tools" "$hutch_bin" 2>/dev/null ||
     give_up "Cannot make the folder $hutch_tools." "Set XDG_CACHE_HOME to a folder that you can write."
-  work=$(mktemp -d "${TMPDIR:-/tmp}/hutch-setup.XXXXXX")
+  for old in "${TMPDIR:-/tmp}"/hutch-setup.*.*; do # of those that were killed
+    if [[ -O $old && $old =~ \.([0-9]+)\.[^.]+$ ]] && ! kill -0 "${BASH_REMATCH[1]}" 2>/dev/null; then
+      rm -rf "$old"
+    fi
+  done
+  work=$(mktemp -d "${TMPDIR:-/tmp}/hutch-setup.$$.XXXXXX")
   chmod 755 "$work" # apt fetches as a user of its own
   say_log=$work/log
   # shellcheck disable=SC2064 # the folder's name as it is now
@@ -56,21 +61,32 @@ install_packages() {
   local parts part missing=()
   parts_of "$1"
   for part in "${parts[@]}"; do
-    if ! part_there "$part" || { [[ $part == busybox-static* ]] && ! busybox_is_static; }; then
+    if ! part_there "$part" || half_installed "${part%%:*}" ||
+      { [[ $part == busybox-static* ]] && ! busybox_is_static; }; then
       missing+=("${part%%:*}")
     fi
   done
   ((${#missing[@]})) || return 0
   if ! type -P apt-get >/dev/null; then explain_packages "${missing[@]}"; fi
-  local names=() name
+  local names=() name ours=yes
+  if [[ ${HUTCH_SETUP:-} == print || $EUID != 0 ]]; then ours=""; fi
+  # Without lists one can't tell which names exist.
+  if [[ -n $ours ]] && ! apt-cache show "${missing[0]%% *}" >/dev/null 2>&1; then refresh_lists; fi
   for name in "${missing[@]}"; do names+=("$(first_package "$name")"); done
-  if [[ ${HUTCH_SETUP:-} == print || $EUID != 0 ]]; then
+  if [[ -z $ours ]]; then
     give_up "These Debian packages are missing. As root, run:" \
       "  apt-get update && apt-get install --no-install-recommends ${names[*]}"
   fi
   stop_ticker
   printf 'hutch: Installing these Debian packages: %s\n' "${names[*]}" >&2
   apt_install "${names[@]}"
+}
+
+# Whether one of these packages has some of its files, but isn't whole: its installation was killed.
+half_installed() {
+  type -P dpkg-query >/dev/null || return 1
+  # shellcheck disable=SC2086 # several names
+  dpkg-query -W -f '${db:Status-Abbrev}\n' $1 2>/dev/null | grep -qvE '^(ii|hi|un|rc|pn) *$'
 }
 
 # A dynamic one would not run in a box.
@@ -223,7 +239,7 @@ If this system has a package of libkrunfw 5, install that; else set HUTCH_LIBKRU
     -o "Dir::Etc::sourceparts=$folder/sources" -o Dir::Etc::sourcelist=/dev/null
     -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o "Dir::Cache::archives=$folder/archives"
     -o Acquire::Retries=2 -o Acquire::http::Timeout=30 -o Acquire::Languages=none
-    -o APT::Get::AllowUnauthenticated=false)
+    -o APT::Get::AllowUnauthenticated=false -o APT::Update::Error-Mode=any)
   must "read the list of Debian's release \"$suite\"" "$hint" "${apt[@]}" update
   if [[ $EUID == 0 ]] && id -u _apt >/dev/null 2>&1; then chown _apt "$folder/deb"; fi
   must "fetch $package" "$hint" "${apt[@]}" download "$package"
