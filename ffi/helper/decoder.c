@@ -4,6 +4,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 
 struct hutch_decoder {
   struct archive *archive;
+  bool empty; /* valid, but holds nothing */
   char error[256];
 };
 
@@ -49,7 +51,10 @@ static int open_raw(hutch_decoder *decoder, const char *path, int code)
       archive_read_open_filename(decoder->archive, path, PIECE) != ARCHIVE_OK)
     return failure(decoder);
   int result = archive_read_next_header(decoder->archive, &entry);
-  return result == ARCHIVE_OK || result == ARCHIVE_EOF ? 0 : failure(decoder);
+  if (result == ARCHIVE_OK) return 0;
+  if (result != ARCHIVE_EOF) return failure(decoder);
+  decoder->empty = true;
+  return archive_filter_bytes(decoder->archive, -1) > 0 ? 0 : -EBADMSG; /* not even a header */
 }
 
 int hutch_decoder_open(const char *path, const char *format, hutch_decoder **out)
@@ -71,6 +76,7 @@ int hutch_decoder_open(const char *path, const char *format, hutch_decoder **out
 
 int64_t hutch_decoder_read(hutch_decoder *decoder, uint8_t *buffer, size_t size)
 {
+  if (decoder->empty) return 0;
   la_ssize_t got = archive_read_data(decoder->archive, buffer, size);
   return got >= 0 ? got : failure(decoder);
 }
