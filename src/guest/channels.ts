@@ -73,7 +73,8 @@ export class InChannel {
   }
 
   async #pull(controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>): Promise<void> {
-    if (this.#queue.length === 0 && !this.#ended) {
+    // A pull that gives nothing would be the last one.
+    while (this.#queue.length === 0 && !this.#ended && !this.#dropping) {
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
     if (this.#dropping) return;

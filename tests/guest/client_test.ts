@@ -3,6 +3,7 @@ import { encodeCbor } from "../../src/deps.ts";
 import type { ErrorCode } from "../../src/errors.ts";
 import { HutchError } from "../../src/errors.ts";
 import { GuestClient } from "../../src/guest/client.ts";
+import { makeFrame } from "../../src/guest/codec.ts";
 import type { FailureKind } from "../../src/guest/messages.ts";
 import { Channel, END, FrameType, MAX_PAYLOAD, WINDOW } from "../../src/guest/protocol.ts";
 import type { AgentScript, DoubleStream } from "../doubles/agent.ts";
@@ -206,6 +207,24 @@ Deno.test("GuestStream.stdout gives the bytes unchanged, in order", () =>
       assert.ok(part.every((byte) => byte === turn), `turn ${turn}`);
     }
     assert.equal(at, bytes.length);
+  }));
+
+Deno.test("GuestStream.stdout isn't stopped by a frame that comes byte by byte", () =>
+  withClient({
+    open: async (stream) => {
+      stream.reply({ pid: 1 });
+      const frame = makeFrame(FrameType.DATA, stream.number, new Uint8Array(3), Channel.STDOUT);
+      for (const byte of [...frame, ...frame]) {
+        stream.agent.raw(Uint8Array.of(byte));
+        await stream.agent.flushed();
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      stream.exit();
+      stream.close();
+    },
+  }, async (client) => {
+    const output = await new Response(client.open(exec("x")).stdout).bytes();
+    assert.deepEqual(output, new Uint8Array(6));
   }));
 
 Deno.test("GuestStream.stdout that is cancelled lets the command go on", () =>
