@@ -209,7 +209,9 @@ export class AgentDouble implements AsyncDisposable {
 
   /** Sends bytes that mustn't change until it resolves. */
   send(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    return this.#out.send(bytes);
+    if (bytes.length >= 4096) return this.#out.send(bytes);
+    this.raw(bytes);
+    return this.#out.drained(65536);
   }
 
   /** Waits until all that was sent is on its way. */
