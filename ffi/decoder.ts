@@ -4,7 +4,7 @@
  * @module
  */
 import { helper } from "./library.ts";
-import { cString, OutPointer, textAt, unwrap } from "./result.ts";
+import { cString, errnoName, OutPointer, textAt, unwrap } from "./result.ts";
 
 /** Formats of {@link decodeFile}. */
 export type DecoderFormat = "bzip2" | "gzip" | "xz" | "zstd";
@@ -22,7 +22,12 @@ export async function* decodeFile(
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const library = helper();
   const out = new OutPointer();
-  unwrap(library.hutch_decoder_open(cString(path), cString(format), out.room), `read ${path}`);
+  const opened = library.hutch_decoder_open(cString(path), cString(format), out.room);
+  unwrap(
+    opened,
+    `read ${path}`,
+    () => errnoName(opened) === "EBADMSG" ? `it isn't ${format}, or cut short` : "",
+  );
   const decoder = out.value;
   try {
     for (;;) {

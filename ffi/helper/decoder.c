@@ -50,9 +50,12 @@ static int open_raw(hutch_decoder *decoder, const char *path, int code)
       archive_read_append_filter(decoder->archive, code) != ARCHIVE_OK ||
       archive_read_open_filename(decoder->archive, path, PIECE) != ARCHIVE_OK)
     return failure(decoder);
+  /* Opening looks for the first byte. That there is none may be a failure, which libarchive only
+   * notes and then takes the stream for an empty one. */
+  if (archive_errno(decoder->archive) != 0) return failure(decoder);
   int result = archive_read_next_header(decoder->archive, &entry);
   if (result == ARCHIVE_OK) return 0;
-  if (result != ARCHIVE_EOF) return failure(decoder);
+  if (result != ARCHIVE_EOF || archive_errno(decoder->archive) != 0) return failure(decoder);
   decoder->empty = true;
   return archive_filter_bytes(decoder->archive, -1) > 0 ? 0 : -EBADMSG; /* not even a header */
 }

@@ -78,6 +78,9 @@ Deno.test("decodeFile refuses what is cut, isn't there, or isn't what it is said
   const random = crypto.getRandomValues(new Uint8Array(50_000));
   const invalid = (error: unknown) => error instanceof HutchError && error.code === "invalid_image";
   await assert.rejects(decoded(zstdCompressSync(random).subarray(0, -10), "zstd"), invalid);
+  const second = concat([zstdCompressSync(random), zstdCompressSync(random).subarray(0, -10)]);
+  await assert.rejects(decoded(second, "zstd"), invalid);
+  await assert.rejects(decoded(random, "zstd"), /isn't zstd, or cut short/);
   await assert.rejects(decoded(random, "zstd"), invalid);
   await assert.rejects(decoded(random, "gzip"), invalid);
   await assert.rejects(decoded(new Uint8Array(), "zstd"), invalid);
