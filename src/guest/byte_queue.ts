@@ -9,11 +9,15 @@ const KEEP = 32 * 1024;
 /** Small parts are gathered up to this size. */
 const GATHER = 64 * 1024;
 
+const nothing: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+
 /** A queue of byte chunks; a byte in it costs little more than a byte, however it came. */
 export class ByteQueue {
+  /** Chunks before the gathered one; never many, since small parts are gathered. */
   #chunks: Uint8Array<ArrayBuffer>[] = [];
-  /** The last chunk's memory, if it is the queue's own and may be appended to. */
-  #tail: Uint8Array<ArrayBuffer> | undefined;
+  /** Memory of the last chunk, to which small parts are appended. */
+  #tail = nothing;
+  #tailUsed = 0;
   #length = 0;
   #peak = 0;
 
@@ -33,26 +37,19 @@ export class ByteQueue {
     this.#length += part.length;
     if (this.#length > this.#peak) this.#peak = this.#length;
     if (part.length >= KEEP) {
+      this.#finishTail();
       keep();
       this.#chunks.push(part);
-      this.#tail = undefined;
-      return;
-    }
-    const last = this.#chunks.at(-1);
-    if (last && this.#tail && last.length + part.length <= GATHER) this.#append(last, part);
-    else {
-      this.#tail = part.slice();
-      this.#chunks.push(this.#tail);
+    } else {
+      this.#gather(part);
     }
   }
 
   /** Takes the oldest chunk. */
   shift(): Uint8Array<ArrayBuffer> | undefined {
-    // Parts are gathered, so that there are never many chunks to move up.
+    if (this.#chunks.length === 0) this.#finishTail();
     const chunk = this.#chunks.shift();
-    if (chunk === undefined) return undefined;
-    if (this.#chunks.length === 0) this.#tail = undefined;
-    this.#length -= chunk.length;
+    if (chunk) this.#length -= chunk.length;
     return chunk;
   }
 
@@ -60,21 +57,31 @@ export class ByteQueue {
   clear(): number {
     const length = this.#length;
     this.#chunks = [];
-    this.#tail = undefined;
+    this.#tail = nothing;
+    this.#tailUsed = 0;
     this.#length = 0;
     return length;
   }
 
-  #append(last: Uint8Array<ArrayBuffer>, part: Uint8Array<ArrayBuffer>): void {
-    const used = last.length;
+  #gather(part: Uint8Array<ArrayBuffer>): void {
+    if (this.#tailUsed + part.length > GATHER) this.#finishTail();
+    const used = this.#tailUsed;
     const needed = used + part.length;
-    let tail = last.buffer.byteLength >= needed ? new Uint8Array(last.buffer) : undefined;
-    if (!tail) {
-      tail = new Uint8Array(Math.min(GATHER, Math.max(needed, 2 * used, 1024)));
-      tail.set(last);
+    if (needed > this.#tail.length) {
+      // A lone part gets what it needs; one of many gets room for those that follow.
+      const size = used === 0 ? needed : Math.min(GATHER, Math.max(needed, 2 * used, 1024));
+      const grown = new Uint8Array(size);
+      grown.set(this.#tail.subarray(0, used));
+      this.#tail = grown;
     }
-    tail.set(part, used);
-    this.#tail = tail;
-    this.#chunks[this.#chunks.length - 1] = tail.subarray(0, needed);
+    this.#tail.set(part, used);
+    this.#tailUsed = needed;
+  }
+
+  #finishTail(): void {
+    if (this.#tailUsed === 0) return;
+    this.#chunks.push(this.#tail.subarray(0, this.#tailUsed));
+    this.#tail = nothing;
+    this.#tailUsed = 0;
   }
 }
