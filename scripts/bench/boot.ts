@@ -1,0 +1,126 @@
+/**
+ * Time from `create` to the first result, against the bare engine booting the same kernel to the
+ * same agent; time of commands, and of stopping and removing.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import type { Box, MachineSpec, Runtime } from "../../mod.ts";
+import { KERNEL_COMMAND_LINE } from "../../src/vmm/kernel.ts";
+import { type RawMachine, startBareLibkrun, startBareQemu } from "./raw.ts";
+import { type Figure, figure, timed } from "./stats.ts";
+
+/** What the boot benchmark runs on. */
+export interface BootSetting {
+  readonly runtime: Runtime;
+  /** `qemu` or `libkrun`. */
+  readonly engine: string;
+  readonly runs: number;
+  /** A machine like the box's, for the floor; its parts come from the engine's probe. */
+  readonly bare: Omit<MachineSpec, "disks" | "kernel">;
+  readonly lab: boolean;
+}
+
+/** Runs the benchmark. */
+export async function benchBoot(setting: BootSetting): Promise<Figure[]> {
+  const { runtime, engine, runs, lab } = setting;
+  const ours: number[] = [];
+  const floors: number[] = [];
+  const stages: Record<string, number[]> = {};
+  const stops: number[] = [];
+  const kills: number[] = [];
+  const execs: number[] = [];
+  const options = {
+    image: "builtin:busybox",
+    engine,
+    memory: setting.bare.memoryMiB,
+    autoRemove: false,
+  };
+  for (let run = 0; run < runs; run++) {
+    floors.push(await timed(() => bareBoot(setting)));
+    let box: Box | undefined;
+    ours.push(
+      await timed(async () => {
+        box = await runtime.create({ ...options, name: `bench-${run}` });
+        await box.exec("true");
+      }),
+    );
+    if (!box) continue;
+    for (const [stage, ms] of Object.entries((await box.info()).stages)) {
+      (stages[stage] ??= []).push(ms);
+    }
+    for (let n = 0; n < 20; n++) execs.push(await timed(async () => await box?.exec("true")));
+    const made = box;
+    if (run % 2 === 0) {
+      stops.push(
+        await timed(async () => {
+          await made.stop();
+          await made.remove();
+        }),
+      );
+    } else kills.push(await timed(() => made.remove({ force: true })));
+  }
+  return [
+    figure({
+      name: `${engine}: create to first result`,
+      ours,
+      floors,
+      floorName: `bare ${engine} to the same agent's hello`,
+      unit: "ms",
+      target: { atMost: 1.15 },
+    }),
+    ...Object.entries(stages).map(([stage, times]) =>
+      figure({ name: `${engine}:   stage ${stage}`, ours: times, unit: "ms" })
+    ),
+    figure({
+      name: `${engine}: exec of true`,
+      ours: execs,
+      unit: "ms",
+      ...(lab ? { target: { atMost: 5 } } : {}),
+    }),
+    figure({
+      name: `${engine}: stop and remove`,
+      ours: stops,
+      unit: "ms",
+      ...(lab ? { target: { atMost: 150 } } : {}),
+    }),
+    figure({
+      name: `${engine}: remove by force`,
+      ours: kills,
+      unit: "ms",
+      ...(lab ? { target: { atMost: 60 } } : {}),
+    }),
+  ];
+}
+
+/** The same machine without hutch, up to the agent's hello. */
+async function bareBoot(setting: BootSetting): Promise<void> {
+  await using _machine = await startBare(setting, await sharedDisks(setting));
+}
+
+/** Starts the bare engine with some disks. */
+export function startBare(
+  setting: Pick<BootSetting, "runtime" | "engine" | "bare">,
+  disks: MachineSpec["disks"],
+): Promise<RawMachine> {
+  const kernel = {
+    path: find(join(setting.runtime.home, "system"), /^kernel-.*\.elf$/),
+    commandLine: KERNEL_COMMAND_LINE,
+  };
+  const spec = { ...setting.bare, kernel, disks };
+  return setting.engine === "libkrun" ? startBareLibkrun(spec) : startBareQemu(spec);
+}
+
+function sharedDisks({ runtime }: BootSetting): Promise<MachineSpec["disks"]> {
+  return Promise.resolve([
+    { path: find(join(runtime.home, "system"), /^system-/), format: "raw", readOnly: true },
+    { path: find(join(runtime.home, "disks"), /\.ext4$/), format: "raw", readOnly: true },
+  ]);
+}
+
+function find(folder: string, pattern: RegExp): string {
+  for (const { name } of Deno.readDirSync(folder)) {
+    if (pattern.test(name)) return join(folder, name);
+  }
+  throw new Error(`nothing like ${pattern} in ${folder}`);
+}

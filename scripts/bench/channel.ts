@@ -1,0 +1,137 @@
+/**
+ * What goes through a command's streams, against the bare channel; memory of an idle box process.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import type { Box } from "../../mod.ts";
+import { type BootSetting, startBare } from "./boot.ts";
+import { rawIn, rawOut, rawRoundTrip } from "./raw.ts";
+import { type Figure, figure, timed } from "./stats.ts";
+
+const BYTES = 256 * 2 ** 20;
+
+/** Runs the benchmark on one running box and one bare machine, in turn. */
+export async function benchChannel(setting: BootSetting): Promise<Figure[]> {
+  const { runtime, engine, runs, bare } = setting;
+  const disk = await rawGuestDisk(bare.folder);
+  await using box = await runtime.create({
+    image: "builtin:busybox",
+    engine,
+    memory: bare.memoryMiB,
+  });
+  await box.exec("true");
+  await new Promise((resolve) => setTimeout(resolve, 1_000)); // idle
+  const memory = await privateMiB((await box.info()).pid ?? 0);
+  await using machine = await startBare(setting, [{ path: disk, format: "raw", readOnly: true }]);
+  const execs: number[] = [];
+  const trips: number[] = [];
+  const outs: number[] = [];
+  const rawOuts: number[] = [];
+  const ins: number[] = [];
+  const rawIns: number[] = [];
+  for (let n = 0; n < 50; n++) {
+    trips.push(await rawRoundTrip(machine.connection));
+    execs.push(await timed(async () => await box.exec("true")));
+  }
+  for (let run = 0; run < runs; run++) {
+    rawOuts.push(await rawOut(machine.connection, BYTES));
+    outs.push(await boxOut(box));
+    rawIns.push(await rawIn(machine.connection, BYTES));
+    ins.push(await boxIn(box));
+  }
+  return [
+    figure({
+      name: `${engine}: exec of true`,
+      ours: execs,
+      floors: trips,
+      floorName: "raw channel round trip",
+      unit: "ms",
+    }),
+    figure({
+      name: `${engine}: 256 MiB from a command`,
+      ours: outs,
+      floors: rawOuts,
+      floorName: "raw channel out",
+      unit: "MiB/s",
+      target: { atLeast: 0.8 },
+    }),
+    figure({
+      name: `${engine}: 256 MiB to a command`,
+      ours: ins,
+      floors: rawIns,
+      floorName: "raw channel in",
+      unit: "MiB/s",
+      target: { atLeast: 0.8 },
+    }),
+    figure({
+      name: `${engine}: private memory of an idle box process`,
+      ours: [memory],
+      unit: "MiB",
+      target: { atMost: 12 },
+    }),
+  ];
+}
+
+async function boxOut(box: Box): Promise<number> {
+  await using execution = box.exec("head", ["-c", String(BYTES), "/dev/zero"]);
+  const from = performance.now();
+  let length = 0;
+  for await (const chunk of execution.stdout) length += chunk.length;
+  if (length !== BYTES) throw new Error(`${length} bytes came`);
+  return BYTES / 2 ** 20 / ((performance.now() - from) / 1000);
+}
+
+async function boxIn(box: Box): Promise<number> {
+  const bytes = new Uint8Array(256 * 1024);
+  await using execution = box.exec("dd", ["of=/dev/null", "bs=256k"], { stdin: "piped" });
+  await execution.started;
+  const from = performance.now();
+  const writer = execution.stdin.getWriter();
+  for (let left = BYTES; left > 0; left -= bytes.length) await writer.write(bytes);
+  await writer.close();
+  await execution.status;
+  return BYTES / 2 ** 20 / ((performance.now() - from) / 1000);
+}
+
+/** Memory that goes when the process does, beside what QEMU or libkrun holds for the guest. */
+async function privateMiB(pid: number): Promise<number> {
+  const text = await Deno.readTextFile(`/proc/${pid}/smaps`);
+  let kib = 0;
+  let guest = false;
+  for (const row of text.split("\n")) {
+    // The guest's memory is one large anonymous mapping of this very process on libkrun.
+    const area = /^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \S+\s*(.*)$/.exec(row);
+    if (area) {
+      const size = parseInt(area[2] ?? "", 16) - parseInt(area[1] ?? "", 16);
+      guest = size >= 100 * 2 ** 20 && /memfd|zero|^$/.test(area[3] ?? "") && isGuest(size);
+    }
+    const dirty = /^Private_Dirty:\s+(\d+) kB/.exec(row);
+    if (dirty && !guest) kib += Number(dirty[1]);
+  }
+  return kib / 1024;
+}
+
+/** Guest memory is a whole number of MiB; V8's and malloc's reserved areas aren't written whole. */
+function isGuest(size: number): boolean {
+  return size % 2 ** 20 === 0 && size <= 2 ** 31;
+}
+
+/** A disk whose first program is the raw guest, compiled here. */
+async function rawGuestDisk(folder: string): Promise<string> {
+  const tree = join(folder, "raw");
+  for (const name of ["dev", "sys", "proc"]) {
+    await Deno.mkdir(join(tree, name), { recursive: true });
+  }
+  const source = fileURLToPath(import.meta.resolve("./raw_guest.c"));
+  await run("cc", ["-static", "-O2", "-o", join(tree, "init"), source]);
+  const disk = join(folder, "raw.ext4");
+  await run("mke2fs", ["-q", "-F", "-t", "ext4", "-d", tree, disk, "16M"]);
+  return disk;
+}
+
+async function run(program: string, args: readonly string[]): Promise<void> {
+  const { code, stderr } = await new Deno.Command(program, { args: [...args] }).output();
+  if (code !== 0) throw new Error(`${program}: ${new TextDecoder().decode(stderr)}`);
+}

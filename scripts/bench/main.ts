@@ -1,0 +1,68 @@
+/**
+ * The benchmark: `deno task bench [--json] [--runs N] [boot|channel|image]...`. Each figure stands
+ * beside a floor measured in the same run. Inside the emulated machine with KVM (`scripts/kvm_lab`)
+ * it measures libkrun, else QEMU.
+ *
+ * @module
+ */
+import { parseArgs } from "node:util";
+import { join } from "node:path";
+import { Runtime } from "../../mod.ts";
+import { defaultPlugins } from "../../src/runtime/defaults.ts";
+import { benchBoot, type BootSetting } from "./boot.ts";
+import { benchChannel } from "./channel.ts";
+import { benchImage } from "./image.ts";
+import { type Figure, line } from "./stats.ts";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: "boolean" }, runs: { type: "string" }, engine: { type: "string" } },
+});
+const lab = Deno.env.get("IN_KVM_LAB") === "1";
+const runs = Number(values.runs ?? (lab ? 6 : 10));
+const wanted = positionals.length > 0
+  ? positionals
+  : ["boot", "channel", ...(lab ? [] : ["image"])];
+const figures: Figure[] = [];
+
+function report(made: readonly Figure[]): void {
+  figures.push(...made);
+  if (!values.json) { for (const each of made) console.log(line(each)); }
+}
+
+const folder = await Deno.makeTempDir({ prefix: "hutch-bench-" });
+try {
+  const engine = values.engine ?? (lab ? "libkrun" : "qemu");
+  await using runtime = await Runtime.open({ home: join(folder, "home") });
+  {
+    await using box = await runtime.create({ image: "builtin:busybox", engine, memory: 256 });
+    await box.exec("true"); // everything is cached from here on
+  }
+  const found = defaultPlugins().flatMap((plugin) => plugin.engines ?? [])
+    .find(({ name }) => name === engine);
+  const kvm = (await runtime.doctor()).kvm;
+  const probed = await found?.probe({ kvm: () => Promise.resolve(kvm), versions: false });
+  if (!probed?.usable) throw new Error(`engine ${engine} can't run here`);
+  const setting: BootSetting = {
+    runtime,
+    engine,
+    runs,
+    lab,
+    bare: {
+      id: "bare",
+      cpus: 1,
+      memoryMiB: 256,
+      consolePath: join(folder, "console.log"),
+      channelPath: join(folder, "guest"),
+      folder,
+      engine: probed.parts,
+    },
+  };
+  if (wanted.includes("boot")) report(await benchBoot(setting));
+  if (wanted.includes("channel")) report(await benchChannel(setting));
+  if (wanted.includes("image")) report(await benchImage(folder, Math.min(runs, 3)));
+} finally {
+  await Deno.remove(folder, { recursive: true });
+}
+if (values.json) console.log(JSON.stringify(figures, null, 2));
+if (figures.some(({ met }) => met === false)) Deno.exitCode = 1;

@@ -1,0 +1,115 @@
+/**
+ * The floors: the same kernel started bare, and the channel with nothing of ours on it.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import type { MachineSpec } from "../../mod.ts";
+import { machineArguments } from "../../plugins/engines/qemu_runner.ts";
+
+/** A machine started without a box process, its channel in our hands. */
+export interface RawMachine extends AsyncDisposable {
+  readonly connection: Deno.Conn;
+}
+
+/** Starts QEMU alone and waits for the guest's first byte. */
+export async function startBareQemu(spec: MachineSpec): Promise<RawMachine> {
+  await Deno.remove(spec.channelPath).catch(() => {});
+  const listener = Deno.listen({ transport: "unix", path: spec.channelPath });
+  const child = new Deno.Command(spec.engine.program ?? "", {
+    args: machineArguments(spec),
+    stdin: "null",
+    stdout: "null",
+    stderr: "inherit",
+  }).spawn();
+  return await firstByte(listener, child);
+}
+
+/**
+ * Starts libkrun in a Deno program of its own that does nothing else, and waits for the guest's
+ * first byte.
+ */
+export async function startBareLibkrun(spec: MachineSpec): Promise<RawMachine> {
+  await Deno.remove(spec.channelPath).catch(() => {});
+  const listener = Deno.listen({ transport: "unix", path: spec.channelPath });
+  const path = join(spec.folder, "bare.json");
+  await Deno.writeTextFile(path, JSON.stringify(spec));
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "-A", "--quiet", "--no-config", "--no-lock"],
+      import.meta.resolve("./bare_libkrun.ts"),
+      path,
+    ],
+    stdin: "null",
+    stdout: "null",
+    stderr: "inherit",
+  }).spawn();
+  return await firstByte(listener, child);
+}
+
+async function firstByte(listener: Deno.Listener, child: Deno.ChildProcess): Promise<RawMachine> {
+  const connection = await listener.accept();
+  await connection.read(new Uint8Array(1));
+  return {
+    connection,
+    async [Symbol.asyncDispose]() {
+      connection.close();
+      listener.close();
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended with its channel.
+      }
+      await child.status;
+    },
+  };
+}
+
+/** Asks the raw guest to echo bytes; `ms` for one round trip. */
+export async function rawRoundTrip(connection: Deno.Conn): Promise<number> {
+  const from = performance.now();
+  await command(connection, "e", 16);
+  await writeAll(connection, new Uint8Array(16));
+  await readExactly(connection, 16);
+  return performance.now() - from;
+}
+
+/** Bytes from the guest; MiB/s. */
+export async function rawOut(connection: Deno.Conn, bytes: number): Promise<number> {
+  const from = performance.now();
+  await command(connection, "g", bytes);
+  await readExactly(connection, bytes);
+  return bytes / 2 ** 20 / ((performance.now() - from) / 1000);
+}
+
+/** Bytes to the guest; MiB/s. */
+export async function rawIn(connection: Deno.Conn, bytes: number): Promise<number> {
+  const chunk = new Uint8Array(256 * 1024);
+  const from = performance.now();
+  await command(connection, "s", bytes);
+  for (let left = bytes; left > 0; left -= chunk.length) {
+    await writeAll(connection, chunk.subarray(0, Math.min(left, chunk.length)));
+  }
+  await readExactly(connection, 1);
+  return bytes / 2 ** 20 / ((performance.now() - from) / 1000);
+}
+
+async function command(connection: Deno.Conn, letter: string, count: number): Promise<void> {
+  const bytes = new Uint8Array(8);
+  bytes[0] = letter.charCodeAt(0);
+  new DataView(bytes.buffer).setUint32(4, count);
+  await writeAll(connection, bytes);
+}
+
+async function writeAll(connection: Deno.Conn, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
+}
+
+async function readExactly(connection: Deno.Conn, count: number): Promise<void> {
+  const buffer = new Uint8Array(1 << 20);
+  for (let left = count; left > 0;) {
+    const n = await connection.read(buffer.subarray(0, Math.min(left, buffer.length)));
+    if (n === null) throw new Error("the raw guest went away");
+    left -= n;
+  }
+}
