@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { errorText } from "../errors.ts";
 
 /** Something bytes are written to; `Deno.stdout` is one. */
 export interface ByteSink {
@@ -24,8 +25,13 @@ export interface CliIo {
   readonly stderr: ByteSink;
 }
 
+/** Output couldn't be written: a full disk, say. */
+export class OutputError extends Error {
+  override readonly name: string = "OutputError";
+}
+
 /** Nobody reads our output any more: end quietly, as other tools do. */
-export class OutputClosed extends Error {
+export class OutputClosed extends OutputError {
   override readonly name: string = "OutputClosed";
 }
 
@@ -36,7 +42,7 @@ const FULL_PIPE_MS = 5;
 /**
  * Writes all of `bytes`.
  *
- * @throws {OutputClosed} when the reader is gone.
+ * @throws {OutputClosed} when the reader is gone, {OutputError} when writing fails otherwise.
  */
 export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void> {
   let rest = bytes;
@@ -48,7 +54,9 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
         throw new OutputClosed("Cannot write output: its reader is gone", { cause: error });
       }
       // A parent may have given us a pipe in non-blocking mode.
-      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+      if (!(error instanceof Deno.errors.WouldBlock)) {
+        throw new OutputError(`Cannot write output: ${errorText(error)}`, { cause: error });
+      }
       await new Promise((resolve) => setTimeout(resolve, FULL_PIPE_MS));
     }
   }

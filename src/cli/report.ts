@@ -5,6 +5,7 @@
  */
 import { HutchError } from "../errors.ts";
 import { printable } from "./format.ts";
+import { OutputError } from "./io.ts";
 
 /** hutch itself failed, the command line was wrong included. */
 export const EXIT_HUTCH = 125;
@@ -53,7 +54,8 @@ export function exitCodeOf(error: unknown): number {
  * beyond its first (a console log's end), indented. With `debug`, the cause chain and stacks too.
  */
 export function formatError(error: unknown, options: { debug: boolean }): string {
-  const known = error instanceof HutchError || error instanceof Interrupted;
+  const known = error instanceof HutchError || error instanceof Interrupted ||
+    error instanceof OutputError;
   const message = error instanceof Error ? error.message || error.name : String(error);
   const [first = "", ...rest] = message.split("\n");
   let hint = error instanceof HutchError ? error.hint : undefined;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { main } from "../../src/cli/main.ts";
 import { VERSION } from "../../src/version.ts";
-import { hutch, memoryIo } from "./helpers.ts";
+import { hutch, memoryIo, type MemorySink } from "./helpers.ts";
 
 Deno.test("main gives help on standard output for no words at all", async () => {
   const io = memoryIo();
@@ -68,16 +68,28 @@ Deno.test("main refuses with 125 and one line that says what to do", async () =>
 });
 
 Deno.test("main calls an unexpected error a bug, with its stack when asked", async () => {
-  const failing = { write: () => Promise.reject(new TypeError("boom")), isTerminal: () => false };
-  const io = { ...memoryIo(), stdout: failing };
+  const failing = () => ({
+    ...memoryIo(),
+    get stdout(): MemorySink {
+      throw new TypeError("boom");
+    },
+  });
+  const io = failing();
   assert.equal(await main(["version"], io), 125);
   assert.equal(io.stderr.text, "hutch: boom; this is a bug in hutch; run again with --debug\n");
-  const debugged = { ...memoryIo(), stdout: failing };
+  const debugged = failing();
   assert.equal(await main(["--debug", "version"], debugged), 125);
   assert.match(
     debugged.stderr.text,
     /^hutch: boom; this is a bug in hutch\n {2}error: TypeError: boom\n/,
   );
+});
+
+Deno.test("main says that output can't be written", async () => {
+  const full = { write: () => Promise.reject(new Error("No space left")), isTerminal: () => false };
+  const io = { ...memoryIo(), stdout: full };
+  assert.equal(await main(["version"], io), 125);
+  assert.equal(io.stderr.text, "hutch: Cannot write output: No space left\n");
 });
 
 Deno.test("main ends quietly when nobody reads its output", async () => {
