@@ -65,7 +65,7 @@ export async function startOrAttach(
     } catch (error) {
       await started.client[Symbol.asyncDispose]();
       started.process.kill();
-      await started.process.ended;
+      await started.process.ended();
       throw error;
     }
     if (options.detached) started.process.detach();

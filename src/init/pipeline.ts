@@ -79,7 +79,7 @@ export async function startBox(context: StartContext): Promise<StartedBox> {
     process = made.process;
     guard.defer(async () => {
       made.process.kill();
-      await made.process.ended;
+      await made.process.ended();
     });
     return { engine: made.engine, pid: made.pid };
   });

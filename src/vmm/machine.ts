@@ -23,7 +23,7 @@ const LOG_TAIL = 2_000;
 export interface BoxProcess {
   readonly pid: number;
   /** Resolves when it has ended, however. */
-  readonly ended: Promise<void>;
+  ended(): Promise<void>;
   /** Lets it outlive this program. */
   detach(): void;
   /** Ends it and its machine at once. */
@@ -89,7 +89,10 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
     stdout?.destroy();
     return {
       pid: child.pid,
-      ended,
+      ended() {
+        child.ref(); // whoever waits keeps this program alive
+        return ended;
+      },
       detach() {
         stdin?.end(DETACH);
       },

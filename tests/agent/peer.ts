@@ -73,10 +73,16 @@ export class Peer implements Disposable {
 
   /** Opens a stream with any payload. */
   open(message: unknown, number: number = ++this.#number): PeerStream {
-    const stream = new PeerStream(this, number);
-    this.#streams.set(number, stream);
+    const stream = this.expect(number);
     const bytes = message instanceof Uint8Array ? message : encodeCbor(message);
     this.send(FrameType.OPEN, number, bytes);
+    return stream;
+  }
+
+  /** Receives the frames of a stream that is opened by hand. */
+  expect(number: number): PeerStream {
+    const stream = new PeerStream(this, number);
+    this.#streams.set(number, stream);
     return stream;
   }
 

@@ -25,9 +25,15 @@ export function engineContract(
   kvm: () => Promise<KvmReport>,
   parts: () => Promise<ContractParts>,
 ): void {
-  const test = (title: string, run: (machine: Started) => Promise<void>, cpus = 1) =>
+  const test = (
+    title: string,
+    run: (machine: Started) => Promise<void>,
+    { cpus = 1, quiet = true } = {},
+  ) =>
     Deno.test(`engine ${name} ${title}`, async () => {
-      await using machine = await start(engine, kvm, await parts(), cpus);
+      const given = await parts();
+      const commandLine = quiet ? given.commandLine : given.commandLine.replace(" quiet", "");
+      await using machine = await start(engine, kvm, { ...given, commandLine }, cpus);
       await run(machine);
     });
 
@@ -47,23 +53,20 @@ export function engineContract(
     assert.equal(await output(client, "grep -c ^processor /proc/cpuinfo"), "2\n");
     const kib = Number((await output(client, "awk '/MemTotal/{print $2}' /proc/meminfo")).trim());
     assert.ok(kib > 80 * 1024 && kib <= 128 * 1024, `${kib} KiB`);
-  }, 2);
+  }, { cpus: 2 });
 
-  test("appends the console to its file", async ({ client, folder }) => {
-    await output(
-      client,
-      "echo written to the console > /dev/kmsg; dmesg -n 8; echo seen > /dev/kmsg",
+  test("writes the console to its file", async ({ folder }) => {
+    assert.match(
+      await Deno.readTextFile(join(folder, "console.log")),
+      /Run \/init as init process/,
     );
-    await output(client, "sync");
-    const text = await Deno.readTextFile(join(folder, "console.log"));
-    assert.match(text, /seen/);
-  });
+  }, { quiet: false });
 
   test("keeps what the guest wrote, and the disk below as it was", async (machine) => {
     const before = await digest(machine.baseDisk);
     await output(machine.client, "dd if=/dev/urandom of=/file bs=64k count=32 2>/dev/null; sync");
     await machine.client.request({ op: "shutdown", graceMs: 0 });
-    await machine.process.ended;
+    await machine.process.ended();
     assert.equal(await digest(machine.baseDisk), before);
     const { code, stdout } = await new Deno.Command("qemu-img", {
       args: ["check", machine.disk],
@@ -73,25 +76,20 @@ export function engineContract(
 
   test("ends when the guest shuts down, and says that it was asked to", async (machine) => {
     await machine.client.request({ op: "shutdown", graceMs: 0 });
-    await machine.process.ended;
+    await machine.process.ended();
     assert.equal((await readExitFile(machine.exitPath))?.reason, "shutdown");
   });
 
   test("ends at once when it is killed", async (machine) => {
     machine.process.kill();
-    await machine.process.ended;
+    await machine.process.ended();
     assert.equal((await readExitFile(machine.exitPath))?.reason, "killed");
   });
 
-  test("ends when the guest crashes", async (machine) => {
-    const crash = output(
-      machine.client,
-      "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger",
-    );
-    await assert.rejects(crash, { code: "connection_lost" });
-    await machine.process.ended;
-    const reason = (await readExitFile(machine.exitPath))?.reason;
-    assert.ok(reason === undefined || reason === "guest", reason);
+  test("ends when the guest ends by itself", async (machine) => {
+    await output(machine.client, "reboot -f; sleep 1000").catch(() => {});
+    await machine.process.ended();
+    assert.notEqual((await readExitFile(machine.exitPath))?.reason, "killed");
   });
 
   test("moves a large stream both ways unchanged", async ({ client }) => {
@@ -174,7 +172,7 @@ async function start(
     baseDisk: parts.baseDisk,
     async [Symbol.asyncDispose]() {
       process.kill();
-      await process.ended;
+      await process.ended();
       await client.close();
       await Deno.remove(folder, { recursive: true });
     },

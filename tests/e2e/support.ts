@@ -9,6 +9,9 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type BoxOptions, type Plugin, Runtime, type RuntimeOptions } from "../../mod.ts";
 import { fileURLToPath } from "node:url";
+import { helper } from "../../ffi/library.ts";
+
+helper(); // loaded once, not by the first test that needs it
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const MAIN = join(ROOT, "src/cli/main.ts");
