@@ -91,7 +91,7 @@ export class Box implements AsyncDisposable {
    * `engine_unavailable`.
    */
   async start(options: BoxStartOptions = {}): Promise<void> {
-    await this.#running(options);
+    await this.#connected(options);
   }
 
   /**
@@ -170,7 +170,7 @@ export class Box implements AsyncDisposable {
     if (options.cwd !== undefined) checkCwd(options.cwd);
     const { signal } = options;
     signal?.throwIfAborted();
-    const { client } = await this.#running(signal ? { signal } : {});
+    const { client } = await this.#connected(signal ? { signal } : {});
     const env = { HOSTNAME: this.#config.hostname, ...exec.env, ...options.env };
     return client.open({
       op: "exec",
@@ -180,6 +180,16 @@ export class Box implements AsyncDisposable {
       user: options.user ?? exec.user,
       stdin: options.stdin !== undefined && options.stdin !== "null",
     }, signal ? { signal } : {});
+  }
+
+  /** The live part, made again if its connection was lost a moment ago. */
+  async #connected(options: BoxStartOptions): Promise<LiveBox> {
+    const asked = this.#running(options);
+    const live = await asked;
+    if (!live.client.ending) return live;
+    await live.client.closed;
+    if (this.#live === asked) this.#live = undefined;
+    return await this.#running(options);
   }
 
   /** The live part, made once whoever asks first. */

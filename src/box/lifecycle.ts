@@ -8,6 +8,7 @@ import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
 import { startBox } from "../init/pipeline.ts";
+import { endedReason } from "../init/stages.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import type { BoxRecord, BoxState } from "../state/boxes.ts";
 import { type BoxProcess, isAlive, killBoxProcess, untilEnded } from "../vmm/machine.ts";
@@ -34,8 +35,11 @@ export async function startOrAttach(
   const record = await current(context, id);
   const own = boxPaths(context.paths, id);
   if (record.state.status === "running") {
-    const { signal } = options;
-    return { client: await GuestClient.connect(own.socketPath, { signal }), process: undefined };
+    const client = await GuestClient.connect(own.socketPath, {
+      signal: options.signal,
+      lostReason: () => endedReason(own),
+    });
+    return { client, process: undefined };
   }
   let starting = update(context, record, {
     status: "starting",

@@ -28,49 +28,48 @@ export async function reconcile(
   locked: boolean,
 ): Promise<BoxRecord | undefined> {
   const own = boxPaths(context.paths, record.config.id);
-  const { status } = record.state;
-  if (!locked && FileLock.isHeld(own.operationLockPath)) return record; // somebody is at work on it
-  if (isAlive(own.lockPath)) {
-    // Its program ended between two writes, and the machine lives on or is about to end.
-    return status === "stopping"
-      ? context.records.change(record.config.id, record.revision, {
-        ...record.state,
-        status: "running",
-      }) ?? context.records.byId(record.config.id)
-      : record;
-  }
-  if (record.config.owned && !FileLock.isHeld(own.ownerLockPath)) {
-    return await removeOrphan(context, record, own, locked);
-  }
-  if (!ACTIVE.includes(status)) return record;
-  const state = await endedState(record.state, own, context.bootId);
-  return context.records.change(record.config.id, record.revision, state) ??
-    context.records.byId(record.config.id);
+  if (!ACTIVE.includes(record.state.status) && !record.config.owned) return record;
+  if (locked) return await reconcileLocked(context, record, own);
+  const lock = tryLock(own.operationLockPath);
+  if (lock === "held") return record; // somebody is at work on it
+  using _lock = lock;
+  const now = context.records.byId(record.config.id); // what whoever had the lock made of it
+  return now && await reconcileLocked(context, now, own);
 }
 
-/** A box that should have gone with its program. */
-async function removeOrphan(
+async function reconcileLocked(
   context: BoxContext,
   record: BoxRecord,
   own: LayoutOutput,
-  locked: boolean,
 ): Promise<BoxRecord | undefined> {
-  if (locked) {
+  const { config, revision, state } = record;
+  const change = (to: BoxState) =>
+    context.records.change(config.id, revision, to) ?? context.records.byId(config.id);
+  if (isAlive(own.lockPath)) {
+    // Its program ended between two writes, and the machine lives on or is about to end.
+    return state.status === "stopping" ? change({ ...state, status: "running" }) : record;
+  }
+  if (config.owned && !FileLock.isHeld(own.ownerLockPath)) {
+    // It should have gone with its program.
     await removeFiles(own);
-    context.records.remove(record.config.id);
+    context.records.remove(config.id);
     return undefined;
   }
-  let lock: FileLock | undefined;
+  if (!ACTIVE.includes(state.status)) return record;
+  const ended = await endedState(state, own, context.bootId);
+  const stale = tryLock(own.lockPath); // taking it and letting go removes the dead one's file
+  if (stale !== "held") stale?.[Symbol.dispose]();
+  return change(ended);
+}
+
+/** The lock; `undefined` where the box has no folder. */
+function tryLock(path: string): FileLock | "held" | undefined {
   try {
-    lock = FileLock.try(own.operationLockPath);
+    return FileLock.try(path) ?? "held";
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error; // never had a folder
-    context.records.remove(record.config.id);
-    return undefined;
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
   }
-  if (!lock) return record; // somebody else is just doing it
-  using _lock = lock;
-  return await removeOrphan(context, record, own, true);
 }
 
 /** Removes all files and sockets of a box; what isn't there is fine. */

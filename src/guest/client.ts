@@ -148,6 +148,11 @@ export class GuestClient implements AsyncDisposable {
     return this.#lost;
   }
 
+  /** Whether the connection has ended or is about to: nothing can be asked any more. */
+  get ending(): boolean {
+    return this.#ending;
+  }
+
   /** Resolves when the connection is over, whatever the reason; never rejects. */
   get closed(): Promise<void> {
     return this.#closed.promise;
