@@ -1,4 +1,5 @@
 #define _GNU_SOURCE 1
+#ifndef HUTCH_NATIVE
 #include "boot.h"
 
 #include "../protocol.h"
@@ -9,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -103,6 +105,13 @@ static void set(const char *path, const char *value) {
   if (fd >= 0) close(fd);
 }
 
+/* A command that writes much isn't interrupted at each write, only when its pipe is full or its time
+ * is over; one processor is the usual case. Children start with the normal policy again. */
+static void yield_to_commands(void) {
+  struct sched_param none = {0};
+  if (sched_setscheduler(0, SCHED_BATCH | SCHED_RESET_ON_FORK, &none) < 0) log_line("set the policy: %s", strerror(errno));
+}
+
 void boot_late(void) {
   mount_or_log("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC);
   /* A kernel in trouble must not stay half alive: the host sees its end and can say so. */
@@ -112,4 +121,7 @@ void boot_late(void) {
   if (setrlimit(RLIMIT_NOFILE, &files) < 0) log_line("raise the limit of open files: %s", strerror(errno));
   prctl(PR_SET_DUMPABLE, 0);
   loopback_up();
+  yield_to_commands();
 }
+
+#endif

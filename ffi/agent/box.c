@@ -1,4 +1,5 @@
 #define _GNU_SOURCE 1
+#ifndef HUTCH_NATIVE
 #include "box.h"
 
 #include "agent.h"
@@ -187,3 +188,5 @@ void box_holder_ended(struct agent *agent, int status) {
   box->collapsed = !box->asked;
   ending_begin(agent, 0);
 }
+
+#endif

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE 1
+#ifndef HUTCH_NATIVE
 /* The end of a guest, orderly or not. */
 #include "agent.h"
 #include "boot.h"
@@ -161,3 +162,5 @@ _Noreturn void guest_end(struct agent *agent) {
   if (agent->channel.watch.fd >= 0) hand_over(agent);
   restart();
 }
+
+#endif

@@ -11,7 +11,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define PIPE_BYTES (256 * 1024) /* one full frame; more costs cache misses and gains nothing */
+/* Each change between command and agent costs an emulated guest dearly; a wide pipe makes them rare.
+ * It's kernel memory that nobody can take back, so only the first few commands get wide ones. */
+#define WIDE_PIPE (1024 * 1024)
+#define WIDE_COMMANDS 16
 
 /* Both ends of the pipes a child gets; -1 where there is none. */
 struct ends {
@@ -39,21 +42,21 @@ static void close_ends(struct ends *ends) {
 static int make_pipe(int ends[2], int ours, bool wide) {
   if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
   if (fcntl(ends[ours], F_SETFL, O_NONBLOCK) < 0) return -errno;
-  if (wide) fcntl(ends[ours], F_SETPIPE_SZ, PIPE_BYTES); /* a smaller one works, too */
+  if (wide) fcntl(ends[ours], F_SETPIPE_SZ, WIDE_PIPE); /* a smaller one works, too */
   return 0;
 }
 
-static int make_ends(struct ends *ends, bool with_in) {
+static int make_ends(struct ends *ends, bool with_in, bool wide) {
   *ends = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
   int error = 0;
   if (with_in) {
-    error = make_pipe(ends->in, 1, true);
+    error = make_pipe(ends->in, 1, wide);
   } else {
     ends->in[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (ends->in[0] < 0) error = -errno;
   }
-  if (error == 0) error = make_pipe(ends->out, 0, true);
-  if (error == 0) error = make_pipe(ends->error, 0, true);
+  if (error == 0) error = make_pipe(ends->out, 0, wide);
+  if (error == 0) error = make_pipe(ends->error, 0, wide);
   if (error == 0) error = make_pipe(ends->report, 0, false);
   if (error < 0) close_ends(ends);
   return error;
@@ -150,7 +153,7 @@ static pid_t launch(struct exec *exec, struct ends *ends, struct request *reques
 int exec_start(struct agent *agent, struct stream *stream, struct request *request, struct failure *failure) {
   struct ends ends;
   struct exec *exec = calloc(1, sizeof *exec);
-  int error = exec == NULL ? -ENOMEM : make_ends(&ends, request->has_stdin);
+  int error = exec == NULL ? -ENOMEM : make_ends(&ends, request->has_stdin, agent->streams.count <= WIDE_COMMANDS);
   if (error < 0) {
     free(exec);
     failure_set(failure, FAILURE_FAILED, -error, "make the command's pipes: %s", strerror(-error));

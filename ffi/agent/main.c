@@ -24,24 +24,6 @@ uint64_t now_ms(void) {
 
 #ifdef HUTCH_NATIVE
 
-void box_init(struct box *box) {
-  box->state = BOX_NONE;
-}
-
-int ending_wait_ms(const struct agent *agent) {
-  (void)agent;
-  return -1;
-}
-
-void ending_step(struct agent *agent) {
-  (void)agent;
-}
-
-_Noreturn void guest_end(struct agent *agent) {
-  agent_close(agent);
-  exit(1);
-}
-
 static int connect_to(const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;

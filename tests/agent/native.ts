@@ -1,0 +1,85 @@
+/**
+ * The agent built to run here, as an ordinary process under the address and undefined behaviour
+ * sanitizers.
+ *
+ * @module
+ */
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { buildTarget } from "../../scripts/build.ts";
+import { TempFolder } from "../support/temp.ts";
+import { Peer } from "./peer.ts";
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+
+/** The project's root folder. */
+export const projectRoot = root;
+
+/** Flags of every sanitized build. */
+export const sanitizers: readonly string[] = [
+  ...["-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror"],
+  ...["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+];
+
+/** An agent that runs and its host's end. */
+export class NativeAgent implements AsyncDisposable {
+  readonly peer: Peer;
+  readonly #child: Deno.ChildProcess;
+  readonly #said: Promise<string>;
+  readonly #folder: TempFolder;
+  #status: Promise<Deno.CommandStatus>;
+  #expected = 0;
+
+  private constructor(peer: Peer, child: Deno.ChildProcess, folder: TempFolder) {
+    this.peer = peer;
+    this.#child = child;
+    this.#folder = folder;
+    this.#status = child.status;
+    this.#said = new Response(child.stderr).text();
+  }
+
+  /** Builds the agent if it has changed, starts it and waits until it has connected. */
+  static async start(): Promise<NativeAgent> {
+    const program = join(root, "build", "test", "hutch-agent-native");
+    await buildTarget({
+      output: program,
+      sources: [join(root, "ffi", "agent")],
+      headers: [join(root, "ffi")],
+      flags: [...sanitizers, "-DHUTCH_NATIVE"],
+      libraries: [],
+    });
+    const folder = new TempFolder();
+    const path = join(folder.path, "agent.sock");
+    using listener = Deno.listen({ transport: "unix", path });
+    const child = new Deno.Command(program, {
+      args: ["--connect", path],
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    return new NativeAgent(new Peer(await listener.accept()), child, folder);
+  }
+
+  /** The agent's process id. */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** The agent is to give up, with code 1. */
+  expectLost(): void {
+    this.#expected = 1;
+  }
+
+  /** Ends the channel; throws if the agent ends otherwise than it should, a sanitizer's word included. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.peer.finish();
+    const status = await this.#status;
+    await this.peer.ended;
+    this.peer[Symbol.dispose]();
+    const said = await this.#said;
+    await this.#folder[Symbol.asyncDispose]();
+    if (status.code !== this.#expected) {
+      throw new Error(`the agent ended with ${status.signal ?? status.code}: ${said}`);
+    }
+  }
+}
