@@ -11,6 +11,7 @@ suite() {
   local base=$1 limit=$2 code=0 folder
   shift 2
   folder=$(mktemp -d /tmp/hutch-test.XXXXXX) || return # a short name, for sockets
+  suite_folder=$folder
   mkdir -m 700 "$folder/run" "$folder/home" || return
   local run=(env HUTCH_HOME="$folder/home" XDG_RUNTIME_DIR="$folder/run" HUTCH_TEST_RUN="$folder"
     timeout -k 10 "$limit" "$hutch_deno" test --quiet --no-prompt --no-check -A
@@ -21,7 +22,21 @@ suite() {
   fi
   end_left_overs "$folder" "$base.left"
   rm -rf "$folder"
+  suite_folder=""
   return "$code"
+}
+suite_folder="" # of the suite that is running
+
+# Ends the running suite, for a script that must end itself.
+stop_suite() {
+  if [[ -n $logged_child ]]; then
+    kill "$logged_child" 2>/dev/null || true
+    wait "$logged_child" 2>/dev/null || true
+  fi
+  if [[ -n $suite_folder ]]; then
+    end_left_overs "$suite_folder" /dev/null
+    rm -rf "$suite_folder"
+  fi
 }
 
 # logged LOG COMMAND...: like COMMAND 2>&1 | tee LOG, but a signal ends the command at once, and what
