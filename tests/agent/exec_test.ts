@@ -327,6 +327,7 @@ agentTest("queues stdin that isn't read, up to the window", async ({ peer }) => 
 });
 
 agentTest("runs 200 commands at once", async (agent) => {
+  await agent.peer.open({ op: "ping" }, 1000).outcome(); // it has opened all that it opens at start
   const before = [...Deno.readDirSync(`/proc/${agent.pid}/fd`)].length;
   const all = Array.from(
     { length: 200 },
