@@ -85,15 +85,15 @@ static bool number(const char *text, uint32_t *value) {
 /* Finds the passwd line of `name`, or of its number; the first that fits counts. */
 static int find_user(const char *name, const char *path, struct user *user, char **login,
                      struct failure *failure) {
+  uint32_t wanted = 0;
+  bool numeric = number(name, &wanted);
   char *text = read_file(path);
-  if (text == NULL) {
+  if (text == NULL && !numeric) {
     failure_set(failure, FAILURE_FAILED, errno, "read %s: %s", path, strerror(errno));
     return -1;
   }
-  uint32_t wanted = 0;
-  bool numeric = number(name, &wanted);
   int result = -1;
-  char *at = text;
+  char none[] = "", *at = text == NULL ? none : text; /* a number needs no file */
   for (char *line; result < 0 && (line = next_line(&at)) != NULL;) {
     char *fields[7];
     uint32_t uid, gid;
