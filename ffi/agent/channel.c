@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static void on_channel(struct watch *watch, uint32_t events) {
@@ -12,11 +13,18 @@ static void on_channel(struct watch *watch, uint32_t events) {
   if (events & (EPOLLOUT | EPOLLERR)) channel->writable = true;
 }
 
+static bool is_vsock(int fd) {
+  int family;
+  socklen_t size = sizeof family;
+  return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) == 0 && family == AF_VSOCK;
+}
+
 int channel_open(struct channel *channel, struct loop *loop, int fd) {
   channel->watch.fd = -1;
   channel->readable = channel->writable = true;
   channel->ended = channel->greeted = false;
-  channel->can_splice = true;
+  channel->can_splice = !is_vsock(fd);
+  channel->max_write = channel->can_splice ? CHANNEL_OUT : CHANNEL_VSOCK_WRITE;
   channel->staged = channel->out_start = channel->out_end = 0;
   channel->reader.start = channel->reader.end = 0;
   channel->reader.in_data = false;
@@ -97,6 +105,10 @@ static ssize_t add_small(struct channel *channel, struct frame *frame, int fd, s
 
 ssize_t channel_add_from_pipe(struct channel *channel, uint32_t stream, uint8_t flags, int fd, size_t limit) {
   struct frame frame = {.stream = stream, .type = HUTCH_DATA, .flags = flags};
+  if (!channel->can_splice) {
+    size_t room = CHANNEL_OUT - channel->out_end - HUTCH_HEADER_SIZE;
+    return add_small(channel, &frame, fd, limit < room ? limit : room);
+  }
   if (limit <= CHANNEL_SMALL) return add_small(channel, &frame, fd, limit);
   if (limit > HUTCH_MAX_PAYLOAD) limit = HUTCH_MAX_PAYLOAD;
   ssize_t moved;
@@ -114,7 +126,9 @@ ssize_t channel_add_from_pipe(struct channel *channel, uint32_t stream, uint8_t 
 
 static int flush_out(struct channel *channel) {
   while (channel->out_start < channel->out_end) {
-    ssize_t put = write(channel->watch.fd, channel->out + channel->out_start, channel->out_end - channel->out_start);
+    size_t size = channel->out_end - channel->out_start;
+    if (size > channel->max_write) size = channel->max_write;
+    ssize_t put = write(channel->watch.fd, channel->out + channel->out_start, size);
     if (put < 0 && errno == EINTR) continue;
     if (put < 0) return -errno;
     channel->greeted = true;

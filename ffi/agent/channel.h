@@ -14,10 +14,14 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#define CHANNEL_OUT (64 * 1024)
-#define CHANNEL_SMALL (16 * 1024) /* DATA up to this size is copied into `out` */
+#define CHANNEL_OUT (256 * 1024)
+#define CHANNEL_SMALL (16 * 1024) /* DATA up to this size is copied into `out`; of a socket, all is */
 /* Room for one small DATA frame or any other frame. */
 #define CHANNEL_ROOM (CHANNEL_SMALL + 2 * HUTCH_HEADER_SIZE)
+
+/* Linux 6.12 makes vsock packets of more than 32 KiB, and spliced ones, of several pieces; libkrun
+ * 1.17 drops such packets. This, with the packet's header, stays in one piece. */
+#define CHANNEL_VSOCK_WRITE (31 * 1024)
 
 struct channel {
   struct watch watch;
@@ -26,6 +30,7 @@ struct channel {
   bool ended;     /* the host went away */
   bool greeted;   /* the host was seen: from now on its absence is its end */
   bool can_splice;
+  size_t max_write; /* bytes in one write */
   int stage_read;
   int stage_write;
   size_t staged;

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { decodeCbor } from "../../src/deps.ts";
 import { Channel, FrameType, WINDOW } from "../../src/guest/protocol.ts";
 import { needs } from "../support/tools.ts";
 import { TempFolder } from "../support/temp.ts";
@@ -404,6 +405,21 @@ agentTest("sends EXIT after what was in the pipes, not after their end", async (
   assert.deepEqual((await stream.outcome()).order, ["CLOSE"]);
   Deno.kill(sleeper, 0); // closing after EXIT kills nothing
   Deno.kill(sleeper, "SIGKILL");
+});
+
+agentTest("keeps EXIT back while output waits for credit", async ({ peer }) => {
+  const rest = 50_000;
+  const stream = peer.exec(["head", "-c", String(WINDOW + rest), "/dev/zero"]);
+  const reply = await stream.next();
+  assert(reply);
+  for (let count = 0; count < WINDOW;) count += (await stream.next())?.payload.length ?? NaN;
+  await gone(Number(Object.values(decodeCbor<Record<string, number>>(reply.payload))[0]));
+  await peer.open({ op: "ping" }).outcome(); // time to go wrong; all that may come is END2
+  assert(stream.waiting <= 1);
+  stream.credit(Channel.STDOUT, WINDOW);
+  const outcome = await stream.outcome();
+  assert.equal(outcome.stdoutBytes, rest);
+  assert(outcome.order.indexOf("DATA1") < outcome.order.indexOf("EXIT"));
 });
 
 agentTest("survives a command that reads its own output", async ({ peer }) => {
