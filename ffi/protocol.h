@@ -1,6 +1,6 @@
 /* The channel's wire format, shared in meaning with src/guest/protocol.ts (a test compares them).
  *
- * One byte stream between box process and agent (virtio-serial or vsock), and the same bytes
+ * One byte stream between box process and agent (a virtio-serial port), and the same bytes
  * between a client and the box process (unix socket). It carries frames:
  *
  *   u32 length (BE) | u32 stream (BE) | u8 type | u8 flags | payload of `length` bytes
@@ -48,7 +48,6 @@
 #define HUTCH_MAX_MESSAGE (64 * 1024)      /* of CBOR payloads */
 #define HUTCH_WINDOW (1024 * 1024)         /* bytes under way per stream and channel */
 #define HUTCH_MAX_STREAMS 1024             /* open at once in one guest */
-#define HUTCH_VSOCK_PORT 1024              /* host CID 2, the agent dials */
 #define HUTCH_PORT_NAME "hutch.agent"      /* name of the virtio-serial port */
 
 enum hutch_frame_type {

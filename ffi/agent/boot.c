@@ -21,8 +21,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <linux/vm_sockets.h>
-
 #define PORTS "/sys/class/virtio-ports"
 #define CHANNEL_WAIT_MS 60000 /* the host gives up long before */
 #define MAX_FILES 1048576
@@ -65,31 +63,14 @@ static int open_port(void) {
   return result;
 }
 
-/* Dials the host. Fails at once where there is no vsock device (yet), or nobody listens. */
-static int dial(void) {
-  int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return -errno;
-  struct sockaddr_vm host = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = HUTCH_VSOCK_PORT};
-  if (connect(fd, (struct sockaddr *)&host, sizeof host) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
-    int error = errno;
-    close(fd);
-    return -error;
-  }
-  return fd;
-}
-
 int boot_channel(void) {
   uint64_t deadline = now_ms() + CHANNEL_WAIT_MS;
-  int port, host;
-  do {
-    port = open_port();
-    if (port >= 0) return port;
-    host = dial();
-    if (host >= 0) return host;
+  int port;
+  while ((port = open_port()) < 0 && now_ms() < deadline) {
     /* Devices appear while the first process runs already. */
     nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
-  } while (now_ms() < deadline);
-  return port != -ENOENT ? port : host;
+  }
+  return port;
 }
 
 static void loopback_up(void) {

@@ -5,8 +5,8 @@
 /* Mounts what is needed to find the channel, and nothing else: the host waits. */
 void boot_early(void);
 
-/* Opens the channel: the virtio-serial port HUTCH_PORT_NAME, else vsock. Waits until one is there.
- * A non-blocking descriptor, or a negative errno. */
+/* Opens the channel, the virtio-serial port HUTCH_PORT_NAME; waits until it is there. A non-blocking
+ * descriptor, or a negative errno. */
 int boot_channel(void);
 
 /* The rest of a guest's set-up, after HELLO. Failures are logged; a box can live without. */

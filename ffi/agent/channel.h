@@ -1,10 +1,9 @@
 /* The byte stream to the host: frames in, frames out, nothing blocking.
  *
- * Outgoing bytes pass through two places. `out` collects small frames so that they leave in one
- * write. Larger DATA is first moved (splice, without a copy) from the command's pipe into the
- * `stage` pipe, which fixes its length, then announced by a header in `out`, then moved on into the
- * channel. What is in `stage` always comes after all of `out`, so frames can't mix; and a hostile
- * command that reads its own output pipe can't make a frame shorter than its header says. */
+ * Outgoing frames collect in `out` and leave in as few writes as possible. (Moving pages from a
+ * command's pipe into the port with splice was tried: QEMU sends each page by itself, which costs
+ * what the copy saves, and a port with fewer descriptors than a full pipe has pages, as libkrun's,
+ * makes the kernel drop them.) */
 #ifndef HUTCH_AGENT_CHANNEL_H
 #define HUTCH_AGENT_CHANNEL_H
 
@@ -15,13 +14,8 @@
 #include <sys/types.h>
 
 #define CHANNEL_OUT (256 * 1024)
-#define CHANNEL_SMALL (16 * 1024) /* DATA up to this size is copied into `out`; of a socket, all is */
-/* Room for one small DATA frame or any other frame. */
-#define CHANNEL_ROOM (CHANNEL_SMALL + 2 * HUTCH_HEADER_SIZE)
-
-/* Linux 6.12 makes vsock packets of more than 32 KiB, and spliced ones, of several pieces; libkrun
- * 1.17 drops such packets. This, with the packet's header, stays in one piece. */
-#define CHANNEL_VSOCK_WRITE (31 * 1024)
+/* Room for any frame but DATA, and for DATA that is worth a frame. */
+#define CHANNEL_ROOM (16 * 1024)
 
 struct channel {
   struct watch watch;
@@ -29,11 +23,6 @@ struct channel {
   bool writable;
   bool ended;     /* the host went away */
   bool greeted;   /* the host was seen: from now on its absence is its end */
-  bool can_splice;
-  size_t max_write; /* bytes in one write */
-  int stage_read;
-  int stage_write;
-  size_t staged;
   size_t out_start;
   size_t out_end;
   uint8_t out[CHANNEL_OUT];
@@ -51,7 +40,7 @@ int channel_receive(struct channel *channel, size_t budget, const struct frame_s
 /* Whether a frame can be added now. */
 bool channel_has_room(const struct channel *channel);
 
-/* Adds a frame; there must be room, and the payload must be at most CHANNEL_SMALL bytes. */
+/* Adds a frame; there must be room, and the payload must be less than CHANNEL_ROOM bytes by a header. */
 void channel_add(struct channel *channel, const struct frame *frame, const void *payload);
 
 /* Adds a DATA frame with up to `limit` bytes from the pipe `fd`. Gives their count (0: the pipe was

@@ -10,7 +10,9 @@ import { type Libkrun, loadLibkrun } from "./libkrun_symbols.ts";
 const LOG_ERRORS = 1;
 const KERNEL_ELF = 1;
 const DISK_FORMATS = { raw: 0, qcow2: 1 } as const;
-const VSOCK_PORT = 1024;
+const PORT_NAME = "hutch.agent";
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
 
 const runner: MachineRunner = { start };
 export default runner;
@@ -57,13 +59,39 @@ function configure(symbols: Libkrun["symbols"], context: number, spec: MachineSp
     "krun_set_console_output",
     symbols.krun_set_console_output(context, cString(spec.consolePath)),
   );
-  // The vsock that libkrun adds by itself would also carry the guest's sockets to the host.
+  // The vsock that libkrun adds by itself would carry the guest's sockets to the host.
   unwrap("krun_disable_implicit_vsock", symbols.krun_disable_implicit_vsock(context));
-  unwrap("krun_add_vsock", symbols.krun_add_vsock(context, 0));
-  unwrap(
-    "krun_add_vsock_port2",
-    symbols.krun_add_vsock_port2(context, VSOCK_PORT, cString(spec.channelPath), false),
+  addChannel(symbols, context, spec.channelPath);
+}
+
+/**
+ * The channel as a port of virtio-console, the same device as on QEMU. Not vsock: libkrun's loses
+ * bytes when the host's socket is full, and drops packets of several pieces.
+ */
+function addChannel(symbols: Libkrun["symbols"], context: number, path: string): void {
+  const socket = symbols.socket(AF_UNIX, SOCK_STREAM, 0);
+  const address = unixAddress(path);
+  if (socket < 0 || symbols.connect(socket, address, address.length) !== 0) {
+    throw new Error(`connecting to ${path} failed`);
+  }
+  const console = unwrap(
+    "krun_add_virtio_console_multiport",
+    symbols.krun_add_virtio_console_multiport(context),
   );
+  unwrap(
+    "krun_add_console_port_inout",
+    symbols.krun_add_console_port_inout(context, console, cString(PORT_NAME), socket, socket),
+  );
+}
+
+/** A `struct sockaddr_un`. */
+function unixAddress(path: string): Uint8Array<ArrayBuffer> {
+  const name = cString(path);
+  const address = new Uint8Array(2 + name.length);
+  if (Deno.build.os === "darwin") address.set([address.length, AF_UNIX]);
+  else address.set([AF_UNIX, 0]); // little-endian
+  address.set(name, 2);
+  return address;
 }
 
 async function enter(symbols: Libkrun["symbols"], context: number): Promise<MachineExit> {

@@ -1,5 +1,5 @@
 /**
- * The part of libkrun's C interface that hutch uses (`libkrun.h`, version 1.9 and later).
+ * The part of libkrun's C interface that hutch uses (`libkrun.h`, version 1.17 and later).
  *
  * @module
  */
@@ -35,18 +35,28 @@ const SYMBOLS = {
     parameters: ["u32"], // uint32_t ctx
     result: "i32",
   },
-  krun_add_vsock: {
-    parameters: ["u32", "u32"], // uint32_t ctx, uint32_t tsi_features
-    result: "i32",
+  krun_add_virtio_console_multiport: {
+    parameters: ["u32"], // uint32_t ctx
+    result: "i32", // console id, or -errno
   },
-  krun_add_vsock_port2: {
-    parameters: ["u32", "u32", "buffer", "bool"], // uint32_t ctx, uint32_t port, const char *path, bool listen
+  krun_add_console_port_inout: {
+    // uint32_t ctx, uint32_t console, const char *name, int input, int output
+    parameters: ["u32", "u32", "buffer", "i32", "i32"],
     result: "i32",
   },
   krun_start_enter: {
     parameters: ["u32"], // uint32_t ctx
     result: "i32", // only on failure: else it ends the process with the guest's exit code
     nonblocking: true,
+  },
+  // The C library's, which libkrun is linked with: its handle finds them too.
+  socket: {
+    parameters: ["i32", "i32", "i32"], // int domain, int type, int protocol
+    result: "i32", // descriptor, or -1
+  },
+  connect: {
+    parameters: ["i32", "buffer", "u32"], // int fd, const struct sockaddr *address, socklen_t length
+    result: "i32",
   },
 } as const satisfies Deno.ForeignLibraryInterface;
 

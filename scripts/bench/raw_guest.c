@@ -5,13 +5,11 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/vm_sockets.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,13 +32,6 @@ static int open_port(void) {
     file = open(path, O_RDWR);
   }
   closedir(folder);
-  return file;
-}
-
-static int open_vsock(void) {
-  struct sockaddr_vm host = {.svm_family = AF_VSOCK, .svm_port = 1024, .svm_cid = 2};
-  int file = socket(AF_VSOCK, SOCK_STREAM, 0);
-  if (file < 0 || connect(file, (struct sockaddr *)&host, sizeof host) < 0) return -1;
   return file;
 }
 
@@ -70,9 +61,8 @@ int main(int argc, char **argv) {
   if (argc > 1) return 0;
   mount("dev", "/dev", "devtmpfs", 0, NULL);
   mount("sys", "/sys", "sysfs", 0, NULL);
-  int file = open_port();
-  if (file < 0) file = open_vsock();
-  if (file < 0) return 1;
+  int file;
+  while ((file = open_port()) < 0) usleep(500); /* devices appear meanwhile */
   if (transfer(file, (uint8_t *)"R", 1, 1) < 0) return 1;
   for (uint8_t command[8]; transfer(file, command, 8, 0) == 0;) {
     uint32_t count = (uint32_t)command[4] << 24 | (uint32_t)command[5] << 16 |

@@ -17,8 +17,6 @@ export const MAX_MESSAGE = 64 * 1024;
 export const WINDOW = 1024 * 1024;
 /** Streams open at once in one guest. */
 export const MAX_STREAMS = 1024;
-/** The vsock port of host CID 2 that the agent dials. */
-export const VSOCK_PORT = 1024;
 /** Name of the virtio-serial port. */
 export const PORT_NAME = "hutch.agent";
 

@@ -34,8 +34,8 @@ export interface MachineSpec {
   /** File that gets the guest's console output; the engine appends or creates it. */
   readonly consolePath: string;
   /**
-   * Unix socket on which the box process already listens. The engine connects it to the guest:
-   * either to virtio-serial port `hutch.agent`, or to vsock port 1024 that the agent dials.
+   * Unix socket on which the box process already listens. The engine connects it to the guest's
+   * virtio-serial port `hutch.agent`.
    */
   readonly channelPath: string;
   /** A folder of the box alone, for files that the engine needs. */
