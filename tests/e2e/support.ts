@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { type BoxOptions, type Plugin, Runtime, type RuntimeOptions } from "../../mod.ts";
 import { fileURLToPath } from "node:url";
 import { helper } from "../../ffi/library.ts";
+import { pathsOf } from "../../src/runtime/paths.ts";
 
 helper(); // loaded once, not by the first test that needs it
 
@@ -147,7 +148,7 @@ export async function assertNothingLeft(home: string): Promise<void> {
     async () => (await processesOf(home)).length === 0,
     async () => `processes are left: ${JSON.stringify(await processesOf(home))}`,
   );
-  const sockets = `/tmp/hutch-${Deno.uid()}`;
+  const { sockets } = pathsOf(home);
   const boxes = [...names(join(home, "boxes"))];
   for (const name of names(sockets)) {
     assert.ok(!boxes.includes(name.split(".")[0] ?? ""), `socket ${name} is left`);
