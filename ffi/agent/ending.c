@@ -2,28 +2,22 @@
 #ifndef HUTCH_NATIVE
 /* The end of a guest, orderly or not. */
 #include "agent.h"
-#include "boot.h"
 #include "exec.h"
 #include "log.h"
+#include "view.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "view.h"
-
 #define KILL_MS 2000  /* for killed processes to be gone; some can hang in the kernel */
 #define FLUSH_MS 250  /* for the last frames to be taken */
-#define HANDOVER_MS 200
 
 static void count_living(struct exec *exec, void *context) {
   if (!exec->reaped) ++*(unsigned *)context;
@@ -103,16 +97,6 @@ static void flush_streams(struct agent *agent) {
   }
 }
 
-/* Returns once the device has taken what was written: a restart could come before it. */
-static void hand_over(struct agent *agent) {
-  uint64_t deadline = now_ms() + HANDOVER_MS;
-  int waiting = 0;
-  /* A socket tells; a port's blocking write (set before GOODBYE) has seen to it already. */
-  while (ioctl(agent->channel.watch.fd, SIOCOUTQ, &waiting) == 0 && waiting > 0 && now_ms() < deadline) {
-    nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
-  }
-}
-
 static _Noreturn void restart(void) {
   reboot(RB_AUTOBOOT);
   /* The kernel refused, which it never should; its panic restarts, too. */
@@ -125,10 +109,10 @@ static _Noreturn void finish(struct agent *agent) {
   flush_streams(agent);
   clean_disk(box);
   int fd = agent->channel.watch.fd;
+  /* A blocking write returns once the device has taken the bytes: the restart won't come before. */
   if (channel_flush(&agent->channel) == 0) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
   if (box->collapsed) agent_goodbye(agent, "lost", "the box's first process was killed");
   else agent_goodbye(agent, "shutdown", box->asked ? "the box asked for it" : "");
-  hand_over(agent);
   restart();
 }
 
@@ -159,7 +143,6 @@ _Noreturn void guest_end(struct agent *agent) {
     if (pid < 0) break;
   }
   clean_disk(box);
-  if (agent->channel.watch.fd >= 0) hand_over(agent);
   restart();
 }
 
