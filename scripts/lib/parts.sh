@@ -40,6 +40,10 @@ test_parts=(
   "git                          : git"
   "procps                       : ps"
   "shellcheck                   : shellcheck"
+  "clang                        : clang"
+  "libclang-rt-14-dev libclang-rt-19-dev : /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a"
+  "zsh                          : zsh"
+  "fish                         : fish"
 )
 
 # Unpacked into the cache instead of installed, since its package would start a service.

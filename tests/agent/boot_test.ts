@@ -2,15 +2,16 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { buildTarget, projectTargets } from "../../scripts/build.ts";
 import { missingTools, runTool } from "../support/tools.ts";
+import { testKernel } from "../support/kernel.ts";
 import { TempFolder } from "../support/temp.ts";
 import { projectRoot } from "./native.ts";
 import { Peer } from "./peer.ts";
 
 // What runs a guest here: the test's own machine, so that only the agent can be at fault.
-const kernel = Deno.env.get("HUTCH_TEST_KERNEL");
+const kernel = await testKernel();
 const missing = [
   ...missingTools("cc", "qemu-system-x86_64", "mke2fs", "e2fsck", "busybox"),
-  ...kernel ? [] : ["HUTCH_TEST_KERNEL, the path of a kernel as hutch makes it from libkrunfw"],
+  ...kernel ? [] : ["libkrunfw"],
 ];
 const ignore = missing.length > 0;
 const note = ignore ? ` (needs ${missing.join(", ")})` : "";

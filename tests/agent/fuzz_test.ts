@@ -9,7 +9,7 @@ const parts = ["frames.c", "request.c", "cbor_in.c"].map((name) =>
 const target = join(projectRoot, "tests", "agent", "fuzz_frames.c");
 
 const cc = needs("cc");
-const clang = needs("clang-14");
+const clang = needs("clang");
 
 Deno.test(`frames_parse and request_parse withstand mangled frames${cc.note}`, {
   ignore: cc.ignore,
@@ -28,7 +28,7 @@ Deno.test(`frames_parse and request_parse withstand libFuzzer${clang.note}`, {
   const program = join(folder.path, "fuzz");
   const flags = sanitizers.map((flag) => flag.replace("-fsanitize=", "-fsanitize=fuzzer,"));
   await runTool(
-    "clang-14",
+    "clang",
     ...flags,
     `-I${join(projectRoot, "ffi")}`,
     "-o",
