@@ -75,3 +75,4 @@ export type { SourceRequest } from "./src/images/source.ts";
 export type { StageHook } from "./src/plugin/contract.ts";
 export type { Stages } from "./src/plugin/contract.ts";
 export { StartError } from "./src/init/pipeline.ts";
+export { whyNotFound } from "./src/vmm/find.ts";

@@ -154,6 +154,7 @@ int super_end(struct build *build)
   if (code != 0) return disk_error(build, code, "the group descriptors");
   ext2fs_mark_super_dirty(build->disk);
   code = ext2fs_close2(build->disk, EXT2_FLAG_FLUSH_NO_SYNC);
+  if (code != 0) return disk_error(build, code, "the superblock"); /* which closed nothing */
   build->disk = NULL;
-  return code == 0 ? 0 : disk_error(build, code, "the superblock");
+  return 0;
 }

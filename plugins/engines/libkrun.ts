@@ -21,6 +21,7 @@ import {
   findLibrary,
   libraryVersion,
   type Plugin,
+  whyNotFound,
 } from "../../mod.ts";
 import { loadLibkrun } from "./libkrun_symbols.ts";
 
@@ -71,7 +72,7 @@ function loadingProblem(path: string): string | undefined {
 async function part(library: string | undefined, problem: string | undefined): Promise<EnginePart> {
   const remedy = Deno.build.os === "darwin" ? "brew install libkrun" : "scripts/setup";
   if (library === undefined) {
-    return { name: "libkrun", problem: "it is not installed", remedy };
+    return { name: "libkrun", problem: whyNotFound("HUTCH_LIBKRUN"), remedy };
   }
   const version = await libraryVersion(library);
   return {

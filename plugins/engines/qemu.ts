@@ -21,6 +21,7 @@ import {
   findProgram,
   type Plugin,
   programVersion,
+  whyNotFound,
 } from "../../mod.ts";
 
 const PROGRAM = "qemu-system-x86_64";
@@ -60,9 +61,9 @@ function engine(accelerator: "auto" | "kvm" | "tcg"): Engine {
         },
         permissions: setpriv === undefined ? {} : { run: [setpriv] },
         found: [
-          await part(PROGRAM, program, "qemu-system-x86", options),
-          await part("setpriv", setpriv, "util-linux", options),
-          await part("flock", flock, "util-linux", options),
+          await part("HUTCH_QEMU", PROGRAM, program, "qemu-system-x86", options),
+          await part("HUTCH_SETPRIV", "setpriv", setpriv, "util-linux", options),
+          await part("HUTCH_FLOCK", "flock", flock, "util-linux", options),
         ],
       } satisfies EngineReport;
     },
@@ -70,6 +71,7 @@ function engine(accelerator: "auto" | "kvm" | "tcg"): Engine {
 }
 
 async function part(
+  variable: string,
   name: string,
   path: string | undefined,
   debianPackage: string,
@@ -78,7 +80,7 @@ async function part(
   if (path === undefined) {
     return {
       name,
-      problem: "it is not installed",
+      problem: whyNotFound(variable),
       remedy: `apt-get install ${debianPackage}`,
     };
   }

@@ -5,9 +5,9 @@
  */
 import { exists } from "../atomic_file.ts";
 import type { Engine, EnginePart, KvmReport } from "../vmm/engine.ts";
-import { libraryVersion } from "../vmm/find.ts";
+import { libraryVersion, whyNotFound } from "../vmm/find.ts";
 import { probeEngines } from "../vmm/select.ts";
-import { agentPath, findKernelLibrary } from "./native.ts";
+import { agentPath, findKernelLibrary, KERNEL_VARIABLE } from "./native.ts";
 import { helperPath } from "../../ffi/library.ts";
 
 /** One engine as `doctor` sees it. */
@@ -77,7 +77,7 @@ async function kernelPart(): Promise<EnginePart> {
   if (path === undefined) {
     return {
       name: "libkrunfw",
-      problem: "it is not installed",
+      problem: whyNotFound(KERNEL_VARIABLE),
       remedy: Deno.build.os === "darwin" ? "brew install libkrunfw" : "scripts/setup",
     };
   }

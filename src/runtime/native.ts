@@ -5,8 +5,10 @@
  */
 import { fileURLToPath } from "node:url";
 import { errorText, HutchError } from "../errors.ts";
-import { findLibrary } from "../vmm/find.ts";
+import { findLibrary, whyNotFound } from "../vmm/find.ts";
 
+/** Names the library with the kernel. */
+export const KERNEL_VARIABLE = "HUTCH_LIBKRUNFW";
 const KERNEL_LIBRARIES = Deno.build.os === "darwin"
   ? ["libkrunfw.5.dylib", "libkrunfw.dylib"]
   : ["libkrunfw.so.5"];
@@ -34,16 +36,20 @@ export async function readAgent(): Promise<Uint8Array<ArrayBuffer>> {
 
 /** Where the library with the kernel is, or undefined. */
 export function findKernelLibrary(): Promise<string | undefined> {
-  return findLibrary("HUTCH_LIBKRUNFW", KERNEL_LIBRARIES, [OWN_KERNEL_LIBRARY]);
+  return findLibrary(KERNEL_VARIABLE, KERNEL_LIBRARIES, [OWN_KERNEL_LIBRARY]);
 }
 
 /** Where the library with the kernel is; throws `part_missing`. */
 export async function kernelLibrary(): Promise<string> {
   const path = await findKernelLibrary();
   if (path !== undefined) return path;
-  throw new HutchError("part_missing", "Cannot find the kernel: libkrunfw is not installed", {
-    hint: Deno.build.os === "darwin"
-      ? "brew install libkrunfw"
-      : "run scripts/setup, or name it with HUTCH_LIBKRUNFW",
-  });
+  throw new HutchError(
+    "part_missing",
+    `Cannot find the kernel in libkrunfw: ${whyNotFound(KERNEL_VARIABLE)}`,
+    {
+      hint: Deno.build.os === "darwin"
+        ? "brew install libkrunfw"
+        : "run scripts/setup, or name it with HUTCH_LIBKRUNFW",
+    },
+  );
 }

@@ -284,6 +284,7 @@ async function makeHome(paths: Paths): Promise<void> {
     for (const folder of [paths.home, paths.boxes, paths.system]) {
       await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
     }
+    await refuseReadOnly(paths.home);
   } catch (error) {
     const full = asNoSpace(error, paths.home);
     if (full instanceof HutchError) throw full;
@@ -294,12 +295,26 @@ async function makeHome(paths: Paths): Promise<void> {
   }
 }
 
+/** Folders that are there already don't tell that their mount is read-only. */
+async function refuseReadOnly(home: string): Promise<void> {
+  const now = new Date();
+  try {
+    await Deno.utime(home, now, now);
+  } catch (error) {
+    if (/os error 30\)/.test(errorText(error))) throw error; // EROFS
+    // Somebody else's folder may be writable all the same.
+  }
+}
+
 async function system(paths: Paths): Promise<{ kernelPath: string; diskPath: string }> {
-  const [kernel, disk] = await Promise.all([
+  // Both are waited for, even when one fails: nothing is written behind a start that has failed.
+  const [kernel, disk] = await Promise.allSettled([
     kernelLibrary().then((library) => kernelPath(paths.system, library, readKernel)),
     readAgent().then((agent) => systemDiskPath(paths.system, agent, Ext4Image.create)),
   ]);
-  return { kernelPath: kernel, diskPath: disk };
+  if (kernel.status === "rejected") throw kernel.reason;
+  if (disk.status === "rejected") throw disk.reason;
+  return { kernelPath: kernel.value, diskPath: disk.value };
 }
 
 function once(make: () => Promise<KvmReport>): () => Promise<KvmReport> {

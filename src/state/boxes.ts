@@ -6,7 +6,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { BoxConfig, BoxStatus } from "../box/options.ts";
 import { errorText, HutchError } from "../errors.ts";
-import { transaction } from "./database.ts";
+import { transaction, translated } from "./database.ts";
 
 /** The mutable part of a box's record. */
 export interface BoxState {
@@ -164,16 +164,20 @@ export class BoxRecords {
    * @returns The record as it is now, or undefined if the box is gone or was changed meanwhile.
    */
   change(id: string, revision: number, state: BoxState): BoxRecord | undefined {
-    const { changes } = this.#prepare(
+    const update = this.#prepare(
       `UPDATE box_states SET status = ?, revision = revision + 1, pid = ?, boot_id = ?, document = ?
        WHERE box_id = ? AND revision = ?`,
-    ).run(state.status, state.pid, state.bootId, documentOf(state), id, revision);
+    );
+    const { changes } = translated(this.#database, () => {
+      return update.run(state.status, state.pid, state.bootId, documentOf(state), id, revision);
+    });
     return Number(changes) === 1 ? this.byId(id) : undefined;
   }
 
   /** Removes a box's record; whether there was one. */
   remove(id: string): boolean {
-    return Number(this.#prepare("DELETE FROM boxes WHERE id = ?").run(id).changes) > 0;
+    const removal = this.#prepare("DELETE FROM boxes WHERE id = ?");
+    return translated(this.#database, () => Number(removal.run(id).changes) > 0);
   }
 
   #byName(name: string): BoxRecord | undefined {
@@ -183,7 +187,7 @@ export class BoxRecords {
   #prepare(sql: string): StatementSync {
     const known = this.#statements.get(sql);
     if (known) return known;
-    const statement = this.#database.prepare(sql);
+    const statement = translated(this.#database, () => this.#database.prepare(sql));
     this.#statements.set(sql, statement);
     return statement;
   }

@@ -57,16 +57,32 @@ function version(database: DatabaseSync): number {
   return typeof row?.user_version === "number" ? row.user_version : 0;
 }
 
-/** Runs `body` in one write transaction: all of it or nothing. */
+/**
+ * Runs `body` in one write transaction: all of it or nothing.
+ *
+ * @throws HutchError `no_space`, `state_corrupt`, `home_unusable` for SQLite's errors.
+ */
 export function transaction<T>(database: DatabaseSync, body: () => T): T {
-  database.exec("BEGIN IMMEDIATE");
+  return translated(database, () => {
+    database.exec("BEGIN IMMEDIATE");
+    try {
+      const result = body();
+      database.exec("COMMIT");
+      return result;
+    } catch (error) {
+      if (database.isTransaction) database.exec("ROLLBACK");
+      throw error;
+    }
+  });
+}
+
+/** Runs `body`; what SQLite throws in it becomes an error of hutch's that names the file. */
+export function translated<T>(database: DatabaseSync, body: () => T): T {
   try {
-    const result = body();
-    database.exec("COMMIT");
-    return result;
+    return body();
   } catch (error) {
-    if (database.isTransaction) database.exec("ROLLBACK");
-    throw error;
+    const own = error instanceof Error && "code" in error && error.code === "ERR_SQLITE_ERROR";
+    throw own ? translate(error, database.location() ?? "the state") : error;
   }
 }
 
@@ -86,7 +102,7 @@ export function translate(error: unknown, path: string): unknown {
       hint: "move it away, or use another home with HUTCH_HOME",
     });
   }
-  return new HutchError("home_unusable", `Cannot open ${path}: ${text}`, {
+  return new HutchError("home_unusable", `Cannot use ${path}: ${text}`, {
     cause: error,
     hint: "make its folder writable, or choose another home with HUTCH_HOME",
   });

@@ -65,6 +65,12 @@ export function findLibrary(
   ]);
 }
 
+/** Why {@link findProgram} or {@link findLibrary} found nothing, after "libkrun: ". */
+export function whyNotFound(variable: string): string {
+  const named = Deno.env.get(variable);
+  return named ? `${variable} names ${named}, which is no file` : "it is not installed";
+}
+
 /** Where hutch keeps what it installs for itself: `$XDG_CACHE_HOME/hutch`, else `~/.cache/hutch`. */
 export function cacheFolder(): string {
   const base = Deno.env.get("XDG_CACHE_HOME") ?? join(Deno.env.get("HOME") ?? "/", ".cache");
