@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,20 +49,43 @@ static void spare_from_oom(void) {
   if (fd >= 0) close(fd);
 }
 
-static int make(const struct holder_plan *plan, struct failure *failure) {
-  int device = -1;
-  if (plan->grow && (device = open(BOX_DEVICE, O_RDONLY | O_CLOEXEC)) < 0) {
+/* Growing takes the kernel some time for each GiB. This much at once, so that the first command has
+ * room; the rest behind its back. */
+#define FIRST_ROOM (UINT64_C(1) << 30)
+
+struct growth {
+  int device;
+  int root;
+};
+
+static int start_growth(struct growth *growth, struct failure *failure) {
+  growth->root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (growth->root < 0) {
+    failure_set(failure, FAILURE_FAILED, errno, "open the box's root: %s", strerror(errno));
+    return -1;
+  }
+  return view_grow(growth->device, growth->root, FIRST_ROOM, failure);
+}
+
+/* In a process of its own that gives way to everything else. */
+static void finish_growth(const struct growth *growth) {
+  pid_t pid = fork();
+  if (pid < 0) log_line("grow the box's file system: %s", strerror(errno));
+  if (pid != 0) return;
+  struct failure failure;
+  setpriority(PRIO_PROCESS, 0, 19);
+  if (view_grow(growth->device, growth->root, UINT64_MAX, &failure) < 0) log_line("%s", failure.text);
+  _exit(0);
+}
+
+static int make(const struct holder_plan *plan, struct growth *growth, struct failure *failure) {
+  if (plan->grow && (growth->device = open(BOX_DEVICE, O_RDONLY | O_CLOEXEC)) < 0) {
     failure_set(failure, FAILURE_FAILED, errno, "open %s: %s", BOX_DEVICE, strerror(errno));
     return -1;
   }
-  int result = view_make(plan->hostname, failure);
-  if (result == 0 && plan->grow) {
-    int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    result = view_grow(device, root, failure);
-    if (root >= 0) close(root);
-  }
-  if (device >= 0) close(device);
-  return result;
+  if (view_enter(failure) < 0) return -1;
+  if (plan->grow && start_growth(growth, failure) < 0) return -1; /* a new image's disk is full */
+  return view_make(plan->hostname, failure);
 }
 
 /* Keeps the leash alone; the console is the system's, not the box's. */
@@ -79,9 +103,11 @@ static _Noreturn void hold(const struct holder_plan *plan) {
   setsid();
   spare_from_oom();
   struct failure failure = {.kind = FAILURE_NONE};
-  int result = make(plan, &failure);
+  struct growth growth = {.device = -1, .root = -1};
+  int result = make(plan, &growth, &failure);
   ssize_t put = write(plan->word, &failure, sizeof failure);
   if (result < 0 || put != sizeof failure) _exit(1);
+  if (plan->grow) finish_growth(&growth);
   let_go(plan->leash);
   holder_serve(3);
 }

@@ -32,7 +32,7 @@ static void place_if_known(const char *type, const char *path, unsigned long fla
   if (place(type, path, flags, options, &failure) < 0) log_line("%s", failure.text);
 }
 
-static int enter_disk(struct failure *failure) {
+int view_enter(struct failure *failure) {
   if (unshare(CLONE_NEWNS | CLONE_NEWIPC) < 0) return FAIL(failure, "unshare: %s", strerror(errno));
   /* What the box mounts stays in the box. */
   if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return FAIL(failure, "make / private: %s", strerror(errno));
@@ -47,7 +47,6 @@ static int enter_disk(struct failure *failure) {
 int view_make(const char *hostname, struct failure *failure) {
   const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
   umask(0);
-  if (enter_disk(failure) < 0) return -1;
   /* Before anything else is mounted: a link in /etc could lead to a file of /proc or /dev. */
   view_names(hostname);
   if (place("proc", "/proc", plain, NULL, failure) < 0) return -1;

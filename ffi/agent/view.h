@@ -5,13 +5,16 @@
 #include "failure.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #define BOX_DEVICE "/dev/vdb"
 #define BOX_MOUNT "/box"
 
-/* Enters new mount and IPC namespaces, makes BOX_MOUNT their root, and mounts what programs expect.
- * Everything after the pivot resolves inside the box's own tree, whatever links its image has.
- * 0, or -1 with `failure` filled. */
+/* Enters new mount and IPC namespaces and makes BOX_MOUNT their root. From here on every path resolves
+ * inside the box's own tree, whatever links its image has. 0, or -1 with `failure` filled. */
+int view_enter(struct failure *failure);
+
+/* Writes the box's names and mounts what programs expect. 0, or -1 with `failure` filled. */
 int view_make(const char *hostname, struct failure *failure);
 
 /* Fills /dev, in the present root. */
@@ -20,9 +23,9 @@ int view_devices(struct failure *failure);
 /* Writes the box's name into /etc, in the present root; failures are logged, a box can live without. */
 void view_names(const char *hostname);
 
-/* Grows the ext4 file system on `device`, mounted with its root at `mounted`, to the whole device.
- * 0 also if it has that size; or -1 with `failure` filled. */
-int view_grow(int device, int mounted, struct failure *failure);
+/* Grows the ext4 file system on `device`, mounted with its root at `mounted`, to the whole device, but
+ * by at most `room` bytes. 0 also if it has that size; or -1 with `failure` filled. */
+int view_grow(int device, int mounted, uint64_t room, struct failure *failure);
 
 /* Reaps the box's orphans until `leash` ends and no child is left. */
 _Noreturn void holder_serve(int leash);

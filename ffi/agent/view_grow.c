@@ -40,7 +40,7 @@ static int read_size(int device, uint64_t *blocks, uint32_t *log_block) {
   return 0;
 }
 
-int view_grow(int device, int mounted, struct failure *failure) {
+int view_grow(int device, int mounted, uint64_t room, struct failure *failure) {
   uint64_t bytes, blocks;
   uint32_t log_block;
   if (ioctl(device, BLKGETSIZE64, &bytes) < 0 || read_size(device, &blocks, &log_block) < 0) {
@@ -48,7 +48,9 @@ int view_grow(int device, int mounted, struct failure *failure) {
     return -1;
   }
   uint64_t wanted = bytes >> (10 + log_block);
+  uint64_t step = room >> (10 + log_block);
   if (wanted <= blocks) return 0;
+  if (wanted - blocks > step) wanted = blocks + step;
   if (ioctl(mounted, EXT4_IOC_RESIZE_FS, &wanted) == 0) return 0;
   failure_set(failure, FAILURE_FAILED, errno, "grow the box's file system to %llu blocks: %s",
               (unsigned long long)wanted, strerror(errno));
