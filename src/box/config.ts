@@ -104,7 +104,9 @@ export function makeConfig(
 export function checkName(name: string): void {
   if (NAME.test(name)) return;
   refuse(
-    `Cannot name a box "${name}": a name has 1 to 63 of A-Z a-z 0-9 . _ - and begins with a letter or digit`,
+    `Cannot name a box ${
+      JSON.stringify(name)
+    }: a name has 1 to 63 of A-Z a-z 0-9 . _ - and begins with a letter or digit`,
   );
 }
 
@@ -112,19 +114,25 @@ export function checkName(name: string): void {
 export function checkEnv(env: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(env)) {
     if (!/^[^=\0]+$/.test(name)) {
-      refuse(`Cannot set variable "${name}": a name isn't empty and has neither "=" nor NUL`);
+      refuse(
+        `Cannot set variable ${
+          JSON.stringify(name)
+        }: a name isn't empty and has neither "=" nor NUL`,
+      );
     }
     if (name.startsWith("HUTCH_")) {
-      refuse(`Cannot set variable "${name}": names that begin with HUTCH_ are hutch's own`);
+      refuse(
+        `Cannot set variable ${JSON.stringify(name)}: names that begin with HUTCH_ are hutch's own`,
+      );
     }
-    checkText(`variable "${name}"`, value);
+    checkText(`variable ${JSON.stringify(name)}`, value);
   }
 }
 
 /** Throws `invalid_option` unless the path is absolute. */
 export function checkCwd(cwd: string): void {
   if (!cwd.startsWith("/")) {
-    refuse(`Cannot work in "${cwd}": a working folder in a box begins with "/"`);
+    refuse(`Cannot work in ${JSON.stringify(cwd)}: a working folder in a box begins with "/"`);
   }
   checkText("working folder", cwd);
 }
@@ -132,9 +140,13 @@ export function checkCwd(cwd: string): void {
 function checkLabels(labels: Readonly<Record<string, string>>): void {
   for (const [key, value] of Object.entries(labels)) {
     if (key === "" || key.startsWith("hutch.")) {
-      refuse(`Cannot set label "${key}": a key isn't empty and doesn't begin with "hutch."`);
+      refuse(
+        `Cannot set label ${
+          JSON.stringify(key)
+        }: a key isn't empty and doesn't begin with "hutch."`,
+      );
     }
-    checkText(`label "${key}"`, key + value);
+    checkText(`label ${JSON.stringify(key)}`, key + value);
   }
 }
 
@@ -142,7 +154,9 @@ function checkHostname(hostname: string): void {
   const bytes = new TextEncoder().encode(hostname).length;
   if (bytes > MAX_HOSTNAME_BYTES || !/^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/.test(hostname)) {
     refuse(
-      `Cannot use host name "${hostname}": it has ${bytes} bytes and may have 1 to ${MAX_HOSTNAME_BYTES} of A-Z a-z 0-9 . _ -, a letter or digit at both ends`,
+      `Cannot use host name ${
+        JSON.stringify(hostname)
+      }: it has ${bytes} bytes and may have 1 to ${MAX_HOSTNAME_BYTES} of A-Z a-z 0-9 . _ -, a letter or digit at both ends`,
     );
   }
 }

@@ -269,9 +269,13 @@ export class Runtime implements AsyncDisposable {
   #checkEngine(name: string): void {
     const names = ["auto", ...this.#context.engines.map((engine) => engine.name)];
     if (names.includes(name)) return;
-    throw new HutchError("invalid_option", `Cannot use engine "${name}": there is no such engine`, {
-      hint: `take one of ${names.join(", ")}`,
-    });
+    throw new HutchError(
+      "invalid_option",
+      `Cannot use engine ${JSON.stringify(name)}: there is no such engine`,
+      {
+        hint: `take one of ${names.join(", ")}`,
+      },
+    );
   }
 }
 

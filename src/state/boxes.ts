@@ -125,9 +125,13 @@ export class BoxRecords {
         hint: "give more of the id, or the name",
       });
     }
-    throw new HutchError("box_not_found", `Cannot find box "${text}": there is none`, {
-      hint: "hutch ls -a lists all boxes",
-    });
+    throw new HutchError(
+      "box_not_found",
+      `Cannot find box ${JSON.stringify(text)}: there is none`,
+      {
+        hint: "hutch ls -a lists all boxes",
+      },
+    );
   }
 
   /** Boxes in the order of their creation. */

@@ -26,8 +26,14 @@ export const IMAGE_TOOLS: readonly string[] = ["umoci", "skopeo", "setfattr", "m
  *
  * Its configuration has env `HUTCH=yes`, user `1000:1000`, working folder `/data`, entrypoint
  * `/bin/sh`, command `-c true`, label `hutch=test`. Needs root for owners and devices.
+ *
+ * @param options `busybox` is a static program put into layer 1 as `bin/busybox` and, by symbolic
+ * link, `bin/sh`, so that the image can be run.
  */
-export async function makeLayeredImage(folder: string): Promise<string> {
+export async function makeLayeredImage(
+  folder: string,
+  options: { readonly busybox?: string } = {},
+): Promise<string> {
   const layout = join(folder, "layout");
   const image = `${layout}:latest`;
   const bundle = join(folder, "bundle");
@@ -36,6 +42,11 @@ export async function makeLayeredImage(folder: string): Promise<string> {
   await runTool("umoci", "new", "--image", image);
   await runTool("umoci", "unpack", "--image", image, bundle);
   await fillFirst(root);
+  if (options.busybox !== undefined) {
+    await Deno.mkdir(join(root, "bin"));
+    await Deno.copyFile(options.busybox, join(root, "bin/busybox"));
+    await Deno.symlink("busybox", join(root, "bin/sh"));
+  }
   await runTool("umoci", "repack", "--refresh-bundle", "--image", image, bundle);
   await Deno.remove(join(root, "data/gone"));
   await Deno.remove(join(root, "opaque"), { recursive: true });
