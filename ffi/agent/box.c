@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -53,49 +54,53 @@ static void spare_from_oom(void) {
  * room; the rest behind its back. */
 #define FIRST_ROOM (UINT64_C(1) << 30)
 
-struct growth {
-  int device;
-  int root;
-};
+/* Descriptors that the holder keeps. */
+enum { LEASH = 3, DEVICE, ROOT, KEPT_END };
 
-static int start_growth(struct growth *growth, struct failure *failure) {
-  growth->root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (growth->root < 0) {
-    failure_set(failure, FAILURE_FAILED, errno, "open the box's root: %s", strerror(errno));
-    return -1;
-  }
-  return view_grow(growth->device, growth->root, FIRST_ROOM, failure);
+static int open_for_growth(int *device, int *root, struct failure *failure) {
+  *root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  /* Before anything is written: a new image's disk has no room. */
+  if (*root >= 0) return view_grow(*device, *root, FIRST_ROOM, failure);
+  failure_set(failure, FAILURE_FAILED, errno, "open the box's root: %s", strerror(errno));
+  return -1;
 }
 
-/* In a process of its own that gives way to everything else. */
-static void finish_growth(const struct growth *growth) {
-  pid_t pid = fork();
-  if (pid < 0) log_line("grow the box's file system: %s", strerror(errno));
-  if (pid != 0) return;
-  struct failure failure;
-  setpriority(PRIO_PROCESS, 0, 19);
-  if (view_grow(growth->device, growth->root, UINT64_MAX, &failure) < 0) log_line("%s", failure.text);
-  _exit(0);
-}
-
-static int make(const struct holder_plan *plan, struct growth *growth, struct failure *failure) {
-  if (plan->grow && (growth->device = open(BOX_DEVICE, O_RDONLY | O_CLOEXEC)) < 0) {
+static int make(const struct holder_plan *plan, int *device, int *root, struct failure *failure) {
+  if (plan->grow && (*device = open(BOX_DEVICE, O_RDONLY | O_CLOEXEC)) < 0) {
     failure_set(failure, FAILURE_FAILED, errno, "open %s: %s", BOX_DEVICE, strerror(errno));
     return -1;
   }
   if (view_enter(failure) < 0) return -1;
-  if (plan->grow && start_growth(growth, failure) < 0) return -1; /* a new image's disk is full */
+  if (plan->grow && open_for_growth(device, root, failure) < 0) return -1;
   return view_make(plan->hostname, failure);
 }
 
-/* Keeps the leash alone; the console is the system's, not the box's. */
-static void let_go(int leash) {
+/* A thread, since a process would show in the box. It gives way to everything else. When it fails,
+ * the next start tries again. */
+static void *grow_rest(void *none) {
+  struct failure failure;
+  setpriority(PRIO_PROCESS, 0, 19); /* of this thread alone */
+  view_grow(DEVICE, ROOT, UINT64_MAX, &failure);
+  close(DEVICE);
+  close(ROOT);
+  return none;
+}
+
+/* Keeps these as LEASH, DEVICE and ROOT; the console is the system's, not the box's. */
+static void let_go(int leash, int device, int root) {
+  int kept[] = {leash, device, root};
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   for (int fd = 0; fd <= 2; fd++) {
     if (null < 0 || dup2(null, fd) < 0) close(fd);
   }
-  if (leash != 3 && dup3(leash, 3, O_CLOEXEC) < 0) _exit(1);
-  close_range(4, UINT_MAX, 0);
+  for (int i = 0; i < 3; i++) { /* out of each other's way */
+    if (kept[i] >= 0) kept[i] = fcntl(kept[i], F_DUPFD_CLOEXEC, KEPT_END);
+  }
+  if (kept[0] < 0) _exit(1);
+  for (int i = 0; i < 3; i++) {
+    if (kept[i] < 0 || dup3(kept[i], LEASH + i, O_CLOEXEC) < 0) close(LEASH + i);
+  }
+  close_range(KEPT_END, UINT_MAX, 0);
 }
 
 static _Noreturn void hold(const struct holder_plan *plan) {
@@ -103,13 +108,14 @@ static _Noreturn void hold(const struct holder_plan *plan) {
   setsid();
   spare_from_oom();
   struct failure failure = {.kind = FAILURE_NONE};
-  struct growth growth = {.device = -1, .root = -1};
-  int result = make(plan, &growth, &failure);
+  int device = -1, root = -1;
+  int result = make(plan, &device, &root, &failure);
   ssize_t put = write(plan->word, &failure, sizeof failure);
   if (result < 0 || put != sizeof failure) _exit(1);
-  if (plan->grow) finish_growth(&growth);
-  let_go(plan->leash);
-  holder_serve(3);
+  let_go(plan->leash, device, root);
+  pthread_t thread;
+  if (plan->grow && pthread_create(&thread, NULL, grow_rest, NULL) != 0) grow_rest(NULL);
+  holder_serve(LEASH);
 }
 
 /* ---- the agent's side --------------------------------------------------------------------- */
