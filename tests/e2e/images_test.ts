@@ -6,13 +6,13 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { readExt4 } from "../support/ext4.ts";
-import { FakeRegistry, memoryImage } from "../support/fake_registry.ts";
+import { FakeRegistry, memoryImage, someBytes } from "../support/fake_registry.ts";
 import { copyImage, IMAGE_TOOLS, LONG_PATH, makeLayeredImage } from "../support/images.ts";
 import { startRegistry } from "../support/registry.ts";
 import { writeTar } from "../support/tar.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs } from "../support/tools.ts";
-import { type CliResult, hutch, RUN, TEST_ENGINE, withHome } from "./support.ts";
+import { type CliResult, hutch, RUN, spawnHutch, TEST_ENGINE, until, withHome } from "./support.ts";
 
 const { ignore, note } = needs(...IMAGE_TOOLS, "docker-registry");
 const BUSYBOX = Deno.env.get("HUTCH_BUSYBOX") ?? "/bin/busybox";
@@ -204,6 +204,61 @@ if (TEST_ENGINE === "qemu") {
       assert.match(strange.stderr, new RegExp(`^hutch: Cannot .*/strange.*${own}.*s390x`));
       assert.deepEqual(JSON.parse((await hutch(home, ["ls", "-a", "--json"])).stdout), []);
     }));
+}
+
+if (TEST_ENGINE === "qemu") {
+  for (
+    const [command, signal, code] of [["pull", "SIGINT", 130], ["run", "SIGTERM", 143]] as const
+  ) {
+    Deno.test(`hutch ${command} that ${signal} ends leaves what the next pull goes on from`, async () => {
+      await using home = new TempFolder();
+      await using registry = new FakeRegistry();
+      const bytes = someBytes(400_000);
+      const image = memoryImage([bytes]);
+      const [layer = ""] = image.layers;
+      registry.addImage("slow:latest", image);
+      const ended = Promise.withResolvers<void>();
+      registry.misbehave = (_, url) =>
+        url.pathname.endsWith(layer) ? stuckResponse(bytes, 300_000, ended.promise) : undefined;
+      const child = spawnHutch(home.path, [command, `${registry.host}/slow`]);
+      const output = child.output();
+      const partial = join(home.path, "blobs/partial", layer.replace("sha256:", ""));
+      await until(
+        async () => (await Deno.stat(partial).catch(() => undefined))?.size === 300_000,
+        () => Promise.resolve("the download doesn't begin"),
+      );
+      child.kill(signal);
+      assert.equal((await output).code, code);
+      ended.resolve();
+      const left = await Array.fromAsync(Deno.readDir(join(home.path, "blobs/partial")));
+      assert.deepEqual(left.map(({ name }) => name), [layer.replace("sha256:", "")]);
+      assert.deepEqual([...Deno.readDirSync(join(home.path, "boxes"))], []);
+      assert.deepEqual(JSON.parse((await hutch(home.path, ["images", "--json"])).stdout), []);
+
+      registry.misbehave = () => undefined;
+      const again = await hutch(home.path, ["pull", `${registry.host}/slow`]);
+      assert.deepEqual([again.code, again.stdout], [0, `${image.digest}\n`], again.stderr);
+      const last = registry.requests.findLast(({ path }) => path.endsWith(layer));
+      assert.equal(last?.headers.get("range"), "bytes=300000-");
+      assert.deepEqual([...Deno.readDirSync(join(home.path, "blobs/partial"))], []);
+    });
+  }
+}
+
+/** Gives the beginning, then nothing until `ended`, and then breaks off. */
+function stuckResponse(
+  bytes: Uint8Array<ArrayBuffer>,
+  length: number,
+  ended: Promise<void>,
+): Response {
+  const body = new ReadableStream({
+    async start(controller) {
+      controller.enqueue(bytes.slice(0, length));
+      await ended;
+      controller.close();
+    },
+  });
+  return new Response(body, { headers: { "content-length": `${bytes.length}` } });
 }
 
 function run(home: string, args: readonly string[]): Promise<CliResult> {
