@@ -50,6 +50,10 @@ const SYMBOLS = {
     nonblocking: true,
   },
   // The C library's, which libkrun is linked with: its handle finds them too.
+  _exit: {
+    parameters: ["i32"], // int status
+    result: "void", // never comes
+  },
   socket: {
     parameters: ["i32", "i32", "i32"], // int domain, int type, int protocol
     result: "i32", // descriptor, or -1
