@@ -17,6 +17,8 @@ import { Relay } from "./relay.ts";
 
 /** How long the guest gets to shut down when the box's creator is gone, in `ms`. */
 const CREATOR_GRACE_MS = 5_000;
+/** How long a guest that said goodbye may take to be gone, in `ms`. */
+const GOODBYE_GRACE_MS = 10_000;
 /** How long clients get to read what is on its way to them when the machine has ended, in `ms`. */
 const DRAIN_MS = 2_000;
 /** `{op: "shutdown", graceMs: 2000}` as CBOR: the box process loads no encoder. */
@@ -54,16 +56,26 @@ async function run(file: MachineFile): Promise<void> {
     if (written) return;
     written = true;
     const at = new Date().toISOString();
-    Deno.writeTextFileSync(`${file.exitPath}.new`, JSON.stringify({ reason, message, at }));
-    Deno.renameSync(`${file.exitPath}.new`, file.exitPath);
-    removeIfThere(file.socketPath);
-    removeIfThere(file.spec.channelPath);
+    try {
+      Deno.writeTextFileSync(`${file.exitPath}.new`, JSON.stringify({ reason, message, at }));
+      Deno.renameSync(`${file.exitPath}.new`, file.exitPath);
+      removeIfThere(file.socketPath);
+      removeIfThere(file.spec.channelPath);
+    } catch (error) {
+      console.error(error); // a full disk mustn't keep the machine alive
+    }
   };
   const end = (reason: ExitReason, message: string) => {
     leave(reason, message);
     kill();
   };
-  const relay = new Relay(clients, { onGoodbye: () => leave("shutdown", "") });
+  const relay = new Relay(clients, {
+    onGoodbye: (payload) => {
+      if (saysLost(payload)) leave("guest", "its agent gave up, and said why on its console");
+      else leave("shutdown", "");
+      setTimeout(() => kill(), GOODBYE_GRACE_MS);
+    },
+  });
   void relay.ended.then(({ why, message }) => {
     if (why === "agent_protocol") end("protocol", `the guest broke the protocol: ${message}`);
   });
@@ -75,7 +87,7 @@ async function run(file: MachineFile): Promise<void> {
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
   const machine = await runner.start(file.spec);
   kill = () => machine.kill();
-  const console = limitConsole(file.spec.consolePath);
+  const limit = limitConsole(file.spec.consolePath);
   say({ ready: true });
   void watchCreator(() => {
     setTimeout(() => end("creator", ""), CREATOR_GRACE_MS);
@@ -89,10 +101,15 @@ async function run(file: MachineFile): Promise<void> {
     exit.code === 0 ? "guest" : "engine",
     exit.code === 0 ? "the guest ended by itself" : `the engine ended with ${how}: ${exit.output}`,
   );
-  console.stop();
+  limit.stop();
   await relay.drain(DRAIN_MS);
   relay.close();
   channel.close();
+}
+
+/** Whether a GOODBYE says `reason: "lost"`: its first pair, as CBOR, without a decoder. */
+function saysLost(payload: Uint8Array): boolean {
+  return new TextDecoder("latin1").decode(payload.subarray(1, 13)) === "\x66reason\x64lost";
 }
 
 /** Asks the guest to shut down, as any client can. */
