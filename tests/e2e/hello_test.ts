@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { hutch, RUN, TEST_ENGINE, withHome } from "./support.ts";
+import { join } from "node:path";
+import { hutch, ROOT, RUN, TEST_ENGINE, withHome } from "./support.ts";
 
 const on = `on ${TEST_ENGINE}`;
 
@@ -15,4 +16,20 @@ Deno.test(`hutch run prints what the command prints and leaves nothing with --rm
     );
     const list = await hutch(home, ["ls", "-a", "--json"]);
     assert.deepEqual(JSON.parse(list.stdout), []);
+  }));
+
+Deno.test(`the README's script prints what a reader expects ${on}`, () =>
+  withHome(async (home) => {
+    const readme = await Deno.readTextFile(join(ROOT, "README.md"));
+    const script = /```ts\n(.*?)```/s.exec(readme)?.[1];
+    assert.ok(script);
+    const path = join(home, "script.ts");
+    await Deno.writeTextFile(path, script.replace("./mod.ts", join(ROOT, "mod.ts")));
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--quiet", "--check", "--no-config", path],
+      env: { HUTCH_HOME: home },
+    }).output();
+    const decoder = new TextDecoder();
+    assert.equal(code, 0, decoder.decode(stderr));
+    assert.match(decoder.decode(stdout), /^0 Linux \S+\n\n1\n2\n3\nTYPED ON THE HOST\n\n$/);
   }));

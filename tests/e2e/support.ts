@@ -14,7 +14,8 @@ import { pathsOf } from "../../src/runtime/paths.ts";
 
 helper(); // loaded once, not by the first test that needs it
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+/** The checkout. */
+export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const MAIN = join(ROOT, "src/cli/main.ts");
 
 /** The engine under test, as tests are told. */
