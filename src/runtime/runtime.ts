@@ -13,6 +13,7 @@ import { checkOptions, makeConfig } from "../box/config.ts";
 import type { BoxContext } from "../box/context.ts";
 import type { BoxInfo, BoxOptions } from "../box/options.ts";
 import { reconcile } from "../box/reconcile.ts";
+import { sweepFolders } from "../box/sweep.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { hostPlatform } from "../images/platform.ts";
 import type { PullListener } from "../images/pull.ts";
@@ -224,6 +225,7 @@ export class Runtime implements AsyncDisposable {
   /** Running boxes, or all of them, in the order of their creation. */
   async list(options: ListOptions = {}): Promise<BoxInfo[]> {
     await this.#reconcileUncertain();
+    if (options.all) await sweepFolders(this.#context);
     const filter: BoxFilter = {
       ...(options.all ? {} : { statuses: ACTIVE }),
       ...(options.labels ? { labels: options.labels } : {}),
