@@ -99,7 +99,8 @@ first_package() {
   local name
   # shellcheck disable=SC2086 # several names
   for name in $1; do
-    if apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [^(]'; then break; fi
+    # No pipe: grep would end first, and apt-cache's own end be taken for a no.
+    if [[ $(LC_ALL=C apt-cache policy "$name" 2>/dev/null) == *"Candidate: "[!\(]* ]]; then break; fi
   done
   printf %s "$name"
 }
