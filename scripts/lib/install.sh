@@ -86,7 +86,7 @@ install_packages() {
 half_installed() {
   type -P dpkg-query >/dev/null || return 1
   # shellcheck disable=SC2086 # several names
-  dpkg-query -W -f '${db:Status-Abbrev}\n' $1 2>/dev/null | grep -qvE '^(ii|hi|un|rc|pn) *$'
+  dpkg-query -W -f '${db:Status-Abbrev}\n' $1 2>/dev/null | grep -vE '^(ii|hi|un|rc|pn) *$' >/dev/null
 }
 
 # A dynamic one would not run in a box.
