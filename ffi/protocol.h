@@ -60,7 +60,8 @@ enum hutch_frame_type {
   HUTCH_CONTROL = 7, /* host -> agent: CBOR {op: "signal" | "resize", ...} */
   HUTCH_EXIT = 8,    /* agent -> host: CBOR {code, signal} (one of them null) */
   HUTCH_CLOSE = 9,   /* both: empty */
-  HUTCH_GOODBYE = 10 /* agent -> host, stream 0: the guest is about to end; CBOR {reason} */
+  HUTCH_GOODBYE = 10 /* agent -> host, stream 0, the last frame: the guest is about to end; CBOR
+                      {reason, message}. The host closes the channel, and the agent waits for it */
 };
 
 /* Channels of an exec stream, in the low bits of DATA's and CREDIT's flags. */

@@ -19,6 +19,7 @@
 #define RECEIVE_BUDGET (1024 * 1024) /* bytes read before it's the output's turn again */
 #define PUMP_TURNS 64                /* streams served before it's the input's turn again */
 #define GOODBYE_MS 200
+#define CLOSE_MS 2000
 
 struct child_visit {
   pid_t pid;
@@ -140,6 +141,20 @@ bool agent_pump(struct agent *agent) {
   return error == 0 && agent->streams.ready_head != NULL;
 }
 
+/* The host closes the channel once it has written down why the guest ends; what it still sends is
+ * dropped. A restart before that could end the host's process with the word unread. */
+static void await_close(int fd, uint64_t deadline) {
+  uint8_t dropped[4096];
+  for (uint64_t now; (now = now_ms()) < deadline;) {
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    if (poll(&ready, 1, (int)(deadline - now)) < 0 && errno != EINTR) return;
+    if (ready.revents == 0) continue;
+    ssize_t got = read(fd, dropped, sizeof dropped);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return;
+    if (got < 0 && ready.revents & (POLLHUP | POLLERR)) return;
+  }
+}
+
 bool agent_goodbye(struct agent *agent, const char *reason, const char *message) {
   struct channel *channel = &agent->channel;
   struct cbor_out out = {0};
@@ -154,7 +169,10 @@ bool agent_goodbye(struct agent *agent, const char *reason, const char *message)
   for (;;) {
     channel->writable = true; /* nobody listens to the loop's events any more */
     int error = channel_flush(channel);
-    if (error == 0 && added) return true;
+    if (error == 0 && added) {
+      await_close(channel->watch.fd, now_ms() + CLOSE_MS);
+      return true;
+    }
     if (error == 0) {
       channel_add(channel, &frame, out.bytes);
       added = true;

@@ -30,8 +30,12 @@ export async function reconcile(
   const own = boxPaths(context.paths, record.config.id);
   if (!ACTIVE.includes(record.state.status) && !record.config.owned) return record;
   if (locked) return await reconcileLocked(context, record, own);
-  const lock = tryLock(own.operationLockPath);
-  if (lock === "held") return record; // somebody is at work on it
+  let lock = tryLock(own.operationLockPath);
+  if (lock === "held") {
+    // Somebody is at work on it. A box that isn't running any more is just being recorded as that.
+    if (record.state.status !== "running" || isAlive(own.lockPath)) return record;
+    lock = await waitForLock(own.operationLockPath);
+  }
   using _lock = lock;
   const now = context.records.byId(record.config.id); // what whoever had the lock made of it
   return now && await reconcileLocked(context, now, own);
@@ -60,6 +64,15 @@ async function reconcileLocked(
   const stale = tryLock(own.lockPath); // taking it and letting go removes the dead one's file
   if (stale !== "held") stale?.[Symbol.dispose]();
   return change(ended);
+}
+
+async function waitForLock(path: string): Promise<FileLock | undefined> {
+  try {
+    return await FileLock.acquire(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
 }
 
 /** The lock; `undefined` where the box has no folder. */

@@ -357,6 +357,8 @@ export class Relay {
     this.#goodbye = frame;
     for (const client of this.#clients) client.say(frame);
     this.#options.onGoodbye?.(frame.subarray(HEADER_SIZE));
+    // The agent waits for this: the guest mustn't end before its goodbye was heard.
+    this.#end("agent_closed", "the agent said goodbye");
     return undefined;
   }
 

@@ -176,8 +176,10 @@ export class Peer implements Disposable {
 
   #take(frame: Frame): void {
     if (frame.type === FrameType.HELLO) this.#hello.resolve(decodeCbor(frame.payload));
-    else if (frame.type === FrameType.GOODBYE) this.#goodbye.resolve(decodeCbor(frame.payload));
-    else {
+    else if (frame.type === FrameType.GOODBYE) {
+      this.#goodbye.resolve(decodeCbor(frame.payload));
+      void this.#conn.closeWrite().catch(() => {}); // the agent waits for it
+    } else {
       const stream = this.#streams.get(frame.stream);
       assert(stream, `a frame of type ${frame.type} came on stream ${frame.stream}`);
       stream.take(frame);

@@ -30,7 +30,6 @@ const streamLies: readonly [string, (stream: DoubleStream) => void, RegExp][] = 
   ["data after the end", (s) => [s.reply(), s.end(1), s.frame(T.DATA, some, 1)], /after the end/],
   ["credit for nothing", (s) => [s.reply(), s.agent.raw(makeCredit(1, 0, 1))], /CREDIT of 1/],
   ["a second hello", (s) => s.agent.hello(), /HELLO came twice/],
-  ["a second goodbye", (s) => [s.agent.goodbye(), s.agent.goodbye()], /GOODBYE came twice/],
 ];
 
 function other(stream: DoubleStream, type: number, payload = new Uint8Array(0)): void {

@@ -255,7 +255,7 @@ Deno.test("Relay puts nothing of its own into a frame that has come in part", as
   }
 });
 
-Deno.test("Relay broadcasts a goodbye after what came before, and remembers it", async () => {
+Deno.test("Relay broadcasts a goodbye after what came before, then closes the channel", async () => {
   const goodbyes: unknown[] = [];
   await using box = await BoxDouble.start({
     open: (stream) => {
@@ -272,8 +272,11 @@ Deno.test("Relay broadcasts a goodbye after what came before, and remembers it",
   for (let at = 0; at < 4; at++) types.push((await first.next())?.type);
   assert.deepEqual(types, [FrameType.REPLY, FrameType.EXIT, FrameType.CLOSE, FrameType.GOODBYE]);
   assert.equal((await other.next())?.type, FrameType.GOODBYE);
-  using late = await RawClient.greeted(box);
-  assert.equal((await late.next())?.type, FrameType.GOODBYE);
+  assert.deepEqual(await box.relay.ended, {
+    why: "agent_closed",
+    message: "the agent said goodbye",
+  });
+  assert.equal(await other.next(), null);
   assert.deepEqual(goodbyes, [{ reason: "shutdown", message: "bye" }]);
 });
 
