@@ -99,7 +99,7 @@ Deno.test(`kill -9 of the box process ends the machine, and ls says so ${on}`, (
     const info = await box.info();
     assert.equal(info.status, "crashed");
     assert.match(info.reason ?? "", /killed/);
-    // A disk that libkrun was writing has met an I/O error after such an end, in one run of three:
+    // A disk that libkrun was writing has met an I/O error after such an end, in one run of two:
     // an open fault, so a restart is held to its word on QEMU alone.
     if (TEST_ENGINE !== "libkrun") {
       assert.equal((await box.exec("echo", ["again"])).stdout, "again\n");
