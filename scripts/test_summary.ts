@@ -132,7 +132,7 @@ function uncaughtIn(log: string): Set<string> {
 
 /** Without a terminal's colours. */
 function plain(text: string): string {
-  // deno-lint-ignore no-control-regex
+  // deno-lint-ignore no-control-regex -- colours in logs are what is taken out
   return text.replace(/\x1b\[[0-9;?]*[A-Za-z]/g, "").replaceAll("\r", "");
 }
 

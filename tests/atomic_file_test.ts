@@ -84,7 +84,7 @@ Deno.test("makeOnce takes over what a dead maker left", () =>
     assert.deepEqual(names(folder), ["made"]);
   }));
 
-Deno.test("makeOnce names the disk when it is full", {
+Deno.test("makeOnce names the disk when it is full (mounting needs root)", {
   ignore: Deno.uid() !== 0,
 }, () =>
   withFolder(async (folder) => {

@@ -70,7 +70,7 @@ export async function errorDetail(
     const bytes = await readLimited(body, 64 * 1024);
     const answer: unknown = JSON.parse(new TextDecoder().decode(bytes));
     const text = firstMessage(answer);
-    // deno-lint-ignore no-control-regex
+    // deno-lint-ignore no-control-regex -- a server may send anything
     return text?.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ").trim().slice(0, 200) || undefined;
   } catch {
     return undefined; // the status has to do
