@@ -8,14 +8,35 @@ import { HutchError } from "../src/errors.ts";
 import { helper } from "./library.ts";
 import { cString, OutPointer, textAt, unwrap } from "./result.ts";
 
-/** What an image may hold; the rest is refused with `limit_exceeded`. */
+/**
+ * What an image may hold, all its layers together; making a disk of more is refused with
+ * `limit_exceeded`.
+ */
 export interface ImageLimits {
-  /** Bytes of files stored, in all layers together. @default {64 GiB} */
+  /** Bytes of the unpacked layers, and of the blocks that files take. @default {64 GiB} */
   readonly maxBytes?: number;
-  /** Entries, in all layers together. @default {5,000,000} */
+  /** Entries of the layers. @default {5,000,000} */
   readonly maxEntries?: number;
-  /** Memory for names, attributes and the tree, in bytes. @default {1 GiB} */
+  /** Memory for names, attributes and the tree, in bytes; 5 million entries take 1 to 2 GiB. @default {2 GiB} */
   readonly maxMemory?: number;
+}
+
+/** Every limit of {@link ImageLimits}. */
+export const IMAGE_LIMITS: Record<keyof ImageLimits, true> = {
+  maxBytes: true,
+  maxEntries: true,
+  maxMemory: true,
+};
+
+/**
+ * Refuses limits that can't be meant.
+ *
+ * @throws HutchError `invalid_option` for one that is no positive integer
+ */
+export function checkLimits(limits: ImageLimits): void {
+  limitOf("maxBytes", limits.maxBytes);
+  limitOf("maxEntries", limits.maxEntries);
+  limitOf("maxMemory", limits.maxMemory);
 }
 
 /**
@@ -156,8 +177,13 @@ function packOptions(uuidFrom: string, limits: ImageLimits): Uint8Array<ArrayBuf
   return bytes;
 }
 
+/** Whether a limit may have this value. */
+export function isLimit(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value > 0;
+}
+
 function limitOf(name: string, value: number | undefined): bigint {
   if (value === undefined) return 0n;
-  if (Number.isSafeInteger(value) && value > 0) return BigInt(value);
+  if (isLimit(value)) return BigInt(value);
   throw new HutchError("invalid_option", `Cannot use ${name} ${value}: it is no positive integer`);
 }

@@ -7,7 +7,9 @@ import { helper } from "./library.ts";
 import { errnoName } from "./result.ts";
 
 export { decodeFile, type DecoderFormat } from "./decoder.ts";
-export { Ext4Image, type ImageLimits } from "./ext4_image.ts";
+export { checkLimits, Ext4Image, IMAGE_LIMITS, type ImageLimits, isLimit } from "./ext4_image.ts";
+export { FolderTar, type FolderTarOptions, type OwnerRange } from "./folder_tar.ts";
+export { nextDataOf } from "./holes.ts";
 export { type KernelImage, readKernel } from "./kernel.ts";
 
 /** Result of {@link probeKvm}. */

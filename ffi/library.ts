@@ -1,5 +1,5 @@
 /**
- * Finds the helper library and opens it at its first use.
+ * Finds the native parts of the host, and opens the helper library at its first use.
  *
  * @module
  */
@@ -11,16 +11,24 @@ import { SYMBOLS } from "./symbols.ts";
 export type Helper = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
 const NAME = "libhutch.so";
+const SHARE_NAME = "hutch-share";
 
 let opened: Helper | undefined;
 
 /** Where the helper library is, whether or not it is there: `HUTCH_HELPER`, else in `build/`. */
 export function helperPath(): string {
-  const named = Deno.env.get("HUTCH_HELPER");
-  if (named) return named;
-  const beside = new URL(`../build/${NAME}`, import.meta.url);
+  return Deno.env.get("HUTCH_HELPER") || built(NAME);
+}
+
+/** Where the program that shares folders with guests is, whether or not it is there: `HUTCH_SHARE`, else in `build/`. */
+export function sharePath(): string {
+  return Deno.env.get("HUTCH_SHARE") || built(SHARE_NAME);
+}
+
+function built(name: string): string {
+  const beside = new URL(`../build/${name}`, import.meta.url);
   // Loaded from the network there is no folder beside: the system's search path is left.
-  return beside.protocol === "file:" ? fileURLToPath(beside) : NAME;
+  return beside.protocol === "file:" ? fileURLToPath(beside) : name;
 }
 
 /**

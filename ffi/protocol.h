@@ -31,7 +31,7 @@
  * per OPEN. The relay ends the box for any other order of the agent's frames: REPLY is first and
  * once; ERROR is once (after REPLY only if the stream broke, as by window_exceeded); EXIT is once
  * and after REPLY; no DATA before REPLY, after ERROR, or after HUTCH_END on its channel (CREDIT may
- * come until CLOSE). Flags are 0 on every type but DATA and CREDIT.
+ * come until CLOSE). Flags are 0 on every type but DATA and CREDIT, and a client's OPEN.
  *
  * Credit: each stream has three channels. A sender may have at most HUTCH_WINDOW payload bytes of
  * a channel under way; CREDIT with a u32 (BE) payload and the channel in `flags` gives bytes back
@@ -42,12 +42,13 @@
 #ifndef HUTCH_PROTOCOL_H
 #define HUTCH_PROTOCOL_H
 
-#define HUTCH_PROTOCOL_VERSION 1
+#define HUTCH_PROTOCOL_VERSION 2
 #define HUTCH_HEADER_SIZE 10
 #define HUTCH_MAX_PAYLOAD (256 * 1024)     /* of DATA; a larger length is a protocol error */
 #define HUTCH_MAX_MESSAGE (64 * 1024)      /* of CBOR payloads */
 #define HUTCH_WINDOW (1024 * 1024)         /* bytes under way per stream and channel */
 #define HUTCH_MAX_STREAMS 1024             /* open at once in one guest */
+#define HUTCH_SHARES_TAG "hutch"           /* tag of the virtio-fs device with the host's files */
 #define HUTCH_PORT_NAME "hutch.agent"      /* name of the virtio-serial port */
 
 enum hutch_frame_type {
@@ -58,7 +59,7 @@ enum hutch_frame_type {
   HUTCH_DATA = 5,    /* both: bytes; flags = channel | HUTCH_END */
   HUTCH_CREDIT = 6,  /* both: u32 (BE) bytes; flags = channel */
   HUTCH_CONTROL = 7, /* host -> agent: CBOR {op: "signal" | "resize", ...} */
-  HUTCH_EXIT = 8,    /* agent -> host: CBOR {code, signal} (one of them null) */
+  HUTCH_EXIT = 8,    /* agent -> host: CBOR {code, signal, timedOut} (one of the first two null) */
   HUTCH_CLOSE = 9,   /* both: empty */
   HUTCH_GOODBYE = 10 /* agent -> host, stream 0, the last frame: the guest is about to end; CBOR
                       {reason, message}. The host closes the channel, and the agent waits for it */
@@ -68,5 +69,6 @@ enum hutch_frame_type {
 enum hutch_channel { HUTCH_STDIN = 0, HUTCH_STDOUT = 1, HUTCH_STDERR = 2 };
 #define HUTCH_CHANNEL_MASK 0x03
 #define HUTCH_END 0x80 /* no more bytes on this channel (payload may be empty) */
+#define HUTCH_BACKGROUND 0x40 /* a client's OPEN: no activity of the box; the relay takes it off */
 
 #endif

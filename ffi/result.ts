@@ -38,10 +38,10 @@ export function unwrap(result: number, doing: string, detail: () => string = () 
   if (result >= 0) return result;
   const name = errnoName(result);
   const code = CODES[name] ?? "home_unusable";
-  const why = detail() || name;
+  const why = code === "no_space" ? "no space is left on its disk" : detail() || name;
   throw new HutchError(code, `Cannot ${doing}: ${why}`, {
     cause: Object.assign(new Error(name), { code: name }),
-    ...(code === "no_space" ? { hint: "free some room on its disk" } : {}),
+    ...(code === "no_space" ? { hint: "free some room there" } : {}),
   });
 }
 

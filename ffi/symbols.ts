@@ -1,5 +1,5 @@
 /**
- * The helper library's C interface, as `ffi/helper/helper.h` has it.
+ * The helper library's C interface, as `ffi/helper/helper.h` and `pack.h` have it.
  *
  * @module
  */
@@ -64,6 +64,10 @@ export const SYMBOLS = {
     result: "i64",
     nonblocking: true,
   },
+  hutch_decoder_position: {
+    parameters: ["pointer"], // const hutch_decoder *decoder
+    result: "u64",
+  },
   hutch_decoder_error: {
     parameters: ["pointer"], // const hutch_decoder *decoder
     result: "pointer", // const char *
@@ -71,6 +75,33 @@ export const SYMBOLS = {
   hutch_decoder_close: {
     parameters: ["pointer"], // hutch_decoder *decoder
     result: "void",
+  },
+  hutch_pack_open: {
+    // const char *path, const struct hutch_pack_options *options, const hutch_pack *earlier,
+    // hutch_pack **out
+    parameters: ["buffer", "buffer", "pointer", "buffer"],
+    result: "i32",
+  },
+  hutch_pack_read: {
+    parameters: ["pointer", "buffer", "usize"], // hutch_pack *pack, uint8_t *buffer, size_t size
+    result: "i64",
+    nonblocking: true,
+  },
+  hutch_pack_left_out: {
+    parameters: ["pointer", "u32"], // const hutch_pack *pack, uint32_t what
+    result: "u64",
+  },
+  hutch_pack_error: {
+    parameters: ["pointer"], // const hutch_pack *pack
+    result: "pointer", // const char *
+  },
+  hutch_pack_close: {
+    parameters: ["pointer"], // hutch_pack *pack
+    result: "void",
+  },
+  hutch_next_data: {
+    parameters: ["buffer", "u64"], // const char *path, uint64_t offset
+    result: "i64",
   },
   hutch_kernel_open: {
     // const char *libkrunfw_path, hutch_kernel **out, const uint8_t **bytes, size_t *size,

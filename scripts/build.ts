@@ -57,6 +57,13 @@ export function projectTargets(root: string): Target[] {
       librariesByHeader: { "cbor.h": ["-lcbor"] },
       maxBytes: 1.5 * 1024 * 1024,
     },
+    {
+      output: join(root, "build", "hutch-share"),
+      sources: [join(ffi, "share")],
+      headers: [],
+      flags: common,
+      libraries: ["-s"],
+    },
   ];
 }
 

@@ -1,6 +1,6 @@
 /**
- * Checks what no compiler does: the direction of imports, names that belong to one machine, and the
- * README's table of dependencies. Prints what it finds; ends with code 1 if that is anything.
+ * Checks what no compiler does: the direction of imports, names that belong to one machine, the
+ * README's table of dependencies, and the guide's table of hooks. Prints what it finds; ends with code 1 if that is anything.
  *
  * @module
  */
@@ -8,7 +8,9 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { checkImports, type Finding } from "./checks/imports.ts";
 import { checkNames } from "./checks/names.ts";
+import { checkGuide } from "./checks/guide.ts";
 import { checkReadme } from "./checks/readme.ts";
+import { CONTRACT, GUIDE } from "./plugin_table.ts";
 
 /** Folders that aren't the project's own words. */
 const SKIPPED = [".git", "build", ".tmp", "node_modules"];
@@ -24,6 +26,12 @@ export function checkProject(root: string): Finding[] {
     const read = (path: string): string => Deno.readTextFileSync(join(root, path));
     const deps = files.filter((path) => path.endsWith("/deps.ts")).map(read);
     findings.push(...checkReadme(read("README.md"), { deps, parts: read("scripts/lib/parts.sh") }));
+  }
+  if (files.includes(GUIDE)) {
+    const [guide = "", contract = ""] = [GUIDE, CONTRACT].map((path) =>
+      Deno.readTextFileSync(join(root, path))
+    );
+    findings.push(...checkGuide(guide, contract));
   }
   return findings;
 }

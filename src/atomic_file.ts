@@ -44,29 +44,41 @@ export async function makeOnce(path: string, make: (path: string) => Promise<voi
   try {
     await removeIfThere(temporary); // of a maker that died: we hold the lock
     await make(temporary);
-    await syncFile(temporary);
+    await syncPath(temporary);
     await Deno.rename(temporary, path);
-    await syncFile(dirname(path));
+    await syncPath(dirname(path));
   } catch (error) {
     await removeIfThere(temporary);
     throw asNoSpace(error, path);
   }
 }
 
-/** Writes a small file so that readers see the old content or the new, never a part. */
-export async function writeAtomically(path: string, content: string | Uint8Array): Promise<void> {
+/**
+ * Writes a small file so that readers see the old content or the new, never a part.
+ *
+ * @param options `durable`: the file survives a crash of the host too, as one or the other; costs two
+ * trips to the disk. Without it, it may be empty then. @default {false}
+ */
+export async function writeAtomically(
+  path: string,
+  content: string | Uint8Array,
+  { durable = false }: { readonly durable?: boolean } = {},
+): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.new`;
   try {
     if (typeof content === "string") await Deno.writeTextFile(temporary, content, { mode: 0o600 });
     else await Deno.writeFile(temporary, content, { mode: 0o600 });
+    if (durable) await syncPath(temporary);
     await Deno.rename(temporary, path);
+    if (durable) await syncPath(dirname(path));
   } catch (error) {
     await removeIfThere(temporary);
     throw asNoSpace(error, path);
   }
 }
 
-async function syncFile(path: string): Promise<void> {
+/** Brings a file, or what is in a folder, to the disk. */
+export async function syncPath(path: string): Promise<void> {
   using file = await Deno.open(path);
   await file.sync();
 }

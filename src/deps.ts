@@ -15,3 +15,11 @@ export type { Command, CommanderError, Option } from "npm:commander@^15.0.0";
 export function loadCommander(): Promise<typeof import("npm:commander@^15.0.0")> {
   return import("npm:commander@^15.0.0");
 }
+
+/**
+ * Loads log-update. Only a pull that takes its time, on a terminal, pays for it (about 50 ms and
+ * 4 MB).
+ */
+export function loadLogUpdate(): Promise<typeof import("npm:log-update@^8.0.0")> {
+  return import("npm:log-update@^8.0.0");
+}

@@ -13,19 +13,25 @@ export type ErrorCode =
   | "boot_timeout" // the agent never answered
   | "box_not_found"
   | "box_state" // the box's state doesn't allow the operation
+  | "broken_pipe" // the command doesn't read its standard input any more, or has ended
   | "cancelled"
+  | "command_failed" // a shell command ended with another code than 0, or after its time
   | "command_not_executable"
   | "command_not_found"
   | "connection_lost" // the box went away under an operation
+  | "credentials_unavailable" // a login can't be read or kept: its file or helper is broken
   | "digest_mismatch"
   | "engine_unavailable" // no engine, or the asked-for one, can run here
   | "guest_failed" // the guest couldn't do what was asked; the message has its reason
   | "home_unusable" // home can't be made or written
+  | "image_in_use" // boxes, or other names, need the image
   | "image_not_found"
+  | "image_refused" // a plugin doesn't let the image be used
   | "invalid_image" // a manifest, configuration or layer breaks its specification
   | "invalid_option"
   | "invalid_reference"
   | "limit_exceeded" // an output, size or count limit
+  | "limit_refused" // the box's kernel refuses a resource limit or capability of a command
   | "name_taken"
   | "no_space"
   | "no_such_user"

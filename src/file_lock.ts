@@ -63,11 +63,47 @@ export class FileLock implements Disposable {
     }
   }
 
+  /** Tells the file of a lock from those made after it at the same path; undefined if there is none. */
+  static fileAt(path: string): string | undefined {
+    try {
+      return identityOf(Deno.statSync(path));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Waits until whoever holds the lock has let go, or died; not for those who take it after. The file
+   * of a dead one is removed.
+   *
+   * @param known The lock's file as {@link FileLock.fileAt} told it: another one is somebody else's.
+   */
+  static async untilFree(path: string, known = FileLock.fileAt(path)): Promise<void> {
+    let file: Deno.FsFile;
+    try {
+      file = await Deno.open(path, { read: true, write: true });
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return;
+      throw error;
+    }
+    try {
+      if (identityOf(file.statSync()) !== known) return;
+      await file.lock(true);
+      if (isAt(file, path)) Deno.removeSync(path);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error; // its folder is being removed
+    } finally {
+      file.close();
+    }
+  }
+
   /** Lets go; idempotent. */
   [Symbol.dispose](): void {
     if (!this.#file) return;
     try {
-      Deno.removeSync(this.#path);
+      // In a folder that was renamed, the path is somebody else's by now.
+      if (isAt(this.#file, this.#path)) Deno.removeSync(this.#path);
     } catch {
       // Its folder was removed meanwhile, or can't be written: the lock ends all the same.
     }
@@ -86,4 +122,9 @@ function isAt(file: Deno.FsFile, path: string): boolean {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
+}
+
+/** A number is used again as soon as its file is gone, but not at the same moment. */
+function identityOf({ dev, ino, mtime }: Deno.FileInfo): string {
+  return `${dev}:${ino}:${mtime?.getTime()}`;
 }

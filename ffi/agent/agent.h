@@ -17,6 +17,7 @@ struct agent {
   struct streams streams;
   struct watch children; /* signalfd of SIGCHLD */
   struct box box;
+  bool more_soon; /* what a command does next is worth waiting for: its words leave in one write */
 };
 
 /* Starts serving on `fd`. 0 or a negative errno. */

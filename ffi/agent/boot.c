@@ -73,7 +73,7 @@ int boot_channel(void) {
   return port;
 }
 
-static void loopback_up(void) {
+void boot_network(void) {
   int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
   if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0) log_line("bring lo up: %s", strerror(errno));
@@ -101,7 +101,6 @@ void boot_late(void) {
   struct rlimit files = {MAX_FILES, MAX_FILES};
   if (setrlimit(RLIMIT_NOFILE, &files) < 0) log_line("raise the limit of open files: %s", strerror(errno));
   prctl(PR_SET_DUMPABLE, 0);
-  loopback_up();
   yield_to_commands();
 }
 

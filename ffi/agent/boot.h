@@ -12,4 +12,7 @@ int boot_channel(void);
 /* The rest of a guest's set-up, after HELLO. Failures are logged; a box can live without. */
 void boot_late(void);
 
+/* Brings the loopback up: the longest part of it, and needed by no one but commands. */
+void boot_network(void);
+
 #endif

@@ -3,6 +3,7 @@
 #include "box.h"
 
 #include "agent.h"
+#include "boot.h"
 #include "log.h"
 #include "view.h"
 
@@ -12,24 +13,50 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Lazy writing of inode tables would go on for minutes after growing, for a disk that reads zero there. */
-#define BOX_OPTIONS "errors=remount-ro,noinit_itable"
+/* What hutch makes is ext4 (lazy writing of inode tables would go on for minutes after growing, for a
+ * disk that reads zero there); a disk that somebody brought may be one of the others. */
+static const struct {
+  const char *type, *options;
+} KINDS[] = {{"ext4", "errors=remount-ro,noinit_itable"}, {"xfs", NULL}, {"btrfs", NULL}};
 
 void box_init(struct box *box) {
-  *box = (struct box){.state = BOX_NONE, .mount_fd = -1, .ipc_fd = -1, .word = {.fd = -1}, .leash = -1};
+  *box = (struct box){.state = BOX_NONE, .holder_fd = -1, .mount_error = -1, .word = {.fd = -1}, .leash = -1};
 }
 
 int box_enter(const struct box *box, struct failure *failure) {
-  if (setns(box->mount_fd, CLONE_NEWNS) == 0 && setns(box->ipc_fd, CLONE_NEWIPC) == 0) return 0;
+  if (setns(box->holder_fd, CLONE_NEWNS | CLONE_NEWIPC) == 0) return 0;
   failure_set(failure, FAILURE_FAILED, errno, "enter the box: %s", strerror(errno));
   return -1;
+}
+
+/* ---- the box's disk ------------------------------------------------------------------------- */
+
+static void *mount_disk(void *context) {
+  struct box *box = context;
+  int error = EINVAL; /* what each says of a disk that isn't its own */
+  for (size_t i = 0; error == EINVAL && i < sizeof KINDS / sizeof *KINDS; i++) {
+    error = mount(BOX_DEVICE, BOX_MOUNT, KINDS[i].type, MS_NOATIME, KINDS[i].options) < 0 ? errno : 0;
+  }
+  box->mount_error = error;
+  return NULL;
+}
+
+void box_mount(struct box *box) {
+  box->mounting = pthread_create(&box->mounter, NULL, mount_disk, box) == 0;
+  if (!box->mounting) mount_disk(box);
+}
+
+int box_mounted(struct box *box) {
+  if (box->mounting) pthread_join(box->mounter, NULL);
+  box->mounting = false;
+  return box->mount_error;
 }
 
 /* ---- the holder's side -------------------------------------------------------------------- */
@@ -37,6 +64,8 @@ int box_enter(const struct box *box, struct failure *failure) {
 struct holder_plan {
   const char *hostname;
   bool grow;
+  const struct request_mount *mounts;
+  size_t mount_count;
   int word;
   int leash;
   int private_fd;
@@ -72,7 +101,8 @@ static int make(const struct holder_plan *plan, int *device, int *root, struct f
   }
   if (view_enter(failure) < 0) return -1;
   if (plan->grow && open_for_growth(device, root, failure) < 0) return -1;
-  return view_make(plan->hostname, failure);
+  if (view_make(plan->hostname, failure) < 0) return -1;
+  return view_volumes(plan->mounts, plan->mount_count, failure);
 }
 
 /* A thread, since a process would show in the box. It gives way to everything else. When it fails,
@@ -120,13 +150,6 @@ static _Noreturn void hold(const struct holder_plan *plan) {
 
 /* ---- the agent's side --------------------------------------------------------------------- */
 
-static int open_namespace(pid_t pid, const char *name) {
-  char path[64];
-  snprintf(path, sizeof path, "/proc/%d/ns/%s", (int)pid, name);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  return fd < 0 ? -errno : fd;
-}
-
 static void answer(struct agent *agent, const struct failure *failure) {
   struct stream *stream = stream_find(&agent->streams, agent->box.stream);
   if (stream == NULL) return;
@@ -155,11 +178,6 @@ static void on_word(struct watch *watch, uint32_t events) {
   }
   failure.text[FAILURE_TEXT - 1] = '\0';
   loop_drop(&agent->loop, watch);
-  if (failure.kind == FAILURE_NONE) {
-    box->mount_fd = open_namespace(box->holder, "mnt");
-    box->ipc_fd = open_namespace(box->holder, "ipc");
-    if (box->mount_fd < 0 || box->ipc_fd < 0) failure_set(&failure, FAILURE_FAILED, 0, "open the box's namespaces");
-  }
   box->state = failure.kind == FAILURE_NONE ? BOX_READY : BOX_FAILED;
   answer(agent, &failure);
 }
@@ -169,7 +187,8 @@ static int start_holder(struct agent *agent, const struct request *request) {
   if (pipe2(word, O_CLOEXEC) < 0 || pipe2(leash, O_CLOEXEC) < 0) return -errno;
   /* The next child is the first process of a new PID namespace, and all later ones join it. */
   if (unshare(CLONE_NEWPID) < 0) return -errno;
-  struct holder_plan plan = {.hostname = request->hostname, .grow = request->grow, .word = word[1],
+  struct holder_plan plan = {.hostname = request->hostname, .grow = request->grow,
+                             .mounts = request->mounts, .mount_count = request->mount_count, .word = word[1],
                              .leash = leash[0], .private_fd = agent->channel.watch.fd};
   pid_t pid = fork();
   if (pid < 0) return -errno;
@@ -180,6 +199,8 @@ static int start_holder(struct agent *agent, const struct request *request) {
   close(word[1]);
   close(leash[0]);
   agent->box.holder = pid;
+  agent->box.holder_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+  if (agent->box.holder_fd < 0) return -errno;
   agent->box.leash = leash[1];
   return loop_add(&agent->loop, &agent->box.word, word[0], EPOLLIN, on_word);
 }
@@ -198,16 +219,18 @@ int box_configure(struct agent *agent, struct stream *stream, const struct reque
     failure_set(failure, FAILURE_FAILED, errno, "set the host name: %s", strerror(errno));
     return -1;
   }
-  if (mount(BOX_DEVICE, BOX_MOUNT, "ext4", MS_NOATIME, BOX_OPTIONS) < 0) {
-    failure_set(failure, FAILURE_FAILED, errno, "mount the box's disk %s: %s", BOX_DEVICE, strerror(errno));
+  int error = box_mounted(box);
+  if (error != 0) {
+    failure_set(failure, FAILURE_FAILED, error, "mount the box's disk %s: %s", BOX_DEVICE, strerror(error));
     return -1;
   }
-  int error = start_holder(agent, request);
+  error = start_holder(agent, request);
   if (error < 0) {
     failure_set(failure, FAILURE_FAILED, -error, "start the box's first process: %s", strerror(-error));
     return -1;
   }
   box->state = BOX_MAKING;
+  boot_network(); /* while the holder waits for the disk */
   return 0;
 }
 

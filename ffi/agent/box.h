@@ -7,6 +7,7 @@
 #include "loop.h"
 #include "request.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -26,8 +27,10 @@ enum ending {
 struct box {
   enum box_state state;
   pid_t holder; /* PID 1 of the box's PID namespace; 0: none (any more) */
-  int mount_fd; /* namespaces for commands to enter */
-  int ipc_fd;
+  int holder_fd; /* a pidfd of it: whose namespaces commands enter */
+  bool mounting;      /* `mounter` is to be joined */
+  pthread_t mounter;
+  int mount_error;    /* of the box's disk, as errno; -1: nobody has tried */
   struct watch word;  /* the holder's report on making the view, see view.h */
   int leash;          /* closing it tells the holder to end with its last child */
   uint64_t started_ms;
@@ -39,6 +42,12 @@ struct box {
 };
 
 void box_init(struct box *box);
+
+/* Begins to mount the box's disk, which is worth doing before the host asks: it waits for the disk. */
+void box_mount(struct box *box);
+
+/* Waits until it is mounted. 0, or an errno; -1: nobody has tried. */
+int box_mounted(struct box *box);
 
 /* Starts making the view; the answer goes to `stream`. 0, or -1 with `failure` filled. */
 int box_configure(struct agent *agent, struct stream *stream, const struct request *request,

@@ -65,6 +65,12 @@ int cbor_in_bool(struct cbor_in *in, bool *value) {
   return 0;
 }
 
+bool cbor_in_null(struct cbor_in *in) {
+  if (left(in) < 1 || *in->at != 0xf6) return false;
+  in->at++;
+  return true;
+}
+
 int cbor_in_uint(struct cbor_in *in, uint64_t *value) {
   unsigned major, low;
   if (head(in, &major, &low, value) < 0 || major != UINT) return -EBADMSG;

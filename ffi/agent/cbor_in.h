@@ -15,7 +15,7 @@ struct cbor_in {
   const uint8_t *end;
 };
 
-/* Every function gives 0, or -EBADMSG if the bytes are something else or malformed; the position is
+/* Every function but cbor_in_null gives 0, or -EBADMSG if the bytes are something else or malformed; the position is
  * then undefined. */
 
 /* The head of a map; `pairs` is never more than the bytes left could hold. */
@@ -24,6 +24,8 @@ int cbor_in_array(struct cbor_in *in, size_t *items);
 /* A text or byte string; `bytes` points into the message. */
 int cbor_in_string(struct cbor_in *in, const uint8_t **bytes, size_t *length);
 int cbor_in_bool(struct cbor_in *in, bool *value);
+/* True, and passed over, if the next item is null. */
+bool cbor_in_null(struct cbor_in *in);
 int cbor_in_uint(struct cbor_in *in, uint64_t *value);
 /* Passes over one item of any kind. */
 int cbor_in_skip(struct cbor_in *in);

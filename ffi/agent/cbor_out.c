@@ -28,6 +28,10 @@ void cbor_out_uint(struct cbor_out *out, uint64_t value) {
   head(out, 0, value);
 }
 
+void cbor_out_bool(struct cbor_out *out, bool value) {
+  head(out, 7, value ? 21 : 20);
+}
+
 void cbor_out_null(struct cbor_out *out) {
   head(out, 7, 22);
 }

@@ -9,17 +9,27 @@
 static void on_channel(struct watch *watch, uint32_t events) {
   struct channel *channel = container_of(watch, struct channel, watch);
   if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) channel->readable = true;
-  if (events & (EPOLLOUT | EPOLLERR)) channel->writable = true;
+  if ((events & (EPOLLOUT | EPOLLERR)) == 0) return;
+  channel->writable = true;
+  loop_change(channel->loop, watch, EPOLLIN); /* at worst, news that nobody waits for */
+}
+
+/* Only a full channel is watched for room: a port tells of it after each write otherwise. */
+static int await_room(struct channel *channel) {
+  channel->writable = false;
+  int error = loop_change(channel->loop, &channel->watch, EPOLLIN | EPOLLOUT);
+  return error < 0 ? error : -EAGAIN;
 }
 
 int channel_open(struct channel *channel, struct loop *loop, int fd) {
+  channel->loop = loop;
   channel->watch.fd = -1;
   channel->readable = channel->writable = true;
   channel->ended = channel->greeted = false;
   channel->out_start = channel->out_end = 0;
   channel->reader.start = channel->reader.end = 0;
   channel->reader.in_data = false;
-  return loop_add(loop, &channel->watch, fd, EPOLLIN | EPOLLOUT, on_channel);
+  return loop_add(loop, &channel->watch, fd, EPOLLIN, on_channel);
 }
 
 void channel_close(struct channel *channel, struct loop *loop) {
@@ -103,6 +113,5 @@ static int flush_out(struct channel *channel) {
 int channel_flush(struct channel *channel) {
   if (!channel->writable) return channel->out_end > 0 ? -EAGAIN : 0;
   int error = flush_out(channel);
-  if (error == -EAGAIN) channel->writable = false;
-  return error;
+  return error == -EAGAIN ? await_room(channel) : error;
 }

@@ -18,6 +18,7 @@
 #define CHANNEL_ROOM (16 * 1024)
 
 struct channel {
+  struct loop *loop;
   struct watch watch;
   bool readable;
   bool writable;

@@ -65,15 +65,11 @@ int ending_wait_ms(const struct agent *agent) {
 
 /* Marks the box's file system clean. The namespaces of the box are gone, or nearly. */
 static void clean_disk(struct box *box) {
-  if (box->mount_fd >= 0) close(box->mount_fd);
-  if (box->ipc_fd >= 0) close(box->ipc_fd);
-  box->mount_fd = box->ipc_fd = -1;
-  if (box->state == BOX_NONE) return;
+  if (box_mounted(box) != 0) return;
   if (mount(NULL, BOX_MOUNT, NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0) {
     umount2(BOX_MOUNT, MNT_DETACH);
     return;
   }
-  if (errno == EINVAL) return; /* it never was mounted */
   log_line("make the box's disk read-only: %s", strerror(errno));
   sync();
   int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);

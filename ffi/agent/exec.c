@@ -2,6 +2,7 @@
 #include "exec.h"
 
 #include "agent.h"
+#include "exec_timeout.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,9 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* Each change between command and agent costs an emulated guest dearly; a wide pipe makes them rare.
- * It's kernel memory that nobody can take back, so only the first few commands get wide ones. */
-#define WIDE_PIPE (1024 * 1024)
+/* Wide pipes are kernel memory that nobody can take back: only the first few commands may have them. */
 #define WIDE_COMMANDS 16
 
 /* Both ends of the pipes a child gets; -1 where there is none. */
@@ -39,25 +38,24 @@ static void close_ends(struct ends *ends) {
 }
 
 /* A pipe whose end `ours` doesn't block. The other one must block: programs expect that. */
-static int make_pipe(int ends[2], int ours, bool wide) {
+static int make_pipe(int ends[2], int ours) {
   if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
   if (fcntl(ends[ours], F_SETFL, O_NONBLOCK) < 0) return -errno;
-  if (wide) fcntl(ends[ours], F_SETPIPE_SZ, WIDE_PIPE); /* a smaller one works, too */
   return 0;
 }
 
-static int make_ends(struct ends *ends, bool with_in, bool wide) {
+static int make_ends(struct ends *ends, bool with_in) {
   *ends = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
   int error = 0;
   if (with_in) {
-    error = make_pipe(ends->in, 1, wide);
+    error = make_pipe(ends->in, 1);
   } else {
     ends->in[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (ends->in[0] < 0) error = -errno;
   }
-  if (error == 0) error = make_pipe(ends->out, 0, wide);
-  if (error == 0) error = make_pipe(ends->error, 0, wide);
-  if (error == 0) error = make_pipe(ends->report, 0, false);
+  if (error == 0) error = make_pipe(ends->out, 0);
+  if (error == 0) error = make_pipe(ends->error, 0);
+  if (error == 0) error = make_pipe(ends->report, 0);
   if (error < 0) close_ends(ends);
   return error;
 }
@@ -68,6 +66,7 @@ static void answer_started(struct exec *exec, pid_t pid) {
   cbor_out_text(&message, "pid");
   cbor_out_uint(&message, (uint64_t)pid);
   exec->started = true;
+  exec->agent->more_soon = true;
   if (stream_answer(&exec->agent->streams, exec->stream, HUTCH_REPLY, &message) < 0) {
     agent_lost(exec->agent, "no memory for a reply");
   }
@@ -101,22 +100,22 @@ static void on_report(struct watch *watch, uint32_t events) {
   }
 }
 
-static void on_output(struct watch *watch, uint32_t events) {
-  struct exec_output *output = container_of(watch, struct exec_output, watch);
+/* When the last one who could write is gone, the command is about to end. */
+static void on_output(struct exec *exec, struct exec_output *output, uint32_t events) {
   output->readable = true;
   if (events & (EPOLLHUP | EPOLLERR)) output->hung_up = true;
+  if (output->hung_up && !exec->reaped) exec->agent->more_soon = true;
+  stream_ready(&exec->agent->streams, exec->stream);
 }
 
 static void on_stdout(struct watch *watch, uint32_t events) {
   struct exec *exec = container_of(watch, struct exec, out[0].watch);
-  on_output(watch, events);
-  stream_ready(&exec->agent->streams, exec->stream);
+  on_output(exec, &exec->out[0], events);
 }
 
 static void on_stderr(struct watch *watch, uint32_t events) {
   struct exec *exec = container_of(watch, struct exec, out[1].watch);
-  on_output(watch, events);
-  stream_ready(&exec->agent->streams, exec->stream);
+  on_output(exec, &exec->out[1], events);
 }
 
 void exec_on_input(struct watch *watch, uint32_t events);
@@ -143,6 +142,8 @@ static pid_t launch(struct exec *exec, struct ends *ends, struct request *reques
     .argv = request->argv, .env = request->env, .env_count = request->env_count,
     .cwd = request->cwd, .user = request->user,
     .in = ends->in[0], .out = ends->out[1], .error = ends->error[1], .report = ends->report[1],
+    .limits = request->limits, .limit_count = request->limit_count,
+    .caps = request->caps, .no_new_privileges = request->no_new_privileges,
     .private_fd = exec->agent->channel.watch.fd, .box = &exec->agent->box,
   };
   pid_t pid = fork();
@@ -153,7 +154,7 @@ static pid_t launch(struct exec *exec, struct ends *ends, struct request *reques
 int exec_start(struct agent *agent, struct stream *stream, struct request *request, struct failure *failure) {
   struct ends ends;
   struct exec *exec = calloc(1, sizeof *exec);
-  int error = exec == NULL ? -ENOMEM : make_ends(&ends, request->has_stdin, agent->streams.count <= WIDE_COMMANDS);
+  int error = exec == NULL ? -ENOMEM : make_ends(&ends, request->has_stdin);
   if (error < 0) {
     free(exec);
     failure_set(failure, FAILURE_FAILED, -error, "make the command's pipes: %s", strerror(-error));
@@ -161,17 +162,20 @@ int exec_start(struct agent *agent, struct stream *stream, struct request *reque
   }
   exec->agent = agent;
   exec->stream = stream;
-  exec->report.fd = exec->in.fd = exec->out[0].watch.fd = exec->out[1].watch.fd = -1;
+  exec->timer.fd = exec->report.fd = exec->in.fd = exec->out[0].watch.fd = exec->out[1].watch.fd = -1;
   exec->out[0].credit = exec->out[1].credit = HUTCH_WINDOW;
+  exec->may_widen = agent->streams.count <= WIDE_COMMANDS;
   exec->in_wanted = request->has_stdin;
   exec->in_closed_told = !request->has_stdin;
   error = watch_ends(exec, &ends);
+  if (error == 0 && request->timeout_ms > 0) error = exec_timeout_start(exec, request->timeout_ms, request->grace_ms);
   if (error == 0) {
     exec->pid = launch(exec, &ends, request);
     if (exec->pid < 0) error = -errno;
   }
   close_ends(&ends); /* what is left of them: the child's */
   if (error < 0) {
+    exec_timeout_stop(exec);
     exec_drop(exec);
     loop_drop(&agent->loop, &exec->report);
     free(exec);
@@ -213,6 +217,7 @@ static void remember_rest(struct exec_output *output) {
 void exec_reaped(struct exec *exec, int status) {
   if (exec->report.fd >= 0) on_report(&exec->report, EPOLLHUP);
   exec->reaped = true;
+  exec_timeout_stop(exec);
   exec->status = status;
   remember_rest(&exec->out[0]);
   remember_rest(&exec->out[1]);
@@ -220,6 +225,7 @@ void exec_reaped(struct exec *exec, int status) {
 }
 
 void exec_free(struct exec *exec) {
+  exec_timeout_stop(exec);
   exec_drop(exec);
   loop_drop(&exec->agent->loop, &exec->report);
   free(exec);

@@ -14,6 +14,7 @@
 struct exec_output {
   struct watch watch; /* the pipe's reading end; -1 once its end was reached or it was dropped */
   bool readable;
+  bool wide;
   bool hung_up;       /* nobody can write into it any more */
   bool end_sent;
   uint32_t credit;    /* bytes that may still be sent */
@@ -29,10 +30,15 @@ struct exec {
   bool started;       /* execve worked */
   bool exit_sent;
   bool dropped;       /* nobody wants its output any more */
+  bool may_widen;     /* it is among the few that may have wide pipes */
+  struct watch timer;  /* of its timeout; -1 if there is none (any more) */
+  uint32_t grace_ms;   /* from TERM to KILL */
+  bool timed_out;      /* its time was over before it ended */
   struct watch report; /* the child's word on how starting went */
   struct watch in;     /* stdin pipe's writing end; -1 if there is none (any more) */
   bool in_wanted;      /* the request asked for stdin */
   bool in_full;
+  bool in_wide;
   bool in_end;         /* the host sent its last byte */
   bool in_closed_told; /* "stdin closed" was sent, or needn't be */
   bool in_broken;      /* the command closed its stdin */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -59,11 +60,30 @@ static void set_files(struct child_plan *plan) {
   close_range(4, UINT_MAX, 0);
 }
 
-static void set_limits(void) {
+static void set_limits(const struct child_plan *plan) {
   struct rlimit files;
   if (getrlimit(RLIMIT_NOFILE, &files) < 0) return;
   files.rlim_cur = files.rlim_max < SOFT_FILES ? files.rlim_max : SOFT_FILES;
   setrlimit(RLIMIT_NOFILE, &files);
+  struct failure failure;
+  if (exec_limits_set(plan->limits, plan->limit_count, &failure) < 0) give_up(plan, &failure);
+}
+
+static void take_capabilities(const struct child_plan *plan, const struct user *user) {
+  struct failure failure;
+  if (plan->caps.set && exec_caps_take(&plan->caps, user->uid == 0, &failure) < 0) give_up(plan, &failure);
+  if (plan->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+    GIVE_UP(plan, FAILURE_LIMIT_REFUSED, errno, "refuse new privileges: %s", strerror(errno));
+  }
+}
+
+/* What only root may do before it is somebody else. */
+static void bound_capabilities(const struct child_plan *plan, const struct user *user) {
+  struct failure failure;
+  if (!plan->caps.set) return;
+  if (exec_caps_bound(&plan->caps, &failure) < 0) give_up(plan, &failure);
+  if (plan->caps.give == 0 || user->uid == 0) return;
+  if (exec_caps_hold(&failure) < 0) give_up(plan, &failure);
 }
 
 static void become(const struct child_plan *plan, const struct user *user) {
@@ -107,9 +127,11 @@ _Noreturn void exec_child(struct child_plan *plan) {
   set_files(plan);
   if (user_lookup(plan->user, "/etc/passwd", "/etc/group", &user, &failure) < 0) give_up(plan, &failure);
   bool entered = enter_folder(plan, true);
-  set_limits();
   set_home(plan, &user);
+  set_limits(plan); /* last of what takes memory and files of its own */
+  bound_capabilities(plan, &user);
   become(plan, &user);
+  take_capabilities(plan, &user);
   if (!entered) enter_folder(plan, false);
   reset_signals();
   program_run(plan->argv, plan->env, &failure);

@@ -2,6 +2,8 @@
 #ifndef HUTCH_AGENT_EXEC_CHILD_H
 #define HUTCH_AGENT_EXEC_CHILD_H
 
+#include "exec_caps.h"
+#include "exec_limits.h"
 #include "failure.h"
 
 #include <stdint.h>
@@ -22,6 +24,10 @@ struct child_plan {
   size_t env_count;
   const char *cwd;
   const char *user;
+  const struct exec_limit *limits;
+  size_t limit_count;
+  struct exec_caps caps;
+  bool no_new_privileges;
   int in, out, error; /* become 0, 1, 2 */
   int report;
   int private_fd;     /* the channel: closed first of all */

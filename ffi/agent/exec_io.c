@@ -5,6 +5,7 @@
 #include "agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,17 @@
 
 /* Credit goes back in pieces of this size: each costs the guest an exit from emulation. */
 #define CREDIT_PIECE (HUTCH_WINDOW / 4)
+
+/* Each change between command and agent costs an emulated guest dearly; a wide pipe makes them rare,
+ * and most commands don't need one. */
+#define WIDE_PIPE (1024 * 1024)
+#define NEARLY_FULL (32 * 1024) /* of the 64 KiB that a pipe has by itself */
+
+static void widen(const struct exec *exec, int fd, bool *wide) {
+  if (*wide || !exec->may_widen) return;
+  fcntl(fd, F_SETPIPE_SZ, WIDE_PIPE); /* a smaller one works, too */
+  *wide = true;
+}
 
 /* ---- stdin -------------------------------------------------------------------------------- */
 
@@ -38,6 +50,8 @@ static size_t write_input(struct exec *exec, const uint8_t *bytes, size_t length
     ssize_t put = write(exec->in.fd, bytes + done, length - done);
     if (put >= 0) {
       done += (size_t)put;
+    } else if (errno == EAGAIN && exec->may_widen && !exec->in_wide) {
+      widen(exec, exec->in.fd, &exec->in_wide);
     } else if (errno == EAGAIN) {
       exec->in_full = true;
     } else if (errno != EINTR) {
@@ -152,6 +166,7 @@ static bool produce_output(struct exec *exec, unsigned index) {
   if (output->watch.fd < 0 || !output->readable) return false;
   int waiting = 0;
   if (ioctl(output->watch.fd, FIONREAD, &waiting) < 0) waiting = 0;
+  if (waiting >= NEARLY_FULL) widen(exec, output->watch.fd, &output->wide);
   if (waiting == 0 && output->hung_up) {
     end_output(exec, output, number);
     return true;
@@ -184,7 +199,7 @@ static void signal_text(int number, char *text, size_t size) {
 
 static void produce_exit(struct exec *exec) {
   struct cbor_out message = {0};
-  cbor_out_map(&message, 2);
+  cbor_out_map(&message, 3);
   cbor_out_text(&message, "code");
   if (WIFEXITED(exec->status)) cbor_out_uint(&message, (uint64_t)WEXITSTATUS(exec->status));
   else cbor_out_null(&message);
@@ -196,6 +211,8 @@ static void produce_exit(struct exec *exec) {
     signal_text(WTERMSIG(exec->status), text, sizeof text);
     cbor_out_text(&message, text);
   }
+  cbor_out_text(&message, "timedOut");
+  cbor_out_bool(&message, exec->timed_out);
   struct frame frame = {.stream = exec->stream->number, .type = HUTCH_EXIT, .length = (uint32_t)message.length};
   channel_add(&exec->agent->channel, &frame, message.bytes);
   exec->exit_sent = true;

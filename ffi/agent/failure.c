@@ -8,6 +8,7 @@ const char *failure_name(enum failure_kind kind) {
     case FAILURE_BAD_CWD: return "bad_cwd";
     case FAILURE_BAD_REQUEST: return "bad_request";
     case FAILURE_BUSY: return "busy";
+    case FAILURE_LIMIT_REFUSED: return "limit_refused";
     case FAILURE_NO_SUCH_USER: return "no_such_user";
     case FAILURE_NOT_EXECUTABLE: return "not_executable";
     case FAILURE_NOT_FOUND: return "not_found";

@@ -28,6 +28,11 @@ int loop_add(struct loop *loop, struct watch *watch, int fd, uint32_t events,
   return 0;
 }
 
+int loop_change(struct loop *loop, struct watch *watch, uint32_t events) {
+  struct epoll_event event = {.events = events | EPOLLET, .data.ptr = watch};
+  return epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &event) < 0 ? -errno : 0;
+}
+
 void loop_drop(struct loop *loop, struct watch *watch) {
   if (watch->fd < 0) return;
   /* Explicitly: a descriptor that a child still holds a copy of would stay in the epoll set. */

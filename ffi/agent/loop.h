@@ -32,6 +32,9 @@ void loop_close(struct loop *loop);
 int loop_add(struct loop *loop, struct watch *watch, int fd, uint32_t events,
              void (*on)(struct watch *, uint32_t));
 
+/* Changes what is watched; what is there already counts as news. 0 or a negative errno. */
+int loop_change(struct loop *loop, struct watch *watch, uint32_t events);
+
 /* Stops watching and closes the descriptor; events of it that wait in the current batch are dropped.
  * Nothing happens if the watch has none. */
 void loop_drop(struct loop *loop, struct watch *watch);

@@ -63,6 +63,7 @@ int main(void) {
   if (fd < 0) agent_lost(&the_agent, "find the channel: %s", strerror(-fd));
   int error = agent_open(&the_agent, fd);
   if (error < 0) agent_lost(&the_agent, "serve the channel: %s", strerror(-error));
+  box_mount(&the_agent.box);
   boot_late();
   agent_serve(&the_agent);
   log_line("the host closed the channel");

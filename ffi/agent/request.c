@@ -7,12 +7,15 @@
 #include <string.h>
 
 enum key {
-  KEY_OP, KEY_ARGV, KEY_ENV, KEY_CWD, KEY_USER, KEY_STDIN, KEY_HOSTNAME, KEY_GROW, KEY_GRACE,
-  KEY_SIGNAL, KEY_COUNT
+  KEY_OP, KEY_ARGV, KEY_ENV, KEY_CWD, KEY_USER, KEY_STDIN, KEY_HOSTNAME, KEY_GROW,
+  KEY_MOUNTS, KEY_GRACE, KEY_SIGNAL, KEY_TAG, KEY_PATH, KEY_READ_ONLY,
+  KEY_TIMEOUT, KEY_LIMITS, KEY_CAP_KEEP, KEY_CAP_GIVE, KEY_NO_NEW_PRIVILEGES, KEY_COUNT
 };
 
 static const char *const KEYS[KEY_COUNT] = {
-  "op", "argv", "env", "cwd", "user", "stdin", "hostname", "grow", "graceMs", "signal",
+  "op", "argv", "env", "cwd", "user", "stdin", "hostname", "grow",
+  "mounts", "graceMs", "signal", "tag", "path", "readOnly",
+  "timeoutMs", "rlimits", "capKeep", "capGive", "noNewPrivileges",
 };
 
 #define BIT(key) (1u << (key))
@@ -22,7 +25,7 @@ static const struct {
   unsigned needs;
 } OPS[] = {
   [REQUEST_EXEC] = {"exec", BIT(KEY_ARGV) | BIT(KEY_ENV) | BIT(KEY_CWD) | BIT(KEY_USER) | BIT(KEY_STDIN)},
-  [REQUEST_CONFIGURE] = {"configure", BIT(KEY_HOSTNAME) | BIT(KEY_GROW)},
+  [REQUEST_CONFIGURE] = {"configure", BIT(KEY_HOSTNAME) | BIT(KEY_GROW) | BIT(KEY_MOUNTS)},
   [REQUEST_SHUTDOWN] = {"shutdown", BIT(KEY_GRACE)},
   [REQUEST_PING] = {"ping", 0},
 };
@@ -32,7 +35,9 @@ struct parser {
   struct request *request;
   char *text; /* next free byte of request->text */
   const char *op;
+  struct request_mount *mount; /* whose map is being read; NULL: the message's own */
   unsigned seen;
+  uint64_t timeout_ms;
   uint64_t grace_ms;
   uint64_t signal;
 };
@@ -67,9 +72,71 @@ static int text(struct parser *parser, const char **value) {
   return *value == NULL ? -EBADMSG : 0;
 }
 
+static int read_map(struct parser *parser, const char **why);
+
+/* The maps in the list are read like the message's own. */
+static int mounts(struct parser *parser) {
+  struct request *request = parser->request;
+  const unsigned seen = parser->seen, needs = BIT(KEY_TAG) | BIT(KEY_PATH) | BIT(KEY_READ_ONLY);
+  size_t count;
+  if (parser->mount != NULL || cbor_in_array(&parser->in, &count) < 0 || count > REQUEST_MAX_MOUNTS) return -EBADMSG;
+  request->mounts = calloc(count + 1, sizeof *request->mounts);
+  if (request->mounts == NULL) return -ENOMEM;
+  for (; request->mount_count < count; request->mount_count++) {
+    const char *why;
+    parser->mount = &request->mounts[request->mount_count];
+    parser->seen = 0;
+    int error = read_map(parser, &why);
+    if (error == 0 && (parser->seen & needs) != needs) error = -EBADMSG;
+    if (error < 0) return error;
+  }
+  parser->mount = NULL;
+  parser->seen = seen;
+  return 0;
+}
+
+static int mount_value(struct parser *parser, enum key key) {
+  struct request_mount *mount = parser->mount;
+  switch (key) {
+    case KEY_TAG: return text(parser, &mount->tag);
+    case KEY_PATH: return text(parser, &mount->path);
+    case KEY_READ_ONLY: return cbor_in_bool(&parser->in, &mount->read_only);
+    case KEY_COUNT: return cbor_in_skip(&parser->in);
+    default: return -EBADMSG;
+  }
+}
+
+/* A number, or null for no limit. */
+static int limit(struct parser *parser, uint64_t *value) {
+  *value = EXEC_LIMIT_NONE;
+  if (cbor_in_null(&parser->in)) return 0;
+  return cbor_in_uint(&parser->in, value) == 0 && *value < INT64_MAX ? 0 : -EBADMSG;
+}
+
+/* {name: [soft, hard], ...} */
+static int limits(struct parser *parser) {
+  struct request *request = parser->request;
+  size_t count, items;
+  unsigned seen = 0;
+  if (cbor_in_map(&parser->in, &count) < 0 || count > EXEC_LIMIT_COUNT) return -EBADMSG;
+  for (; request->limit_count < count; request->limit_count++) {
+    struct exec_limit *next = &request->limits[request->limit_count];
+    const uint8_t *name;
+    size_t length;
+    if (cbor_in_string(&parser->in, &name, &length) < 0) return -EBADMSG;
+    next->resource = exec_limit_resource(name, length);
+    if (next->resource < 0 || seen & BIT(next->resource)) return -EBADMSG;
+    seen |= BIT(next->resource);
+    if (cbor_in_array(&parser->in, &items) < 0 || items != 2) return -EBADMSG;
+    if (limit(parser, &next->soft) < 0 || limit(parser, &next->hard) < 0 || next->soft > next->hard) return -EBADMSG;
+  }
+  return 0;
+}
+
 static int value(struct parser *parser, enum key key) {
   struct request *request = parser->request;
   size_t ignored;
+  if (parser->mount != NULL) return mount_value(parser, key);
   switch (key) {
     case KEY_OP: return text(parser, &parser->op);
     case KEY_ARGV: return strings(parser, &request->argv, &ignored);
@@ -79,9 +146,15 @@ static int value(struct parser *parser, enum key key) {
     case KEY_STDIN: return cbor_in_bool(&parser->in, &request->has_stdin);
     case KEY_HOSTNAME: return text(parser, &request->hostname);
     case KEY_GROW: return cbor_in_bool(&parser->in, &request->grow);
+    case KEY_MOUNTS: return mounts(parser);
     case KEY_GRACE: return cbor_in_uint(&parser->in, &parser->grace_ms);
+    case KEY_TIMEOUT: return cbor_in_uint(&parser->in, &parser->timeout_ms);
+    case KEY_LIMITS: return limits(parser);
+    case KEY_CAP_KEEP: return cbor_in_uint(&parser->in, &request->caps.keep);
+    case KEY_CAP_GIVE: return cbor_in_uint(&parser->in, &request->caps.give);
+    case KEY_NO_NEW_PRIVILEGES: return cbor_in_bool(&parser->in, &request->no_new_privileges);
     case KEY_SIGNAL: return cbor_in_uint(&parser->in, &parser->signal);
-    case KEY_COUNT: break;
+    case KEY_TAG: case KEY_PATH: case KEY_READ_ONLY: case KEY_COUNT: break;
   }
   return cbor_in_skip(&parser->in);
 }
@@ -114,16 +187,30 @@ static int read_map(struct parser *parser, const char **why) {
     else *why = key == KEY_COUNT ? "a value of the message is malformed" : KEYS[key];
     if (error < 0) return error;
   }
+  return 0;
+}
+
+static int read_message(struct parser *parser, const char **why) {
+  int error = read_map(parser, why);
+  if (error < 0) return error;
   *why = "bytes follow the message";
   return parser->in.at == parser->in.end ? 0 : -EBADMSG;
 }
 
-static const char *check_exec(const struct request *request) {
+static const char *check_exec(struct parser *parser) {
+  struct request *request = parser->request;
   if (request->argv[0] == NULL) return "argv is empty";
   if (request->cwd[0] != '/') return "cwd isn't an absolute path";
   for (char **entry = request->env; *entry != NULL; entry++) {
     if (**entry == '=' || strchr(*entry, '=') == NULL) return "an entry of env isn't NAME=value";
   }
+  if (parser->seen & BIT(KEY_TIMEOUT)) {
+    if (!(parser->seen & BIT(KEY_GRACE))) return "timeoutMs is there without graceMs";
+    if (parser->timeout_ms == 0 || parser->timeout_ms > REQUEST_MAX_TIMEOUT_MS) return "timeoutMs is out of range";
+    request->timeout_ms = (uint32_t)parser->timeout_ms;
+  }
+  request->caps.set = (parser->seen & BIT(KEY_CAP_KEEP)) != 0;
+  if ((request->caps.give & ~request->caps.keep) != 0) return "capGive has more than capKeep";
   return NULL;
 }
 
@@ -137,6 +224,32 @@ static const char *check_hostname(const char *name) {
   return NULL;
 }
 
+static bool is_tag(const char *tag) {
+  size_t length = strlen(tag);
+  return length > 0 && length <= REQUEST_MAX_TAG && strspn(tag, "abcdefghijklmnopqrstuvwxyz0123456789") == length;
+}
+
+/* Absolute, something other than the root, and without "..". */
+static bool is_place(const char *path) {
+  if (*path != '/' || strlen(path) > REQUEST_MAX_PATH) return false;
+  bool named = false;
+  while (*(path += strspn(path, "/")) != '\0') {
+    size_t length = strcspn(path, "/");
+    if (length <= 2 && strncmp(path, "..", length) == 0) return false;
+    named = true;
+    path += length;
+  }
+  return named;
+}
+
+static const char *check_configure(const struct request *request) {
+  for (size_t i = 0; i < request->mount_count; i++) {
+    if (!is_tag(request->mounts[i].tag)) return "a mount's tag isn't one";
+    if (!is_place(request->mounts[i].path)) return "a mount's path can't be mounted on";
+  }
+  return check_hostname(request->hostname);
+}
+
 static const char *check(struct parser *parser) {
   struct request *request = parser->request;
   if (parser->op == NULL) return "op is missing";
@@ -144,10 +257,10 @@ static const char *check(struct parser *parser) {
     if (strcmp(OPS[i].name, parser->op) != 0) continue;
     request->op = (enum request_op)i;
     if ((parser->seen & OPS[i].needs) != OPS[i].needs) return "a key of the request is missing";
-    if (request->op == REQUEST_EXEC) return check_exec(request);
-    if (request->op == REQUEST_CONFIGURE) return check_hostname(request->hostname);
     if (parser->grace_ms > REQUEST_MAX_GRACE_MS) return "graceMs is more than a day";
     request->grace_ms = (uint32_t)parser->grace_ms;
+    if (request->op == REQUEST_EXEC) return check_exec(parser);
+    if (request->op == REQUEST_CONFIGURE) return check_configure(request);
     return NULL;
   }
   return "op isn't one that this agent knows";
@@ -160,7 +273,7 @@ int request_parse(const uint8_t *bytes, size_t length, struct request *request, 
   *why = "no memory for the message";
   if (request->text == NULL) return -ENOMEM;
   parser.text = request->text;
-  int error = read_map(&parser, why);
+  int error = read_message(&parser, why);
   if (error == 0) {
     *why = check(&parser);
     if (*why != NULL) error = -EBADMSG;
@@ -172,6 +285,7 @@ int request_parse(const uint8_t *bytes, size_t length, struct request *request, 
 void request_free(struct request *request) {
   free(request->argv);
   free(request->env);
+  free(request->mounts);
   free(request->text);
   *request = (struct request){0};
 }
@@ -183,7 +297,7 @@ int control_parse(const uint8_t *bytes, size_t length, int *signal, const char *
   *why = "no memory for the message";
   if (request.text == NULL) return -ENOMEM;
   parser.text = request.text;
-  int error = read_map(&parser, why);
+  int error = read_message(&parser, why);
   if (error == 0) {
     *why = NULL;
     if (parser.op == NULL || strcmp(parser.op, "signal") != 0) {

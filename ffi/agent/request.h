@@ -2,14 +2,28 @@
 #ifndef HUTCH_AGENT_REQUEST_H
 #define HUTCH_AGENT_REQUEST_H
 
+#include "exec_caps.h"
+#include "exec_limits.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define REQUEST_MAX_HOSTNAME 64
+#define REQUEST_MAX_MOUNTS 64
+#define REQUEST_MAX_TAG 32
+#define REQUEST_MAX_PATH 1023
 #define REQUEST_MAX_GRACE_MS (24u * 60 * 60 * 1000)
+#define REQUEST_MAX_TIMEOUT_MS INT32_MAX
 
 enum request_op { REQUEST_EXEC = 1, REQUEST_CONFIGURE, REQUEST_SHUTDOWN, REQUEST_PING };
+
+/* A folder or file of the host's. */
+struct request_mount {
+  const char *tag;  /* its name among the shares: a-z 0-9 */
+  const char *path; /* in the box; absolute, not "/", without ".." */
+  bool read_only;
+};
 
 struct request {
   enum request_op op;
@@ -20,10 +34,17 @@ struct request {
   const char *cwd;
   const char *user;
   bool has_stdin;
+  uint32_t timeout_ms; /* 0: none */
+  struct exec_limit limits[EXEC_LIMIT_COUNT];
+  size_t limit_count;
+  struct exec_caps caps;
+  bool no_new_privileges;
   /* configure */
   const char *hostname;
   bool grow;
-  /* shutdown */
+  struct request_mount *mounts;
+  size_t mount_count;
+  /* shutdown, and exec with a timeout */
   uint32_t grace_ms;
 
   char *text; /* what all the strings point into */

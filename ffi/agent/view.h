@@ -5,7 +5,10 @@
 #include "failure.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+struct request_mount;
 
 #define BOX_DEVICE "/dev/vdb"
 #define BOX_MOUNT "/box"
@@ -17,14 +20,18 @@ int view_enter(struct failure *failure);
 /* Writes the box's names and mounts what programs expect. 0, or -1 with `failure` filled. */
 int view_make(const char *hostname, struct failure *failure);
 
+/* Mounts the host's folders and files, in this order, on the present root. What is missing of their
+ * paths is made. 0, or -1 with `failure` filled. */
+int view_volumes(const struct request_mount *mounts, size_t count, struct failure *failure);
+
 /* Fills /dev, in the present root. */
 int view_devices(struct failure *failure);
 
 /* Writes the box's name into /etc, in the present root; failures are logged, a box can live without. */
 void view_names(const char *hostname);
 
-/* Grows the ext4 file system on `device`, mounted with its root at `mounted`, to the whole device, but
- * by at most `room` bytes. 0 also if it has that size; or -1 with `failure` filled. */
+/* Grows the file system on `device`, mounted with its root at `mounted`, to the whole device; ext4 by
+ * at most `room` bytes. 0 also if it has that size; or -1 with `failure` filled. */
 int view_grow(int device, int mounted, uint64_t room, struct failure *failure);
 
 /* Reaps the box's orphans until `leash` ends and no child is left. */

@@ -9,22 +9,22 @@
 
 static int add_extent(struct hutch_ext4 *fs, struct inode *inode, struct extent extent)
 {
-  struct extent *last = inode->extent_count > 0 ? &inode->extents[inode->extent_count - 1] : NULL;
+  uint32_t count = inode->extent_count;
+  struct extent *extents = count > 1 ? inode->extents : &inode->only;
+  struct extent *last = count > 0 ? &extents[count - 1] : NULL;
   if (last != NULL && last->logical + last->count == extent.logical &&
       last->start + last->count == extent.start && last->count + extent.count <= MAX_EXTENT) {
     last->count += extent.count;
     return 0;
   }
-  uint32_t count = inode->extent_count;
-  if ((count & (count - 1)) == 0) { /* a power of two: the array is full */
-    size_t capacity = count == 0 ? 1 : (size_t)count * 2;
-    struct extent *grown = image_take(fs, capacity * sizeof *grown);
+  if (count > 0 && (count & (count - 1)) == 0) { /* a power of two: the array is full */
+    struct extent *grown = image_take(fs, (size_t)count * 2 * sizeof *grown);
     if (grown == NULL) return fs->code;
-    if (count > 0) memcpy(grown, inode->extents, count * sizeof *grown);
-    image_give(fs, inode->extents, count * sizeof *grown);
-    inode->extents = grown;
+    memcpy(grown, extents, count * sizeof *grown);
+    if (count > 1) image_give(fs, extents, count * sizeof *grown);
+    inode->extents = extents = grown;
   }
-  inode->extents[inode->extent_count++] = extent;
+  extents[inode->extent_count++] = extent;
   return 0;
 }
 
@@ -38,6 +38,7 @@ int data_blocks(struct hutch_ext4 *fs, struct inode *inode, uint64_t first, uint
     struct extent extent = {(uint32_t)first, (uint32_t)got, start};
     int result = add_extent(fs, inode, extent);
     if (result < 0) return result;
+    inode->blocks += (uint32_t)got;
     first += got;
     count -= got;
   }
@@ -75,7 +76,7 @@ void data_begin(struct writer *writer, struct inode *inode)
 static int fill(struct hutch_ext4 *fs, struct writer *writer, uint64_t until, const uint8_t *bytes)
 {
   while (writer->index < writer->inode->extent_count && writer->done < until) {
-    const struct extent *extent = &writer->inode->extents[writer->index];
+    const struct extent *extent = &inode_extents(writer->inode)[writer->index];
     uint64_t begin = (uint64_t)extent->logical * BLOCK_SIZE;
     uint64_t end = begin + (uint64_t)extent->count * BLOCK_SIZE;
     if (writer->done < begin) {

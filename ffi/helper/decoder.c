@@ -84,6 +84,12 @@ int64_t hutch_decoder_read(hutch_decoder *decoder, uint8_t *buffer, size_t size)
   return got >= 0 ? got : failure(decoder);
 }
 
+uint64_t hutch_decoder_position(const hutch_decoder *decoder)
+{
+  int64_t bytes = archive_filter_bytes(decoder->archive, -1);
+  return bytes < 0 ? 0 : (uint64_t)bytes;
+}
+
 const char *hutch_decoder_error(const hutch_decoder *decoder)
 {
   return decoder->error;

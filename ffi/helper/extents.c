@@ -58,27 +58,54 @@ static int write_level(struct build *build, struct inode *inode, uint32_t depth,
       return image_error(fs, -EFBIG, "the image is too large");
     int result = output_write(&fs->output, start * BLOCK_SIZE, block, sizeof block);
     if (result < 0) return image_error(fs, result, "%s", strerror(-result));
-    inode->tree_blocks++;
+    inode->blocks++;
     entries[above++] = (struct level_entry){entries[at].logical, 0, start};
   }
   *count = above;
   return 0;
 }
 
-int extents_write(struct build *build, struct inode *inode)
+static int write_tree(struct build *build, struct inode *inode, struct level_entry *entries,
+                      uint8_t *root)
 {
   uint32_t count = inode->extent_count, depth = 0;
-  inode->root = calloc(1, ROOT_SIZE);
-  struct level_entry *entries = calloc(count + 1u, sizeof *entries);
-  int result = inode->root == NULL || entries == NULL
-                   ? image_error(build->fs, -ENOMEM, "out of memory")
-                   : 0;
-  for (uint32_t i = 0; result == 0 && i < count; i++)
-    entries[i] = (struct level_entry){inode->extents[i].logical, inode->extents[i].count,
-                                      inode->extents[i].start};
+  const struct extent *extents = inode_extents(inode);
+  for (uint32_t i = 0; i < count; i++)
+    entries[i] = (struct level_entry){extents[i].logical, extents[i].count, extents[i].start};
+  int result = 0;
   for (; result == 0 && count > ROOT_ENTRIES; depth++)
     result = write_level(build, inode, depth, entries, &count);
-  if (result == 0) put_level(inode->root, ROOT_ENTRIES, depth, entries, count);
-  free(entries);
+  if (result == 0) put_level(root, ROOT_ENTRIES, depth, entries, count);
   return result;
+}
+
+int extents_write(struct build *build, struct inode *inode)
+{
+  if (inode->extent_count <= ROOT_ENTRIES) return 0;
+  uint8_t *root = calloc(1, ROOT_SIZE);
+  struct level_entry *entries = calloc(inode->extent_count, sizeof *entries);
+  int result = root == NULL || entries == NULL ? image_error(build->fs, -ENOMEM, "out of memory")
+                                               : write_tree(build, inode, entries, root);
+  free(entries);
+  if (result < 0) {
+    free(root);
+    return result;
+  }
+  inode_forget_extents(build->fs, inode);
+  inode->root = root;
+  inode->has_root = true;
+  return 0;
+}
+
+void extents_root(const struct inode *inode, uint8_t *place)
+{
+  if (inode->has_root) {
+    memcpy(place, inode->root, ROOT_SIZE);
+    return;
+  }
+  struct level_entry entries[ROOT_ENTRIES];
+  const struct extent *extents = inode_extents(inode);
+  for (uint32_t i = 0; i < inode->extent_count; i++)
+    entries[i] = (struct level_entry){extents[i].logical, extents[i].count, extents[i].start};
+  put_level(place, ROOT_ENTRIES, 0, entries, inode->extent_count);
 }

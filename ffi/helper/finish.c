@@ -56,16 +56,11 @@ static int write_folders(struct build *build)
   return result;
 }
 
-static bool has_extents(const struct inode *inode)
-{
-  return S_ISREG(inode->mode) || S_ISDIR(inode->mode) || inode->extent_count > 0;
-}
-
 static int write_extents(struct build *build)
 {
   int result = extents_write(build, build->fs->tree.root->inode);
   for (uint32_t i = 0; i < build->inode_count && result == 0; i++)
-    if (has_extents(build->inodes[i])) result = extents_write(build, build->inodes[i]);
+    result = extents_write(build, build->inodes[i]);
   return result;
 }
 
@@ -114,8 +109,6 @@ int hutch_ext4_finish(hutch_ext4 *fs)
   if (build.disk != NULL) ext2fs_free(build.disk);
   free(build.inodes);
   free(build.groups);
-  free(build.journal.root);
-  image_give(fs, build.journal.extents, sizeof *build.journal.extents);
   fs->finished = true;
   if (result < 0) fs->failed = result;
   return result;

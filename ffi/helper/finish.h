@@ -56,8 +56,10 @@ void folder_block(uint8_t *block, size_t at, size_t last, const struct item *ite
 int index_build(struct build *build, const struct node *folder, struct item *items, size_t count,
                 uint8_t **blocks, size_t *block_count);
 
-/* extents.c: i_block of an inode; writes the tree's blocks where it has some */
+/* extents.c: writes the blocks of an inode's tree of extents, if they need one */
 int extents_write(struct build *build, struct inode *inode);
+/* i_block, after that */
+void extents_root(const struct inode *inode, uint8_t *place);
 
 /* layout.c: places bitmaps, tables and journal, and sizes the file system */
 int layout_plan(struct build *build);

@@ -25,9 +25,9 @@ int hutch_kvm_probe(uint32_t limit_ms, uint64_t *micros);
 typedef struct hutch_ext4 hutch_ext4;
 
 struct hutch_ext4_options {
-  uint64_t max_bytes;   /* bytes of files stored in all, 0 = 64 GiB */
+  uint64_t max_bytes;   /* of all layers unpacked, and of files' blocks in all; 0 = 64 GiB */
   uint64_t max_entries; /* entries read in all, 0 = 5,000,000 */
-  uint64_t max_memory;  /* for names, attributes and the tree, 0 = 1 GiB */
+  uint64_t max_memory;  /* for names, attributes and the tree, 0 = 2 GiB */
   uint8_t uuid[16];     /* of the file system, from the image's digest: same image, same bytes */
 };
 
@@ -73,6 +73,8 @@ int hutch_decoder_open(const char *path, const char *format, hutch_decoder **out
 /* Plain bytes into `buffer`; returns their count, 0 at the end, or a negative errno
  * (-EBADMSG: the file isn't what `format` says, or is cut short). */
 int64_t hutch_decoder_read(hutch_decoder *decoder, uint8_t *buffer, size_t size);
+/* Bytes of the compressed file used so far, those read ahead included. */
+uint64_t hutch_decoder_position(const hutch_decoder *decoder);
 const char *hutch_decoder_error(const hutch_decoder *decoder);
 void hutch_decoder_close(hutch_decoder *decoder);
 

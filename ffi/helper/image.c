@@ -12,7 +12,7 @@
 
 #define DEFAULT_BYTES (UINT64_C(64) << 30)
 #define DEFAULT_ENTRIES 5000000u
-#define DEFAULT_MEMORY (UINT64_C(1) << 30)
+#define DEFAULT_MEMORY (UINT64_C(2) << 30)
 #define QUOTED_BYTES 200u
 
 int image_error(struct hutch_ext4 *fs, int code, const char *format, ...)

@@ -79,20 +79,33 @@ struct attribute {
   char name[];
 };
 
+/* There may be millions: what only one kind of file has shares its place. */
 struct inode {
   uint32_t number; /* in the file system; 0 before finish */
   uint32_t links, uid, gid;
-  uint32_t mode, nanos;
+  uint16_t mode;
+  bool has_root; /* its extents are in a tree of blocks, and only the root is here */
+  uint32_t nanos;
   int64_t seconds;
   uint64_t size;
-  uint32_t major, minor;
-  uint32_t extent_count, tree_blocks;
-  struct extent *extents;
-  uint8_t *root;    /* the 60 bytes of i_block, when the extents don't fit in the inode */
-  char *target;     /* symlink */
   struct attribute *attributes;
-  struct node *first, *last; /* folder */
-  uint32_t folders;          /* folders in it */
+  uint32_t extent_count, blocks; /* its blocks, those of the tree included */
+  union {
+    struct extent only;     /* when there is just one */
+    struct extent *extents; /* when there are more */
+    uint8_t *root;          /* the 60 bytes of i_block */
+  };
+  union {
+    struct { /* folder */
+      struct node *first, *last;
+      uint32_t folders; /* folders in it */
+      uint32_t hidden;  /* the last layer that hid what lower ones left in it */
+    };
+    char *target; /* symlink */
+    struct {      /* device */
+      uint32_t major, minor;
+    };
+  };
 };
 
 struct node {
@@ -132,6 +145,9 @@ struct node *tree_next(const struct node *top, const struct node *node);
 /* Takes one link away; the last one frees the inode and its blocks. */
 int inode_drop(struct hutch_ext4 *fs, struct inode *inode);
 void inode_forget_attributes(struct hutch_ext4 *fs, struct inode *inode);
+/* Valid until one is added, or the tree of them is written. */
+const struct extent *inode_extents(const struct inode *inode);
+void inode_forget_extents(struct hutch_ext4 *fs, struct inode *inode);
 size_t attribute_memory(size_t name_length, size_t size);
 bool is_folder(const struct node *node);
 bool is_symlink(const struct node *node);
@@ -174,7 +190,9 @@ struct hutch_ext4 {
   struct tree tree;
   struct tar *tar;  /* while a layer is open */
   uint32_t layer;   /* number of the current layer, from 1; 0: none yet */
-  uint64_t bytes, entries, memory;
+  uint64_t bytes;   /* of the blocks that files were given */
+  uint64_t pushed;  /* bytes of layers */
+  uint64_t entries, memory;
   bool finished;
   int failed;       /* negative errno once it is beyond use */
   int code;         /* of the last error */

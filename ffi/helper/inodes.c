@@ -34,13 +34,12 @@ static void put_device(struct ext2_inode_large *raw, uint32_t major, uint32_t mi
 
 static void put_content(struct ext2_inode_large *raw, const struct inode *inode)
 {
-  uint32_t format = inode->mode & S_IFMT;
-  if (format == S_IFCHR || format == S_IFBLK) {
+  if (S_ISCHR(inode->mode) || S_ISBLK(inode->mode)) {
     put_device(raw, inode->major, inode->minor);
-  } else if (inode->root != NULL) {
+  } else if (S_ISREG(inode->mode) || S_ISDIR(inode->mode) || inode->blocks > 0) {
     raw->i_flags |= EXT4_EXTENTS_FL;
-    memcpy(raw->i_block, inode->root, sizeof raw->i_block);
-  } else if (inode->target != NULL) {
+    extents_root(inode, (uint8_t *)raw->i_block);
+  } else if (S_ISLNK(inode->mode)) {
     memcpy(raw->i_block, inode->target, (size_t)inode->size);
   }
 }
@@ -53,9 +52,7 @@ static uint32_t links_of(const struct inode *inode)
 
 static void put_inode(struct ext2_inode_large *raw, const struct inode *inode)
 {
-  uint64_t blocks = inode->tree_blocks;
-  for (uint32_t i = 0; i < inode->extent_count; i++) blocks += inode->extents[i].count;
-  blocks *= BLOCK_SIZE / 512;
+  uint64_t blocks = (uint64_t)inode->blocks * (BLOCK_SIZE / 512);
   raw->i_mode = (uint16_t)inode->mode;
   raw->i_uid = (uint16_t)inode->uid;
   raw->osd2.linux2.l_i_uid_high = (uint16_t)(inode->uid >> 16);

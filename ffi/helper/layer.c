@@ -6,25 +6,21 @@
 
 #define WHITEOUT ".wh."
 #define RESERVED ".wh..wh."
-#define OPAQUE ".wh..wh..opq"
+#define OPAQUE ".wh..opq" /* behind WHITEOUT */
 
 static bool begins(struct text text, const char *prefix)
 {
   return text.length >= strlen(prefix) && memcmp(text.bytes, prefix, strlen(prefix)) == 0;
 }
 
+static int hide_children(struct hutch_ext4 *fs, struct node *folder);
+
 /* Hides what lower layers left at and below `node`. A lower folder that already holds entries of
  * this layer becomes one that they imply. Depth is limited by MAX_DEPTH. */
 static int hide_lower(struct hutch_ext4 *fs, struct node *node)
 {
   struct inode *inode = node->inode;
-  int result = 0;
-  if (is_folder(node)) {
-    for (struct node *child = inode->first, *next; child != NULL && result == 0; child = next) {
-      next = child->next;
-      result = hide_lower(fs, child);
-    }
-  }
+  int result = is_folder(node) ? hide_children(fs, node) : 0;
   if (result < 0 || node->layer == fs->layer) return result;
   if (!is_folder(node) || inode->first == NULL) return tree_remove(fs, node);
   inode_forget_attributes(fs, inode);
@@ -35,29 +31,37 @@ static int hide_lower(struct hutch_ext4 *fs, struct node *node)
   return 0;
 }
 
+/* Once is enough for a layer, since what comes later is its own: a layer that says it a million
+ * times mustn't cost a million times a folder's size. */
 static int hide_children(struct hutch_ext4 *fs, struct node *folder)
 {
+  struct inode *inode = folder->inode;
+  if (inode->hidden == fs->layer) return 0;
   int result = 0;
-  for (struct node *child = folder->inode->first, *next; child != NULL && result == 0;
-       child = next) {
+  for (struct node *child = inode->first, *next; child != NULL && result == 0; child = next) {
     next = child->next;
     result = hide_lower(fs, child);
   }
+  inode->hidden = fs->layer;
   return result;
 }
 
-static int apply_whiteout(struct hutch_ext4 *fs, struct text path)
+/* `path` but for its last `hidden.length` bytes ends with the prefix alone: a name that is as long
+ * as names can be has a whiteout that is longer. */
+static int apply_whiteout(struct hutch_ext4 *fs, struct text path, struct text hidden)
 {
   struct node *parent;
   struct text name;
+  path.length -= hidden.length;
   int result = path_parent(fs, path, false, &parent, &name);
   if (result == -ENOENT) return 0; /* nothing there to hide */
   if (result < 0) return result;
-  if (text_is(name, OPAQUE)) return hide_children(fs, parent);
-  if (begins(name, RESERVED)) return 0; /* what aufs keeps for itself */
-  struct text hidden = {name.bytes + strlen(WHITEOUT), name.length - strlen(WHITEOUT)};
+  if (text_is(hidden, OPAQUE)) return hide_children(fs, parent);
+  if (begins(hidden, WHITEOUT)) return 0; /* what aufs keeps for itself */
   if (hidden.length == 0 || text_is(hidden, ".") || text_is(hidden, ".."))
     return image_error(fs, -EBADMSG, "it is a whiteout of no name");
+  if (hidden.length > MAX_NAME || memchr(hidden.bytes, 0, hidden.length) != NULL)
+    return image_error(fs, -EBADMSG, "it is a whiteout of what is no name");
   struct node *node = tree_find(&fs->tree, parent, hidden);
   return node == NULL ? 0 : hide_lower(fs, node);
 }
@@ -66,7 +70,7 @@ static void set_attributes(struct hutch_ext4 *fs, struct inode *inode, const str
                            struct extension *extension)
 {
   uint32_t mode = S_ISLNK(inode->mode) ? 0777 : entry->mode; /* as the kernel makes them */
-  inode->mode = (inode->mode & S_IFMT) | mode;
+  inode->mode = (uint16_t)((inode->mode & S_IFMT) | mode);
   inode->uid = entry->uid;
   inode->gid = entry->gid;
   inode->seconds = entry->seconds;
@@ -144,8 +148,10 @@ static int fill_inode(struct hutch_ext4 *fs, const struct entry *entry, struct i
                       struct writer *writer)
 {
   if (entry->type == '2') return symlink_set(fs, inode, entry->link);
-  inode->major = entry->major;
-  inode->minor = entry->minor;
+  if (entry->type == '3' || entry->type == '4') {
+    inode->major = entry->major;
+    inode->minor = entry->minor;
+  }
   if (entry->type != '0') return 0;
   inode->size = entry->size;
   data_begin(writer, inode);
@@ -197,8 +203,11 @@ int layer_apply(struct hutch_ext4 *fs, struct entry *entry, struct extension *ex
     return image_error(fs, -EBADMSG, "a folder in its path has a whiteout's name");
   size_t base = path.length;
   while (base > 0 && path.bytes[base - 1] != '/') base--;
-  if (begins((struct text){path.bytes + base, path.length - base}, WHITEOUT))
-    return apply_whiteout(fs, path);
+  struct text last = {path.bytes + base, path.length - base};
+  if (begins(last, WHITEOUT)) {
+    last.bytes += strlen(WHITEOUT), last.length -= strlen(WHITEOUT);
+    return apply_whiteout(fs, path, last);
+  }
   struct node *parent;
   struct text name;
   int result = path_parent(fs, path, true, &parent, &name);

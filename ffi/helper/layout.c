@@ -19,16 +19,13 @@ static int place_journal(struct build *build)
 {
   build->journal = (struct inode){.number = EXT2_JOURNAL_INO, .links = 1, .mode = S_IFREG | 0600,
                                   .size = (uint64_t)JOURNAL_BLOCKS * BLOCK_SIZE,
-                                  .seconds = FIXED_TIME};
+                                  .seconds = FIXED_TIME, .blocks = JOURNAL_BLOCKS,
+                                  .extent_count = 1};
   uint64_t start;
   if (space_take_run(&build->fs->space, JOURNAL_BLOCKS, &start) == 0)
     return image_error(build->fs, -EFBIG, "the image is too large");
-  struct extent *extent = image_take(build->fs, sizeof *extent);
-  if (extent == NULL) return build->fs->code;
-  *extent = (struct extent){0, JOURNAL_BLOCKS, start};
-  build->journal.extents = extent;
-  build->journal.extent_count = 1;
-  return extents_write(build, &build->journal);
+  build->journal.only = (struct extent){0, JOURNAL_BLOCKS, start};
+  return 0;
 }
 
 static bool place_group(struct space *space, struct group *group, uint64_t table_blocks)
@@ -51,6 +48,8 @@ static uint64_t try_groups(struct build *build, struct space *space, uint32_t co
     if (!place_group(space, &build->groups[i], table_blocks)) return 0;
   /* libext2fs takes a block for each inode's attributes, at most, and one for the resize inode. */
   uint64_t blocks = space->cursor + SPARE_BLOCKS + build->attribute_inodes + 1;
+  for (uint64_t i = (space->cursor + GROUP_BLOCKS - 1) / GROUP_BLOCKS; i < count; i++)
+    if (group_has_super(i)) blocks += 1 + DESCRIPTOR_BLOCKS;
   uint64_t last = (uint64_t)(count - 1) * GROUP_BLOCKS;
   uint64_t least = last + 2 + table_blocks + LAST_GROUP_ROOM +
                    (group_has_super(count - 1) ? 1 + DESCRIPTOR_BLOCKS : 0);

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #define MAX_SYMLINKS 40
+/* Of one path, its symlinks' targets included: what bounds the time that a short entry can cost. */
+#define MAX_STEPS 4096
 
 /* What is left of a path, with the symlinks on the way already put in. */
 struct walk {
@@ -13,7 +15,7 @@ struct walk {
   char *bytes; /* own memory once a symlink was met, else NULL */
   const char *rest;
   size_t length;
-  int symlinks;
+  int symlinks, steps;
   bool make;
 };
 
@@ -57,6 +59,8 @@ static int follow(struct walk *walk, const struct node *link)
 static int step(struct walk *walk, struct node **at, struct text component)
 {
   struct hutch_ext4 *fs = walk->fs;
+  if (++walk->steps > MAX_STEPS)
+    return image_error(fs, -EBADMSG, "its path has over %u steps", MAX_STEPS);
   if (component.length == 0 || is_text(component, ".")) return 0;
   if (is_text(component, "..")) {
     *at = (*at)->parent;

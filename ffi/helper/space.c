@@ -83,6 +83,11 @@ uint64_t space_take_run(struct space *space, uint64_t want, uint64_t *start)
 int space_give(struct space *space, uint64_t start, uint64_t count)
 {
   if (count == 0) return 0;
+  struct range *last = space->count > space->sorted ? &space->free[space->count - 1] : NULL;
+  if (last != NULL && last->start + last->count == start) {
+    last->count += count;
+    return 0;
+  }
   if (space->count == space->capacity) {
     size_t capacity = space->capacity == 0 ? 64 : space->capacity * 2;
     struct range *grown = realloc(space->free, capacity * sizeof *grown);
@@ -102,7 +107,7 @@ static int by_start(const void *left, const void *right)
 
 void space_reuse(struct space *space)
 {
-  if (space->count > 0) qsort(space->free, space->count, sizeof *space->free, by_start);
+  if (space->count > space->sorted) qsort(space->free, space->count, sizeof *space->free, by_start);
   size_t kept = 0;
   for (size_t i = 0; i < space->count; i++) {
     struct range hole = space->free[i];

@@ -132,7 +132,7 @@ int super_journal(struct build *build)
   char *block;
   errcode_t code = ext2fs_create_journal_superblock2(build->disk, &params, 0, &block);
   if (code != 0) return disk_error(build, code, "the journal");
-  int result = output_write(&build->fs->output, build->journal.extents[0].start * BLOCK_SIZE,
+  int result = output_write(&build->fs->output, build->journal.only.start * BLOCK_SIZE,
                             block, BLOCK_SIZE);
   ext2fs_free_mem(&block);
   if (result < 0) return image_error(build->fs, result, "%s", strerror(-result));
@@ -140,7 +140,7 @@ int super_journal(struct build *build)
   ext2fs_set_feature_journal(super);
   super->s_journal_inum = EXT2_JOURNAL_INO;
   super->s_jnl_backup_type = EXT3_JNL_BACKUP_BLOCKS;
-  memcpy(super->s_jnl_blocks, build->journal.root, 60);
+  extents_root(&build->journal, (uint8_t *)super->s_jnl_blocks);
   super->s_jnl_blocks[15] = (uint32_t)(build->journal.size >> 32);
   super->s_jnl_blocks[16] = (uint32_t)build->journal.size;
   return 0;

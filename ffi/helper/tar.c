@@ -272,6 +272,12 @@ int hutch_ext4_layer_push(hutch_ext4 *fs, const uint8_t *bytes, size_t length)
 {
   if (fs->failed < 0) return fs->failed;
   if (fs->tar == NULL) return image_error(fs, -EINVAL, "no layer is open");
+  if (length > fs->options.max_bytes - fs->pushed) {
+    fs->tar->named = false; /* whatever entry it is in, the layers in all are to blame */
+    return fail(fs, image_error(fs, -EFBIG, "the image's layers are over %llu bytes unpacked",
+                                (unsigned long long)fs->options.max_bytes));
+  }
+  fs->pushed += length;
   while (length > 0) {
     size_t used = 0;
     int result = take(fs, bytes, length, &used);

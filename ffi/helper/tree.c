@@ -144,7 +144,7 @@ struct node *tree_add(struct hutch_ext4 *fs, struct node *parent, struct text na
       image_give(fs, node, sizeof *node + name.length);
       return NULL;
     }
-    inode->mode = mode;
+    inode->mode = (uint16_t)mode;
   }
   inode->links++;
   node->inode = inode;
@@ -161,7 +161,21 @@ static size_t extent_capacity(uint32_t count)
 {
   size_t capacity = 1;
   while (capacity < count) capacity *= 2;
-  return count == 0 ? 0 : capacity;
+  return capacity;
+}
+
+const struct extent *inode_extents(const struct inode *inode)
+{
+  return inode->extent_count > 1 ? inode->extents : &inode->only;
+}
+
+void inode_forget_extents(struct hutch_ext4 *fs, struct inode *inode)
+{
+  if (inode->has_root) free(inode->root);
+  else if (inode->extent_count > 1)
+    image_give(fs, inode->extents, extent_capacity(inode->extent_count) * sizeof *inode->extents);
+  inode->extent_count = 0;
+  inode->has_root = false;
 }
 
 void inode_forget_attributes(struct hutch_ext4 *fs, struct inode *inode)
@@ -177,18 +191,18 @@ void inode_forget_attributes(struct hutch_ext4 *fs, struct inode *inode)
 static void free_inode(struct hutch_ext4 *fs, struct inode *inode)
 {
   inode_forget_attributes(fs, inode);
-  image_give(fs, inode->extents, extent_capacity(inode->extent_count) * sizeof *inode->extents);
-  if (inode->target != NULL) image_give(fs, inode->target, inode->size + 1);
-  free(inode->root);
+  inode_forget_extents(fs, inode);
+  if (S_ISLNK(inode->mode)) image_give(fs, inode->target, inode->size + 1);
   image_give(fs, inode, sizeof *inode);
 }
 
 int inode_drop(struct hutch_ext4 *fs, struct inode *inode)
 {
   if (--inode->links > 0) return 0;
+  const struct extent *extents = inode_extents(inode);
   int result = 0;
-  for (uint32_t i = 0; i < inode->extent_count && result == 0; i++)
-    result = space_give(&fs->space, inode->extents[i].start, inode->extents[i].count);
+  for (uint32_t i = 0; !inode->has_root && i < inode->extent_count && result == 0; i++)
+    result = space_give(&fs->space, extents[i].start, extents[i].count);
   free_inode(fs, inode);
   return result == 0 ? 0 : image_error(fs, result, "%s", strerror(-result));
 }

@@ -11,6 +11,9 @@ const LOG_ERRORS = 1;
 const KERNEL_ELF = 1;
 const DISK_FORMATS = { raw: 0, qcow2: 1 } as const;
 const PORT_NAME = "hutch.agent";
+const SHARES_TAG = "hutch";
+const PR_SET_PDEATHSIG = 1;
+const SIGCONT = 18;
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 
@@ -22,11 +25,20 @@ function start(spec: MachineSpec): Promise<Machine> {
   unwrap("krun_set_log_level", symbols.krun_set_log_level(LOG_ERRORS));
   const context = unwrap("krun_create_ctx", symbols.krun_create_ctx());
   configure(symbols, context, spec);
+  // A box is paused by stopping this process, which then can't notice that its program has ended.
+  // Linux continues it at that moment; elsewhere it ends when it is resumed.
+  continueAtEnd(symbols, SIGCONT);
   return Promise.resolve({
     exited: enter(symbols, context),
     // As by SIGKILL. Deno.exit would run exit handlers beside a machine that goes on, and may hang.
     kill: () => symbols._exit(137),
+    detached: () => continueAtEnd(symbols, 0),
   });
+}
+
+/** Says which signal the kernel sends this process when its parent ends; 0 for none. */
+function continueAtEnd({ prctl }: Libkrun["symbols"], signal: number): void {
+  if (prctl) unwrap("prctl", prctl(PR_SET_PDEATHSIG, BigInt(signal)));
 }
 
 function configure(symbols: Libkrun["symbols"], context: number, spec: MachineSpec): void {
@@ -56,6 +68,13 @@ function configure(symbols: Libkrun["symbols"], context: number, spec: MachineSp
       ),
     )
   );
+  if (spec.shares) {
+    const { folder } = spec.shares;
+    unwrap(
+      "krun_add_virtiofs",
+      symbols.krun_add_virtiofs(context, cString(SHARES_TAG), cString(folder)),
+    );
+  }
   unwrap(
     "krun_set_console_output",
     symbols.krun_set_console_output(context, cString(spec.consolePath)),

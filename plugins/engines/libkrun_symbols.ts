@@ -27,6 +27,10 @@ const SYMBOLS = {
     parameters: ["u32", "buffer", "buffer", "u32", "bool"],
     result: "i32",
   },
+  krun_add_virtiofs: {
+    parameters: ["u32", "buffer", "buffer"], // uint32_t ctx, const char *tag, const char *path
+    result: "i32",
+  },
   krun_set_console_output: {
     parameters: ["u32", "buffer"], // uint32_t ctx, const char *path
     result: "i32",
@@ -53,6 +57,11 @@ const SYMBOLS = {
   _exit: {
     parameters: ["i32"], // int status
     result: "void", // never comes
+  },
+  prctl: {
+    parameters: ["i32", "u64"], // int option, unsigned long argument
+    result: "i32",
+    optional: true, // Linux alone has it
   },
   socket: {
     parameters: ["i32", "i32", "i32"], // int domain, int type, int protocol

@@ -2,7 +2,8 @@
  * The engine `qemu`: machines of type microvm, on KVM where it works, else by software emulation.
  * Emulation runs anywhere and isolates nothing.
  *
- * Options: none. Overrides: `HUTCH_QEMU` names the program.
+ * Options: none. Overrides: `HUTCH_QEMU` names the program, `HUTCH_VIRTIOFSD` the one that serves
+ * volumes.
  *
  * @example
  * ```ts
@@ -23,6 +24,8 @@ import {
   programVersion,
   whyNotFound,
 } from "../../mod.ts";
+import { sharePath } from "../../ffi/library.ts";
+import { qemuPauser } from "./qemu_monitor.ts";
 
 const PROGRAM = "qemu-system-x86_64";
 
@@ -41,10 +44,12 @@ function engine(accelerator: "auto" | "kvm" | "tcg"): Engine {
   return {
     name: "qemu",
     runner: import.meta.resolve("./qemu_runner.ts"),
+    pauser: qemuPauser,
     async probe(options) {
       const program = await findProgram("HUTCH_QEMU", [PROGRAM]);
       const setpriv = await findProgram("HUTCH_SETPRIV", ["setpriv"]);
       const flock = await findProgram("HUTCH_FLOCK", ["flock"]);
+      const virtiofsd = await findProgram("HUTCH_VIRTIOFSD", ["virtiofsd"]);
       const kvm = accelerator === "tcg" ? undefined : await options.kvm();
       const useKvm = kvm?.usable === true;
       const usable = program !== undefined && setpriv !== undefined && flock !== undefined &&
@@ -57,6 +62,8 @@ function engine(accelerator: "auto" | "kvm" | "tcg"): Engine {
           program: program ?? "",
           setpriv: setpriv ?? "",
           flock: flock ?? "",
+          virtiofsd: virtiofsd ?? "",
+          share: sharePath(),
           accelerator: useKvm ? "kvm" : "tcg",
         },
         permissions: setpriv === undefined ? {} : { run: [setpriv] },
@@ -64,6 +71,13 @@ function engine(accelerator: "auto" | "kvm" | "tcg"): Engine {
           await part("HUTCH_QEMU", PROGRAM, program, "qemu-system-x86", options),
           await part("HUTCH_SETPRIV", "setpriv", setpriv, "util-linux", options),
           await part("HUTCH_FLOCK", "flock", flock, "util-linux", options),
+          await part(
+            "HUTCH_VIRTIOFSD",
+            "virtiofsd",
+            virtiofsd,
+            "virtiofsd || apt-get install qemu-system-common", // Debian 12 has it in there
+            options,
+          ),
         ],
       } satisfies EngineReport;
     },

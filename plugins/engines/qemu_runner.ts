@@ -5,14 +5,16 @@
  * @module
  */
 import type { Machine, MachineExit, MachineRunner, MachineSpec } from "../../mod.ts";
+import { type FileServer, serveShares, shareArguments, tail } from "./qemu_shares.ts";
 
-/** Text of QEMU's standard error that is kept for messages, in bytes. */
-const OUTPUT_LIMIT = 8 * 1024;
+/** How long a machine may take to end by itself once its virtiofsd has ended, in `ms`. */
+const SERVER_GRACE_MS = 500;
 
 const runner: MachineRunner = { start };
 export default runner;
 
-function start(spec: MachineSpec): Promise<Machine> {
+async function start(spec: MachineSpec): Promise<Machine> {
+  const server = spec.shares ? await serveShares(spec.shares, spec.engine) : undefined;
   const { program = "", setpriv = "", flock = "" } = spec.engine;
   // QEMU dies with the box process, even when that is killed: the box process starts it from its
   // main thread, which lives as long as the process does. It holds a lock while it lives, so that
@@ -29,40 +31,44 @@ function start(spec: MachineSpec): Promise<Machine> {
     clearEnv: true,
     env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
   }).spawn();
+  const kill = () => {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended already.
+    }
+  };
   const output = tail(child.stderr);
-  return Promise.resolve({
-    exited: end(child, output),
-    kill() {
-      try {
-        child.kill("SIGKILL");
-      } catch {
-        // It has ended already.
-      }
-    },
+  return { exited: end(child, output, server && { ...server, failed: kill }), kill };
+}
+
+/** Waits for the machine; one that has lost its file server is ended, since its programs hang. */
+async function end(
+  child: Deno.ChildProcess,
+  output: Promise<string>,
+  server: (FileServer & { failed: () => void }) | undefined,
+): Promise<MachineExit> {
+  let lost = "";
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  // A machine that ends takes it along, and may be noticed later.
+  const serverEnd = server?.exited.then((why) => {
+    lost = why;
+    timer = setTimeout(server.failed, SERVER_GRACE_MS);
   });
-}
-
-async function end(child: Deno.ChildProcess, output: Promise<string>): Promise<MachineExit> {
-  const status = await child.status;
-  return { code: status.signal ? null : status.code, signal: status.signal, output: await output };
-}
-
-async function tail(stream: ReadableStream<Uint8Array>): Promise<string> {
-  let kept = new Uint8Array(0);
-  for await (const chunk of stream) {
-    const both = new Uint8Array(kept.length + chunk.length);
-    both.set(kept);
-    both.set(chunk, kept.length);
-    kept = both.subarray(Math.max(0, both.length - OUTPUT_LIMIT));
-  }
-  return new TextDecoder().decode(kept).trim();
+  const { code, signal } = await child.status;
+  clearTimeout(timer);
+  const said = [lost, await output].filter((text) => text !== "").join("; ");
+  server?.kill();
+  await serverEnd;
+  clearTimeout(timer);
+  return { code: signal ? null : code, signal, output: said };
 }
 
 /** QEMU's command line for a machine. */
 export function machineArguments(spec: MachineSpec): string[] {
   const kvm = spec.engine.accelerator === "kvm";
   return [
-    ...["-M", "microvm,acpi=off"],
+    ...["-M", `microvm,acpi=off${spec.shares ? ",memory-backend=memory" : ""}`],
     ...["-accel", kvm ? "kvm" : "tcg"],
     // Emulated, "rep movsb" goes byte by byte: without these flags the guest's kernel copies twice
     // as fast.
@@ -71,11 +77,17 @@ export function machineArguments(spec: MachineSpec): string[] {
     ...["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"],
     ...["-name", `hutch-${spec.id}`],
     ...["-kernel", spec.kernel.path, "-append", spec.kernel.commandLine],
+    ...spec.shares ? shareArguments(spec.shares, spec.memoryMiB) : [],
     ...spec.disks.flatMap(diskArguments),
     ...["-device", "virtio-rng-device"],
     ...["-device", "virtio-serial-device"],
     ...["-chardev", option("file", { id: "console", path: spec.consolePath, append: "on" })],
     ...["-device", "virtconsole,chardev=console"],
+    ...[
+      "-chardev",
+      option("socket", { id: "control", path: spec.controlPath, server: "on", wait: "off" }),
+    ],
+    ...["-mon", "chardev=control,mode=control"],
     ...["-chardev", option("socket", { id: "agent", path: spec.channelPath })],
     ...["-device", "virtserialport,chardev=agent,name=hutch.agent"],
   ];

@@ -6,6 +6,8 @@
 import {
   definePlugin,
   digestOf,
+  formatPlatform,
+  hostPlatform,
   HutchError,
   type ImageSource,
   type Platform,
@@ -65,11 +67,10 @@ export function builtinSource(): Plugin {
 
 function canonical(reference: string): string {
   if (/^[a-z0-9][a-z0-9._-]{0,62}$/.test(reference)) return reference;
+  const shown = JSON.stringify(`builtin:${reference.slice(0, 100)}`);
   throw new HutchError(
     "invalid_reference",
-    `Cannot read reference builtin:${
-      reference.slice(0, 100)
-    }: it isn't the name of a builtin image`,
+    `Cannot read reference ${shown}: it isn't the name of a builtin image`,
     { hint: "there is builtin:busybox" },
   );
 }
@@ -82,7 +83,16 @@ async function open(request: SourceRequest): Promise<SourceImage> {
       { hint: "there is builtin:busybox" },
     );
   }
-  return imageOf(await findBusybox(request.platform, request.signal), request.platform);
+  const { platform, signal } = request;
+  const own = hostPlatform();
+  if (platform.os !== own.os || platform.architecture !== own.architecture) {
+    throw new HutchError(
+      "platform_unsupported",
+      `Cannot make builtin:busybox for ${formatPlatform(platform)}: ` +
+        `this machine's own busybox is for ${formatPlatform(own)}`,
+    );
+  }
+  return imageOf(await findBusybox(platform, signal), platform);
 }
 
 /** The image as blobs in memory. */

@@ -1,11 +1,11 @@
 /**
- * Images from OCI image layouts, folders as skopeo, umoci and buildx write them: `oci:PATH`,
- * `oci:PATH:TAG`, `oci:PATH@sha256:…`.
+ * Images from OCI image layouts, folders or tar archives as skopeo, umoci and buildx write them:
+ * `oci:PATH`, `oci:PATH:TAG`, `oci:PATH@sha256:…`.
  *
  * @module
  */
-import { resolve as resolvePath } from "node:path";
 import {
+  type ArchivedImage,
   chooseManifest,
   definePlugin,
   type Descriptor,
@@ -18,9 +18,10 @@ import {
   type SourceImage,
   type SourceRequest,
 } from "../../mod.ts";
+import { cutReference, listOf } from "./archive/reference.ts";
 import { Layout, type LayoutDocument } from "./oci/layout.ts";
 
-/** Which image of which folder. */
+/** Which image of which layout. */
 export interface OciReference {
   /** Absolute. */
   readonly path: string;
@@ -29,6 +30,8 @@ export interface OciReference {
 }
 
 const REF_NAME = "org.opencontainers.image.ref.name";
+/** Where containerd puts the whole name, having the tag alone in the other one. */
+const CONTAINERD_NAME = "io.containerd.image.name";
 /** The grammar that the image specification gives for names in a layout. */
 const TAG = /^[A-Za-z0-9]+(?:(?:--|[-._:@+/])[A-Za-z0-9]+)*$/;
 const TAG_LIMIT = 255;
@@ -49,6 +52,7 @@ export function ociSource(): Plugin {
     pin: (reference, digest) =>
       formatOciReference({ path: parseOciReference(reference).path, digest }),
     open,
+    contents,
   };
   return definePlugin({ name: "oci", sources: { oci: source } });
 }
@@ -59,30 +63,16 @@ export function ociSource(): Plugin {
  * @throws {HutchError} `invalid_reference`
  */
 export function parseOciReference(text: string): OciReference {
-  const fail = (problem: string) =>
-    new HutchError(
-      "invalid_reference",
-      `Cannot read reference ${JSON.stringify(text)}: ${problem}`,
-    );
-  if (text.includes("\0")) throw fail("it has a NUL character");
   const at = text.lastIndexOf("@");
   const digest = at >= 0 && isDigest(text.slice(at + 1)) ? text.slice(at + 1) : undefined;
-  const named = digest === undefined ? text : text.slice(0, at);
-  const colon = named.indexOf(":");
-  const path = colon < 0 ? named : named.slice(0, colon);
-  const tag = colon < 0 ? undefined : named.slice(colon + 1);
-  if (path === "") throw fail("it names no folder");
-  if (tag !== undefined && digest !== undefined) throw fail("it has both a tag and a digest");
-  if (tag !== undefined && (tag.length > TAG_LIMIT || !TAG.test(tag))) {
-    throw fail(`${JSON.stringify(tag)} can't be a tag`);
+  const { path, rest: tag, fail } = cutReference(digest ? text.slice(0, at) : text, text);
+  if (digest !== undefined) {
+    if (tag !== undefined) throw fail("it has both a tag and a digest");
+    return { path, digest };
   }
-  const absolute = resolvePath(path);
-  if (absolute.includes(":")) throw fail(`its folder ${absolute} has a colon in its path`);
-  return {
-    path: absolute,
-    ...(tag === undefined ? {} : { tag }),
-    ...(digest === undefined ? {} : { digest }),
-  };
+  if (tag === undefined) return { path };
+  if (!isTag(tag)) throw fail("what follows its colon can't be a tag");
+  return { path, tag };
 }
 
 /** The canonical spelling, with an absolute path. */
@@ -93,14 +83,48 @@ export function formatOciReference({ path, tag, digest }: OciReference): string 
 
 async function open(request: SourceRequest): Promise<SourceImage> {
   const reference = parseOciReference(request.reference);
-  const layout = await Layout.open(reference.path);
-  const { bytes } = await find(layout, reference, request.platform, request.signal);
-  return {
-    digest: digestOf(bytes),
-    manifest: bytes,
-    blob: (digest, { offset }) => layout.blob(digest, offset),
-    [Symbol.asyncDispose]: () => Promise.resolve(),
-  };
+  const { platform, signal } = request;
+  const layout = await Layout.open(reference.path, signal);
+  try {
+    const { bytes } = await find(layout, reference, platform, signal);
+    return {
+      digest: digestOf(bytes),
+      manifest: bytes,
+      blob: (digest, { offset }) => layout.blob(digest, offset),
+      [Symbol.asyncDispose]: () => Promise.resolve(layout[Symbol.dispose]()),
+    };
+  } catch (error) {
+    layout[Symbol.dispose]();
+    throw error;
+  }
+}
+
+async function contents(
+  path: string,
+  signal: AbortSignal,
+): Promise<readonly ArchivedImage[] | undefined> {
+  using layout = await Layout.openIfOne(path, signal);
+  if (!layout) return undefined;
+  const entries = await layout.index();
+  const found = new Map<string, Set<string>>();
+  for (const entry of entries) {
+    const { digest } = entry;
+    const name = nameOf(entry);
+    const tag = tagOf(entry);
+    // Docker gives the same tag to images that have different names.
+    const own = tag !== undefined && isTag(tag) &&
+      entries.every((other) => tagOf(other) !== tag || nameOf(other) === name);
+    const reference = formatOciReference(own ? { path, tag } : { path, digest });
+    parseOciReference(reference); // it may be a file whose path no reference can have
+    const names = found.get(reference) ?? new Set();
+    if (name !== undefined) names.add(name);
+    found.set(reference, names);
+  }
+  return [...found].map(([reference, names]) => ({ reference, names: [...names] }));
+}
+
+function nameOf(entry: Descriptor): string | undefined {
+  return entry.annotations[CONTAINERD_NAME] ?? tagOf(entry);
 }
 
 async function find(
@@ -138,7 +162,7 @@ async function first(
     const { digest } = reference;
     const listed = entries.find((entry) => entry.digest === digest);
     if (listed || await layout.has(digest)) return listed ?? { digest };
-    throw new HutchError("image_not_found", `Cannot find ${name}: the folder has no such digest`);
+    throw new HutchError("image_not_found", `Cannot find ${name}: it has no such digest`);
   }
   const tags = [...new Set(entries.map(tagOf).filter((tag) => tag !== undefined))].sort();
   const { tag } = reference;
@@ -147,7 +171,7 @@ async function first(
       throw new HutchError(
         "image_not_found",
         `Cannot choose an image of ${name}: it has several`,
-        { hint: `add a tag: ${listed(tags)}` },
+        { hint: `add a tag: ${listOf(tags)}` },
       );
     }
     return chosen(entries, platform, name);
@@ -156,8 +180,8 @@ async function first(
   if (tagged.length > 0) return chosen(tagged, platform, name);
   throw new HutchError(
     "image_not_found",
-    `Cannot find ${name}: the folder has no such tag`,
-    tags.length > 0 ? { hint: `it has ${listed(tags)}` } : {},
+    `Cannot find ${name}: it has no such tag`,
+    tags.length > 0 ? { hint: `it has ${listOf(tags)}` } : {},
   );
 }
 
@@ -167,11 +191,10 @@ function chosen(entries: readonly Descriptor[], platform: Platform, name: string
   return only && entries.length === 1 ? only : chooseManifest(entries, platform, name);
 }
 
-function tagOf(entry: Descriptor): string | undefined {
-  return entry.annotations[REF_NAME];
+function isTag(text: string): boolean {
+  return text.length <= TAG_LIMIT && TAG.test(text);
 }
 
-function listed(tags: readonly string[]): string {
-  const shown = tags.slice(0, 20).map((tag) => JSON.stringify(tag.slice(0, 128))).join(", ");
-  return tags.length > 20 ? `${shown}, …` : shown;
+function tagOf(entry: Descriptor): string | undefined {
+  return entry.annotations[REF_NAME];
 }

@@ -8,6 +8,7 @@ import {
   definePlugin,
   formatReference,
   HutchError,
+  type ImageManifest,
   type ImageReference,
   type ImageSource,
   parseManifest,
@@ -15,21 +16,19 @@ import {
   type Plugin,
   type SourceImage,
   type SourceRequest,
+  splitMirror,
 } from "../../mod.ts";
-import type { RegistryCredentials } from "./registry/auth.ts";
-import { type FetchedManifest, RegistryClient } from "./registry/client.ts";
-
-export type { RegistryCredentials };
+import { apiRoot, RegistryClient } from "./registry/client.ts";
+import { Connections } from "./registry/connection.ts";
+import { type Endpoint, Endpoints } from "./registry/endpoints.ts";
+import { logIn } from "./registry/login.ts";
+import type { TransportOptions } from "./registry/transport.ts";
 
 /** Options of {@link registrySource}. */
 export interface RegistryOptions {
-  /** Whom to be at a registry (`host[:port]`, such as `docker.io`); undefined is nobody. */
-  readonly credentials?: (
-    registry: string,
-  ) => RegistryCredentials | undefined | Promise<RegistryCredentials | undefined>;
   /** Time for an answer's beginning and between two pieces of it, in `ms`. @default {30000} */
   readonly timeoutMs?: number;
-  /** Pause before the first retry, in `ms`; it doubles each time. @default {250} */
+  /** Pause before the first retry, in `ms`, varied by a half; it doubles each time. @default {250} */
   readonly retryDelayMs?: number;
   /** How often a request is sent, the first time included. @default {4} */
   readonly attempts?: number;
@@ -37,17 +36,28 @@ export interface RegistryOptions {
 
 /** How deep an index may be nested in indexes. */
 const INDEX_DEPTH = 3;
+/** How often a mirror is asked the same. */
+const MIRROR_ATTEMPTS = 2;
+/** How long is waited for a mirror, in `ms`. */
+const MIRROR_TIMEOUT_MS = 10_000;
 
 /**
- * A plugin with the source `registry`.
+ * A plugin with the source `registry`. Whom to be at a registry that asks is what the
+ * configuration, the query `credentials` and logins say, in this order; nothing is sent before the
+ * registry asked, and then to it and the token server that it names alone.
  *
  * @example A private registry
  * ```ts
- * import { registrySource } from "./plugins/sources/registry.ts";
+ * import { definePlugin, Runtime } from "./mod.ts";
  * const password = Deno.env.get("REGISTRY_PASSWORD") ?? "";
- * const plugin = registrySource({
- *   credentials: (host) => host === "registry.example" ? { username: "me", password } : undefined,
+ * const login = definePlugin({
+ *   name: "login",
+ *   resolve: {
+ *     credentials: ({ registry }) =>
+ *       registry === "registry.example" ? { username: "me", password } : undefined,
+ *   },
  * });
+ * await using runtime = await Runtime.open({ plugins: [login] });
  * ```
  */
 export function registrySource(options: RegistryOptions = {}): Plugin {
@@ -58,44 +68,114 @@ export function registrySource(options: RegistryOptions = {}): Plugin {
       return formatReference({ registry, repository, digest });
     },
     open: (request) => open(request, options),
+    logIn: (request) => logIn(request, patienceOf(options)),
   };
   return definePlugin({ name: "registry", sources: { registry: source } });
 }
 
 async function open(request: SourceRequest, options: RegistryOptions): Promise<SourceImage> {
   const reference = parseReference(request.reference);
-  const { registry, repository } = reference;
-  const client = new RegistryClient({
-    registry,
-    repository,
-    plainHttp: isLoopback(registry) || request.insecureRegistries.includes(registry),
-    credentials: await options.credentials?.(registry),
-    timeoutMs: options.timeoutMs ?? 30_000,
-    retryDelayMs: options.retryDelayMs ?? 250,
-    attempts: options.attempts ?? 4,
-  });
-  const { bytes, digest } = await resolve(client, reference, request);
+  using resources = new DisposableStack();
+  const connections = resources.use(new Connections(request.registries));
+  const endpoints = new Endpoints(await endpointsOf(reference, request, connections, options));
+  const found = await endpoints.first(
+    (client) => resolve(client, reference, request),
+    request.signal,
+  );
+  const sizes = new Map(
+    [found.image.config, ...found.image.layers].map(({ digest, size }) => [digest, size]),
+  );
+  const opened = resources.move();
   return {
-    digest,
-    manifest: bytes,
-    blob: (wanted, { offset, signal }) => client.blob(wanted, offset, signal),
-    [Symbol.asyncDispose]: () => Promise.resolve(),
+    digest: found.digest,
+    resolvedDigest: found.resolvedDigest,
+    manifest: found.bytes,
+    blob: (digest, { offset, signal }) =>
+      endpoints.blob({ digest, size: sizes.get(digest), offset, signal }),
+    [Symbol.asyncDispose]: () => Promise.resolve(opened.dispose()),
   };
+}
+
+/** Its mirrors in their order, and the registry itself. */
+async function endpointsOf(
+  { registry, repository }: ImageReference,
+  request: SourceRequest,
+  connections: Connections,
+  options: RegistryOptions,
+): Promise<readonly Endpoint[]> {
+  const patience = patienceOf(options);
+  const client = async (
+    host: string,
+    repository: string,
+    { attempts, timeoutMs, mirrors }: { attempts: number; timeoutMs: number; mirrors?: string },
+  ) => {
+    const plainHttpAllowed = (host: string) => connections.plainHttpAllowed(host);
+    const root = apiRoot(host, plainHttpAllowed(host));
+    return new RegistryClient({
+      ...patience,
+      attempts,
+      timeoutMs,
+      registry: host,
+      repository,
+      mirrors,
+      plainHttpAllowed,
+      clientFor: await connections.open(host, root),
+      credentials: () => request.credentials(host),
+    });
+  };
+  const endpoints: Endpoint[] = [];
+  for (const name of connections.settings(registry).mirrors ?? []) {
+    const { registry: host, path } = splitMirror(name);
+    const there = path === "" ? repository : `${path}/${repository}`;
+    // Less patiently than the registry: there is somebody else to ask.
+    const attempts = Math.min(patience.attempts, MIRROR_ATTEMPTS);
+    const timeoutMs = Math.min(patience.timeoutMs, MIRROR_TIMEOUT_MS);
+    endpoints.push({
+      name,
+      client: await client(host, there, { attempts, timeoutMs, mirrors: registry }),
+    });
+  }
+  endpoints.push({
+    name: registry,
+    client: await client(registry, repository, patience),
+  });
+  return endpoints;
+}
+
+/** An image's manifest, and what the reference itself named. */
+interface Found {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly digest: string;
+  readonly resolvedDigest: string;
+  readonly image: ImageManifest;
 }
 
 /** Follows indexes down to this platform's manifest. */
 async function resolve(
   client: RegistryClient,
   reference: ImageReference,
-  request: SourceRequest,
-): Promise<FetchedManifest> {
+  { known, platform, signal }: SourceRequest,
+): Promise<Found> {
   const name = formatReference(reference);
+  const document = `the manifest of ${name}`;
   let target = reference.digest ?? reference.tag ?? "latest";
+  let resolvedDigest: string | undefined;
   for (let depth = 0; depth <= INDEX_DEPTH; depth++) {
-    const fetched = await client.manifest(target, request.signal);
-    const manifest = parseManifest(fetched.bytes, `the manifest of ${name}`, fetched.mediaType);
-    if (manifest.kind === "image") return fetched;
-    target = chooseManifest(manifest.manifests, request.platform, name).digest;
+    const fetched = await client.manifest(target, {
+      signal,
+      known: depth === 0 ? known?.resolvedDigest : undefined,
+    });
+    if (fetched === undefined) {
+      if (known === undefined) throw new Error("a manifest is unchanged only if it was known");
+      const image = parseManifest(known.manifest, document);
+      if (image.kind !== "image") throw new Error("what is known is an image");
+      return { ...known, bytes: known.manifest, image };
+    }
+    const { bytes, digest } = fetched;
+    resolvedDigest ??= digest;
+    const manifest = parseManifest(bytes, document, fetched.mediaType);
+    if (manifest.kind === "image") return { bytes, digest, resolvedDigest, image: manifest };
+    target = chooseManifest(manifest.manifests, platform, name).digest;
   }
   throw new HutchError(
     "invalid_image",
@@ -103,9 +183,10 @@ async function resolve(
   );
 }
 
-/** Whether the registry is on this machine for sure: `localhost`, 127.0.0.0/8 or ::1. */
-function isLoopback(registry: string): boolean {
-  if (!URL.canParse(`http://${registry}/`)) return false;
-  const { hostname } = new URL(`http://${registry}/`);
-  return hostname === "localhost" || hostname === "[::1]" || /^127(?:\.\d{1,3}){3}$/.test(hostname);
+function patienceOf(options: RegistryOptions): Omit<TransportOptions, "clientFor"> {
+  return {
+    timeoutMs: options.timeoutMs ?? 30_000,
+    retryDelayMs: options.retryDelayMs ?? 250,
+    attempts: options.attempts ?? 4,
+  };
 }

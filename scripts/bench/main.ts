@@ -1,5 +1,5 @@
 /**
- * The benchmark: `deno task bench [--json] [--runs N] [boot|channel|image]...`. Each figure stands
+ * The benchmark: `deno task bench [--json] [--runs N] [boot|channel|image|scale]...`. Each figure stands
  * beside a floor measured in the same run. Inside the emulated machine with KVM (`scripts/kvm_lab`)
  * it measures libkrun, else QEMU.
  *
@@ -12,6 +12,7 @@ import { defaultPlugins } from "../../src/runtime/defaults.ts";
 import { benchBoot, type BootSetting } from "./boot.ts";
 import { benchChannel } from "./channel.ts";
 import { benchImage } from "./image.ts";
+import { benchScale } from "./scale.ts";
 import { type Figure, line } from "./stats.ts";
 
 const { values, positionals } = parseArgs({
@@ -22,7 +23,7 @@ const lab = Deno.env.get("IN_KVM_LAB") === "1";
 const runs = Number(values.runs ?? (lab ? 6 : 10));
 const wanted = positionals.length > 0
   ? positionals
-  : ["boot", "channel", ...(lab ? [] : ["image"])];
+  : ["boot", "channel", ...(lab ? [] : ["image", "scale"])];
 const figures: Figure[] = [];
 
 function report(made: readonly Figure[]): void {
@@ -32,6 +33,17 @@ function report(made: readonly Figure[]): void {
 
 const folder = await Deno.makeTempDir({ prefix: "hutch-bench-" });
 try {
+  if (wanted.some((name) => name === "boot" || name === "channel")) await benchMachines();
+  if (wanted.includes("image")) report(await benchImage(folder, Math.min(runs, 3)));
+  if (wanted.includes("scale")) report(await benchScale(folder, runs));
+} finally {
+  await Deno.remove(folder, { recursive: true });
+}
+if (values.json) console.log(JSON.stringify(figures, null, 2));
+if (figures.some(({ met }) => met === false)) Deno.exitCode = 1;
+
+/** What needs a machine. */
+async function benchMachines(): Promise<void> {
   const engine = values.engine ?? (lab ? "libkrun" : "qemu");
   await using runtime = await Runtime.open({ home: join(folder, "home") });
   {
@@ -54,15 +66,11 @@ try {
       memoryMiB: 256,
       consolePath: join(folder, "console.log"),
       channelPath: join(folder, "guest"),
+      controlPath: join(folder, "control"),
       folder,
       engine: probed.parts,
     },
   };
   if (wanted.includes("boot")) report(await benchBoot(setting));
   if (wanted.includes("channel")) report(await benchChannel(setting));
-  if (wanted.includes("image")) report(await benchImage(folder, Math.min(runs, 3)));
-} finally {
-  await Deno.remove(folder, { recursive: true });
 }
-if (values.json) console.log(JSON.stringify(figures, null, 2));
-if (figures.some(({ met }) => met === false)) Deno.exitCode = 1;

@@ -74,19 +74,36 @@ export async function rawRoundTrip(connection: Deno.Conn): Promise<number> {
   return performance.now() - from;
 }
 
-/** Bytes from the guest; MiB/s. */
-export async function rawOut(connection: Deno.Conn, bytes: number): Promise<number> {
+/** What the raw guest's own end of a transfer is: the port, or a child with a pipe between. */
+export type RawEnd = "port" | "pipe";
+
+/** Asks the raw guest to run a program that does nothing, `count` times; `ms` for one. */
+export async function rawExec(connection: Deno.Conn, count: number): Promise<number> {
   const from = performance.now();
-  await command(connection, "g", bytes);
+  await command(connection, "x", count);
+  await readExactly(connection, 1);
+  return (performance.now() - from) / count;
+}
+
+/** Bytes from the guest; MiB/s. */
+export async function rawOut(
+  connection: Deno.Conn,
+  { bytes, end }: { readonly bytes: number; readonly end: RawEnd },
+): Promise<number> {
+  const from = performance.now();
+  await command(connection, end === "port" ? "g" : "G", bytes);
   await readExactly(connection, bytes);
   return bytes / 2 ** 20 / ((performance.now() - from) / 1000);
 }
 
 /** Bytes to the guest; MiB/s. */
-export async function rawIn(connection: Deno.Conn, bytes: number): Promise<number> {
+export async function rawIn(
+  connection: Deno.Conn,
+  { bytes, end }: { readonly bytes: number; readonly end: RawEnd },
+): Promise<number> {
   const chunk = new Uint8Array(256 * 1024);
   const from = performance.now();
-  await command(connection, "s", bytes);
+  await command(connection, end === "port" ? "s" : "S", bytes);
   for (let left = bytes; left > 0; left -= chunk.length) {
     await writeAll(connection, chunk.subarray(0, Math.min(left, chunk.length)));
   }

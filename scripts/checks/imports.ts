@@ -21,11 +21,13 @@ const COMMON_RANK = LEAF_RANK + 1;
 /** Files below everything whatever their folder: they say where things are, and import nothing. */
 const COMMON = ["src/runtime/paths.ts"];
 
-/** Files that hold only words two sides share. */
+/** Files whose types are words that two sides share. */
 const CONTRACTS = [
+  "src/box/box.ts",
   "src/box/options.ts",
   "src/box/exec_options.ts",
   "src/plugin/contract.ts",
+  "src/runtime/runtime.ts",
 ];
 
 /** Leaves that stand on another one: the relay speaks the channel's frames. */

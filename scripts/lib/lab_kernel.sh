@@ -10,7 +10,7 @@ lab_modules=(irqbypass kvm kvm-amd virtio_ring virtio virtio_pci_legacy_dev virt
 
 lab_kernel() {
   local key folder
-  key=$(cat "$hutch_root"/scripts/lib/lab_{init,run,kernel.sh} | sha256sum | cut -c1-16)
+  key=$(cat "$hutch_root"/scripts/lib/lab_{init,run,hold.c,kernel.sh} | sha256sum | cut -c1-16)
   folder=$hutch_cache/kvm_lab/$key
   if [[ ! -d $folder ]]; then (make_lab_kernel "$folder") >&2 || return; fi
   printf %s "$folder"
@@ -68,6 +68,7 @@ lab_initrd() {
   cp /bin/busybox "$root/bin/busybox"
   install -m 755 "$hutch_root/scripts/lib/lab_init" "$root/init"
   cp "$hutch_root/scripts/lib/lab_run" "$root/run_command"
+  cc -Os -static -Wall -Wextra -Werror -o "$root/hold" "$hutch_root/scripts/lib/lab_hold.c"
   printf '%s\n' "${lab_modules[@]}" >"$root/modules/order"
   for module in "${lab_modules[@]}"; do
     path=$(find "$package" -name "$module.ko*" -print -quit)

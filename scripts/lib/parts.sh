@@ -34,11 +34,19 @@ run_parts=(
 test_parts=(
   "skopeo                       : skopeo"
   "umoci                        : umoci"
+  "crun                         : crun"
+  "conmon                       : conmon"
+  "libsubid4 libsubid5          : /usr/lib/*/libsubid.so.*"
   "e2fsprogs                    : mke2fs"
+  "xfsprogs                     : mkfs.xfs"
+  "btrfs-progs                  : mkfs.btrfs"
   "qemu-utils                   : qemu-img"
   "attr                         : setfattr"
   "git                          : git"
   "procps                       : ps"
+  "openssl                      : openssl"
+  "bsdutils                     : script"
+  "mmdebstrap                   : mmdebstrap"
   "shellcheck                   : shellcheck"
   "clang                        : clang"
   "libclang-rt-14-dev libclang-rt-19-dev : /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a"
@@ -46,7 +54,8 @@ test_parts=(
   "fish                         : fish"
 )
 
-# Unpacked into the cache instead of installed, since its package would start a service.
+# Unpacked into the cache instead of installed, since their packages would start services.
 test_unpacked=(
   "docker-registry              : docker-registry"
+  "podman                       : podman"
 )

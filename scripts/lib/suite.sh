@@ -4,8 +4,8 @@
 #   suite BASE SECONDS FILE...   output to the terminal and BASE.log, report to BASE.xml; its exit code
 #
 # FILE... are files or folders. Nothing here is inherited by the user's home: HUTCH_HOME and the
-# sockets' folder are new for each suite, and removed after it. What it leaves running is said in
-# BASE.left and ended.
+# sockets' folder are new for each suite, and removed after it; nobody's Docker logins are used. What
+# it leaves running is said in BASE.left and ended.
 
 suite() {
   local base=$1 limit=$2 code=0 folder
@@ -14,6 +14,7 @@ suite() {
   suite_folder=$folder
   mkdir -m 700 "$folder/run" "$folder/home" || return
   local run=(env HUTCH_HOME="$folder/home" XDG_RUNTIME_DIR="$folder/run" HUTCH_TEST_RUN="$folder"
+    DOCKER_CONFIG="$folder/home"
     timeout -k 10 "$limit" "$hutch_deno" test --quiet --no-prompt --no-check -A
     --config "$hutch_root/deno.json" --junit-path="$base.xml" "$@")
   logged "$base.log" "${run[@]}" || code=$?

@@ -5,44 +5,63 @@
  */
 import { HutchError } from "../errors.ts";
 import type { FileLock } from "../file_lock.ts";
-import type { ExecReply } from "../guest/messages.ts";
-import type { GuestStream } from "../guest/stream.ts";
-import { boxPaths } from "../runtime/paths.ts";
-import type { BoxRecord } from "../state/boxes.ts";
-import { untilEnded } from "../vmm/machine.ts";
-import { checkCwd, checkEnv } from "./config.ts";
+import type { StopInput } from "../plugin/contract.ts";
+import { startOf } from "../plugin/scope.ts";
+import { ACTIVE, type BoxRecord } from "../state/boxes.ts";
+import { removed } from "./change.ts";
 import type { BoxContext } from "./context.ts";
 import type { ExecOptions } from "./exec_options.ts";
+import { BoxProcess, type SpawnOptions, spawnPlan } from "./exec_spawn.ts";
 import { Execution } from "./execution.ts";
+import { infoOf } from "./info.ts";
 import { killBox, type LiveBox, removeBox, settle, startOrAttach, stopBox } from "./lifecycle.ts";
+import { type BoxMetrics, boxMetrics, type CpuSample } from "./metrics.ts";
 import type { BoxConfig, BoxInfo } from "./options.ts";
+import { pauseBox, resumeBox } from "./pausing.ts";
 import { reconcile } from "./reconcile.ts";
+import { runCommand } from "./run_command.ts";
+import { ShellCommand, type ShellRunner } from "./sh.ts";
+import { shellScript, type ShellValue } from "./sh_script.ts";
+import { SharedTask } from "./shared_task.ts";
+import { stepOf } from "./transitions.ts";
+import { type BoxUpdate, renameBox, updateBox } from "./update.ts";
+import { type BoxWaitOptions, waitForBox } from "./wait.ts";
 
-/** Default of `stop`'s `timeoutMs`. */
 const STOP_TIMEOUT_MS = 10_000;
+const KILL_AFTER_MS = 5_000;
 
 /** Options of {@link Box.start}. */
 export interface BoxStartOptions {
-  /** Cancels the start. */
+  /** Gives the start up; it is cancelled when nobody else asked for it. */
   readonly signal?: AbortSignal;
   /** The box outlives this program. @default {what `create` was told, false for boxes found by `get`} */
   readonly detached?: boolean;
 }
 
+/** Options of {@link Box.stop} and {@link Box.restart}. */
+export interface BoxStopOptions {
+  /** Time between TERM and KILL for the box's processes, in `ms`; 0 kills at once. @default {10000} */
+  readonly timeoutMs?: number;
+  /** After it the machine is ended if the guest hasn't by itself, in `ms`. @default {5000} */
+  readonly killAfterMs?: number;
+}
+
 /**
  * A box: recorded by `Runtime.create`, booted by `start` or the first `exec`. A handle stays good
- * across stops: the next `start` or `exec` boots the box again.
+ * across stops: the next `start` or `exec` boots the box again. Once the box was removed, by
+ * whomever, every operation throws `box_not_found`.
  *
  * `await using` stops a box that this program started and that isn't detached, and removes it
  * where `autoRemove` is set.
  */
 export class Box implements AsyncDisposable {
   readonly #context: BoxContext;
-  readonly #config: BoxConfig;
+  #config: BoxConfig;
   readonly #closing = new AbortController();
   #ownerLock: FileLock | undefined;
   #detached: boolean;
-  #live: Promise<LiveBox> | undefined;
+  #live: SharedTask<LiveBox> | undefined;
+  #cpu: CpuSample | undefined;
   #mine = false; // this program started it
 
   /** For the runtime. */
@@ -62,12 +81,12 @@ export class Box implements AsyncDisposable {
     return this.#config.id;
   }
 
-  /** Unique in the home. */
+  /** Unique in the home. A rename by another program shows after the next operation. */
   get name(): string {
     return this.#config.name;
   }
 
-  /** What the box was created with; never changes. */
+  /** What the box is, as of the last operation; {@link Box.update} changes some of it. */
   get config(): BoxConfig {
     return this.#config;
   }
@@ -78,20 +97,28 @@ export class Box implements AsyncDisposable {
    * @throws HutchError `box_not_found` when it was removed.
    */
   async info(): Promise<BoxInfo> {
-    const record = this.#context.records.byId(this.id);
-    const now = record ? await reconcile(this.#context, record, false) : undefined;
-    if (!now) throw this.#gone();
-    return infoOf(now);
+    return this.#infoOf(await this.#now());
+  }
+
+  /**
+   * What the box uses now and has done so far, by whatever programs.
+   *
+   * @throws HutchError `box_not_found` when it was removed.
+   */
+  async metrics(): Promise<BoxMetrics> {
+    const { metrics, sample } = await boxMetrics(this.#context, await this.#now(), this.#cpu);
+    this.#cpu = sample;
+    return metrics;
   }
 
   /**
    * Boots the box; no-op when it runs. Callers at the same time share one start.
    *
    * @throws HutchError that names the stage, with codes such as `boot_failed`, `boot_timeout`,
-   * `engine_unavailable`.
+   * `engine_unavailable`; `box_state` when it is paused.
    */
   async start(options: BoxStartOptions = {}): Promise<void> {
-    await this.#connected(options);
+    await this.#connected("start", options);
   }
 
   /**
@@ -101,32 +128,133 @@ export class Box implements AsyncDisposable {
    * @param args Its arguments.
    */
   exec(command: string, args: readonly string[] = [], options: ExecOptions = {}): Execution {
-    return new Execution(command, this.#open([command, ...args], options), options);
+    const asked = { command, args, options };
+    return new Execution(command, (givingUp) =>
+      runCommand(this.#context, this, asked, {
+        givingUp,
+        guest: async (signal) => (await this.#connected("exec", { signal })).client,
+      }), options);
+  }
+
+  /**
+   * Starts a command as `new Deno.Command(command, options).spawn()` does, but in the box; waits
+   * until it runs.
+   *
+   * @param command Program, looked up in the box's `PATH` unless it has a `/`.
+   * @throws HutchError as {@link Box.exec} does.
+   */
+  spawn(command: string | URL, options: SpawnOptions = {}): Promise<BoxProcess> {
+    const plan = spawnPlan(command, options, this.#config.exec.user);
+    return BoxProcess.start(
+      (signal) => this.exec(plan.command, plan.args, { ...plan.options, signal }),
+      options,
+    );
+  }
+
+  /**
+   * A shell command, as a template: what is between the values reaches `/bin/sh` as it is written,
+   * each value is quoted to be one word, and an array is as many words. It runs when it is awaited
+   * or its output is asked for; see {@link ShellCommand}, and {@link rawShell} for values that the
+   * shell is to read.
+   *
+   * @throws HutchError `invalid_option` for a value that isn't a text or number, has a NUL character
+   * in it, or stands where it can't be quoted: within quotes, a comment, a here-document.
+   */
+  sh(pieces: TemplateStringsArray, ...values: readonly ShellValue[]): ShellCommand {
+    const run: ShellRunner = (script, options) => this.exec("/bin/sh", ["-c", script], options);
+    return new ShellCommand(shellScript(pieces.raw, values), run);
   }
 
   /**
    * Stops the box: TERM to its processes, KILL after `timeoutMs`, file systems unmounted. No-op
    * when it doesn't run.
-   *
-   * @param options `timeoutMs`: default 10,000; 0 kills the processes at once.
    */
-  async stop(options: { readonly timeoutMs?: number } = {}): Promise<void> {
-    const live = await this.#live?.catch(() => undefined);
+  async stop(options: BoxStopOptions = {}): Promise<void> {
+    await this.#shutDown(options);
+    if (this.#config.autoRemove) await this.#removeItself();
+  }
+
+  async #shutDown(options: BoxStopOptions): Promise<void> {
+    const { timeoutMs = STOP_TIMEOUT_MS, killAfterMs = KILL_AFTER_MS } = options;
+    const { plugins, signal } = this.#context;
+    await plugins.run(
+      "stop",
+      { timeoutMs, killAfterMs },
+      { signal, box: this },
+      (input) => this.#stop(input),
+    );
+  }
+
+  async #stop(input: StopInput): Promise<BoxInfo> {
+    const live = await this.#live?.result.catch(() => undefined);
     this.#live = undefined;
     try {
-      const { timeoutMs = STOP_TIMEOUT_MS } = options;
-      await stopBox(this.#context, this.id, timeoutMs, live?.client);
+      return this.#infoOf(await stopBox(this.#context, this.id, input, live?.client));
     } finally {
       await live?.client[Symbol.asyncDispose]();
     }
-    if (this.#config.autoRemove) await this.remove({ force: true });
   }
 
   /** Ends the box at once, as if its power was cut. No-op when it doesn't run. */
   async kill(): Promise<void> {
     await killBox(this.#context, this.id);
     await this.#letGo();
-    if (this.#config.autoRemove) await this.remove({ force: true });
+    if (this.#config.autoRemove) await this.#removeItself();
+  }
+
+  /**
+   * Stops the box if it runs, and starts it; one that removes itself stays. It belongs to this
+   * program from then on, unless it is detached.
+   *
+   * @throws HutchError as {@link Box.start} does.
+   */
+  async restart(options: BoxStopOptions & BoxStartOptions = {}): Promise<void> {
+    const { status } = (await this.#now()).state;
+    if (ACTIVE.includes(status)) await this.#shutDown(options);
+    await this.#connected("restart", options);
+  }
+
+  /**
+   * Lets the box's machine stand still, with all that runs in it; no-op when it does. Its clock
+   * stands still too, where the engine can do that.
+   *
+   * @throws HutchError `box_state` when it doesn't run.
+   */
+  async pause(): Promise<void> {
+    this.#seen(await pauseBox(this.#context, this.id));
+  }
+
+  /**
+   * Lets a paused box go on; no-op when it runs.
+   *
+   * @throws HutchError `box_state` when it doesn't run.
+   */
+  async resume(): Promise<void> {
+    this.#seen(await resumeBox(this.#context, this.id));
+  }
+
+  /**
+   * Gives the box another name, in any state. Its host name stays.
+   *
+   * @throws HutchError `invalid_option`, `name_taken`.
+   */
+  rename(name: string): Promise<void> {
+    return this.#change(() => renameBox(this.#context, this.id, name));
+  }
+
+  /**
+   * Changes some of what the box was created with. Labels and `bootTimeoutMs` can always be
+   * changed, the rest counts from the next start on.
+   *
+   * @throws HutchError `invalid_option`, `box_state` for what can't change while it runs.
+   */
+  update(update: BoxUpdate): Promise<void> {
+    return this.#change(() => updateBox(this.#context, this.id, update));
+  }
+
+  async #change(change: () => BoxRecord | Promise<BoxRecord>): Promise<void> {
+    this.#record(); // says that it was removed, by its name
+    this.#seen(await change());
   }
 
   /**
@@ -135,118 +263,167 @@ export class Box implements AsyncDisposable {
    * @throws HutchError `box_state` when it runs and `force` isn't set.
    */
   async remove(options: { readonly force?: boolean } = {}): Promise<void> {
-    await removeBox(this.#context, this.id, options.force ?? false);
-    await this.#letGo();
-    this.#ownerLock?.[Symbol.dispose]();
-    this.#ownerLock = undefined;
+    const { plugins, signal } = this.#context;
+    const input = { force: options.force ?? false };
+    await plugins.run("remove", input, { signal, box: this }, async ({ force }) => {
+      await removeBox(this.#context, this.id, force);
+      await this.#letGo();
+      this.#ownerLock?.[Symbol.dispose]();
+      this.#ownerLock = undefined;
+      this.#context.forget(this);
+      return { id: this.id };
+    });
   }
 
-  /** Lets the box outlive this program. */
+  /**
+   * Lets the box outlive this program. One that is paused where the engine can't pause by itself
+   * (libkrun) goes on when this program ends.
+   */
   async detach(): Promise<void> {
+    this.#record();
     this.#detached = true;
-    const live = await this.#live?.catch(() => undefined);
+    await this.#partFrom(await this.#live?.result.catch(() => undefined));
+  }
+
+  async #partFrom(live: LiveBox | undefined): Promise<void> {
+    const started = live?.process !== undefined;
+    // First: a box that wants a keeper is never without one.
+    await this.#context.keepers.detach(this.#context, this.id, { started });
     live?.process?.detach();
   }
 
-  /** Waits until the box doesn't run any more. */
-  async wait(): Promise<BoxInfo> {
-    await untilEnded(boxPaths(this.#context.paths, this.id).lockPath);
-    return await this.info();
+  /**
+   * Waits until the box doesn't run any more, or is in a state.
+   *
+   * @throws HutchError `box_not_found` when it gets removed meanwhile, `cancelled`.
+   */
+  async wait(options: BoxWaitOptions = {}): Promise<BoxInfo> {
+    const { signal } = options;
+    const signals = [this.#context.signal, this.#closing.signal, ...(signal ? [signal] : [])];
+    const record = await waitForBox(this.#context, this, options.for, AbortSignal.any(signals));
+    return this.#infoOf(this.#seen(record));
   }
 
   /** Ends what this program holds of the box; see the class. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(new HutchError("cancelled", `Box "${this.name}" was let go`));
-    await this.#live?.catch(() => undefined);
+    await this.#context.keepers.release(this.id);
+    this.#context.forget(this);
+    await this.#live?.result.catch(() => undefined);
     if (this.#detached || !(this.#mine || this.#ownerLock)) return await this.#letGo();
     if (!this.#context.records.byId(this.id)) return await this.#letGo();
-    if (this.#mine) await this.stop(); // removes it too where that is set
-    if (this.#ownerLock) await this.remove({ force: true });
+    try {
+      if (this.#mine) await this.stop(); // removes it too where that is set
+    } catch (error) {
+      if (!(error instanceof HutchError) || error.code !== "box_not_found") throw error;
+      await this.#letGo(); // another program has removed it meanwhile
+    }
+    if (this.#ownerLock) await this.#removeItself();
   }
 
-  async #open(argv: readonly string[], options: ExecOptions): Promise<GuestStream<ExecReply>> {
-    const { exec } = this.#config;
-    checkEnv(options.env ?? {});
-    if (options.cwd !== undefined) checkCwd(options.cwd);
-    const { signal } = options;
-    signal?.throwIfAborted();
-    const { client } = await this.#connected(signal ? { signal } : {});
-    const env = { HOSTNAME: this.#config.hostname, ...exec.env, ...options.env };
-    return client.open({
-      op: "exec",
-      argv,
-      env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
-      cwd: options.cwd ?? exec.cwd,
-      user: options.user ?? exec.user,
-      stdin: options.stdin !== undefined && options.stdin !== "null",
-    }, signal ? { signal } : {});
+  /** Removes a box that is to go by itself; that somebody else was faster is fine. */
+  async #removeItself(): Promise<void> {
+    try {
+      await this.remove({ force: true });
+    } catch (error) {
+      if (!(error instanceof HutchError) || error.code !== "box_not_found") throw error;
+      this.#ownerLock?.[Symbol.dispose]();
+      this.#ownerLock = undefined;
+      await this.#letGo();
+    }
   }
 
   /** The live part, made again if its connection was lost a moment ago. */
-  async #connected(options: BoxStartOptions): Promise<LiveBox> {
-    const asked = this.#running(options);
-    const live = await asked;
-    if (!live.client.ending) return live;
-    await live.client.closed;
-    if (this.#live === asked) this.#live = undefined;
-    return await this.#running(options);
+  async #connected(
+    operation: "start" | "exec" | "restart",
+    options: BoxStartOptions,
+  ): Promise<Pick<LiveBox, "client">> {
+    const start = startOf(this.id);
+    if (start) return { client: start.guest ?? this.#notYet() };
+    const known = this.#record();
+    stepOf(operation, known.state.status === "paused" ? await this.#now() : known);
+    this.#detached = options.detached ?? this.#detached;
+    for (;;) {
+      const shared = this.#live ??= this.#startOrAttach(operation);
+      // What its askers have given up is wound up first; it may have succeeded all the same.
+      const live = shared.abandoned
+        ? await shared.result.catch(() => undefined)
+        : await shared.join(options.signal);
+      if (live?.client.ending) {
+        await live.client.closed;
+        if (this.#live === shared) this.#live = undefined;
+      } else if (live) {
+        if (options.detached) await this.#partFrom(live);
+        return live;
+      }
+    }
   }
 
   /** The live part, made once whoever asks first. */
-  #running(options: BoxStartOptions): Promise<LiveBox> {
-    this.#detached = options.detached ?? this.#detached;
-    this.#live ??= this.#startOrAttach(options.signal);
-    return this.#live;
+  #startOrAttach(operation: "start" | "exec" | "restart"): SharedTask<LiveBox> {
+    const shared: SharedTask<LiveBox> = new SharedTask((givenUp) =>
+      this.#goLive(operation, givenUp).catch((error: unknown) => {
+        if (this.#live === shared) this.#live = undefined;
+        throw error;
+      })
+    );
+    return shared;
   }
 
-  async #startOrAttach(signal: AbortSignal | undefined): Promise<LiveBox> {
-    const signals = [this.#context.signal, this.#closing.signal, ...(signal ? [signal] : [])];
-    try {
-      const live = await startOrAttach(this.#context, this.id, {
-        detached: this.#detached,
-        signal: AbortSignal.any(signals),
-      });
-      this.#mine = live.process !== undefined;
-      void live.client.closed.then(() => this.#ended(live)).catch(() => {});
-      return live;
-    } catch (error) {
-      this.#live = undefined;
-      throw error;
-    }
+  async #goLive(operation: "start" | "exec" | "restart", givenUp: AbortSignal): Promise<LiveBox> {
+    const live = await startOrAttach(this.#context, this.id, {
+      operation,
+      detached: () => this.#detached,
+      signal: AbortSignal.any([this.#context.signal, this.#closing.signal, givenUp]),
+    });
+    this.#mine = live.process !== undefined;
+    void live.client.closed.then(() => this.#ended(live)).catch(() => {});
+    return live;
   }
 
   /** The connection ended: the next one who needs it makes a new one. */
   async #ended(live: LiveBox): Promise<void> {
-    const current = await this.#live?.catch(() => undefined);
-    if (current === live) this.#live = undefined;
-    if (live.process) await settle(this.#context, this.id);
+    const shared = this.#live;
+    const current = await shared?.result.catch(() => undefined);
+    if (current !== live || this.#live !== shared) return; // it was let go of: the box may live on
+    this.#live = undefined;
+    if (live.process) await settle(this.#context, this.id, live.process);
   }
 
   async #letGo(): Promise<void> {
-    const live = await this.#live?.catch(() => undefined);
+    const live = await this.#live?.result.catch(() => undefined);
     this.#live = undefined;
     await live?.client[Symbol.asyncDispose]();
   }
 
-  #gone(): HutchError {
-    return new HutchError("box_not_found", `Cannot find box "${this.name}": it was removed`, {
-      hint: "hutch ls -a lists all boxes",
-    });
+  #notYet(): never {
+    throw new HutchError(
+      "box_state",
+      `Cannot run a command in box "${this.name}" from within its own start: it isn't configured yet`,
+      { hint: "do it in configure.after, or on box.started" },
+    );
   }
-}
 
-/** A record in the shape that programs see. */
-export function infoOf({ config, state }: BoxRecord): BoxInfo {
-  return {
-    id: config.id,
-    name: config.name,
-    status: state.status,
-    config,
-    pid: state.pid,
-    engine: state.engine,
-    startedAt: state.startedAt,
-    stoppedAt: state.stoppedAt,
-    reason: state.reason,
-    stages: state.stages,
-  };
+  /** The record as it is written. */
+  #record(): BoxRecord {
+    const record = this.#context.records.byId(this.id);
+    if (!record) throw removed(this.name);
+    return this.#seen(record);
+  }
+
+  /** The record, brought up to date. */
+  async #now(): Promise<BoxRecord> {
+    const now = await reconcile(this.#context, this.#record(), false);
+    if (!now) throw removed(this.name);
+    return this.#seen(now);
+  }
+
+  #infoOf(record: BoxRecord): BoxInfo {
+    return infoOf(record, this.#context.keepings.of(this.id));
+  }
+
+  #seen(record: BoxRecord): BoxRecord {
+    this.#config = record.config;
+    return record;
+  }
 }

@@ -3,9 +3,11 @@
  *
  * @module
  */
+import { createHash } from "node:crypto";
 import { HutchError } from "../errors.ts";
 import type { ImageConfig } from "../images/config.ts";
-import type { BoxConfig, BoxOptions } from "./options.ts";
+import type { BoxConfig, BoxOptions, HealthCheck } from "./options.ts";
+import { restartRule } from "./restart.ts";
 import { parseSizeMiB } from "./size.ts";
 
 /** Smallest memory of a box, in `MiB`. */
@@ -62,6 +64,14 @@ export function checkOptions(
   if (bootTimeoutMs !== undefined && !(bootTimeoutMs > 0)) {
     refuse(`Cannot wait ${bootTimeoutMs} ms for a box to boot: it is not a positive number`);
   }
+  checkTime("maxDurationMs", options.maxDurationMs);
+  checkTime("idleTimeoutMs", options.idleTimeoutMs);
+  if (options.restart !== undefined && !restartRule(options.restart)) {
+    refuse(`Cannot restart a box by ${JSON.stringify(options.restart)}: it is no restart policy`, {
+      hint: "take no, on-failure, on-failure:N with N from 1, or always",
+    });
+  }
+  if (options.health) checkHealth(options.health);
   return { options, cpus, memoryMiB, diskMiB };
 }
 
@@ -77,18 +87,24 @@ export function makeConfig(
   const autoRemove = options.autoRemove ?? options.name === undefined;
   return {
     id,
+    version: 1,
     name,
     createdAt: new Date().toISOString(),
     image,
     cpus,
     memoryMiB,
     diskMiB,
-    hostname: options.hostname ?? name,
+    hostname: options.hostname ?? hostnameOf(name),
     labels: { ...options.labels },
     engine: options.engine ?? "auto",
     autoRemove,
     owned: autoRemove && options.detached !== true,
     bootTimeoutMs: options.bootTimeoutMs ?? DEFAULT_BOOT_TIMEOUT_MS,
+    volumes: options.volumes ?? [],
+    maxDurationMs: options.maxDurationMs ?? null,
+    idleTimeoutMs: options.idleTimeoutMs ?? null,
+    restart: options.restart ?? "no",
+    health: healthOf(options.health),
     exec: {
       env: { PATH: DEFAULT_PATH, ...defaults.env, ...options.env },
       cwd: options.cwd ?? defaults.workingDir,
@@ -97,6 +113,19 @@ export function makeConfig(
     entrypoint: options.entrypoint ?? defaults.entrypoint,
     // As Docker does: an entrypoint of one's own doesn't get the image's arguments.
     command: options.entrypoint ? [] : defaults.cmd,
+  };
+}
+
+/** A health check with every default filled in; null for none. */
+export function healthOf(health: HealthCheck | null | undefined): BoxConfig["health"] {
+  if (!health) return null;
+  return {
+    command: [],
+    intervalMs: 30_000,
+    timeoutMs: 10_000,
+    retries: 3,
+    startPeriodMs: 60_000,
+    ...health,
   };
 }
 
@@ -150,15 +179,53 @@ function checkLabels(labels: Readonly<Record<string, string>>): void {
   }
 }
 
-function checkHostname(hostname: string): void {
-  const bytes = new TextEncoder().encode(hostname).length;
-  if (bytes > MAX_HOSTNAME_BYTES || !/^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/.test(hostname)) {
-    refuse(
-      `Cannot use host name ${
-        JSON.stringify(hostname)
-      }: it has ${bytes} bytes and may have 1 to ${MAX_HOSTNAME_BYTES} of A-Z a-z 0-9 . _ -, a letter or digit at both ends`,
-    );
+/**
+ * The host name of a box that has none of its own: its name if that can be one, else as much of it
+ * as fits and a hash, so that different names stay different.
+ */
+export function hostnameOf(name: string): string {
+  if (isHostname(name)) return name;
+  const hash = createHash("sha256").update(name).digest("hex").slice(0, 8);
+  let kept = "";
+  let bytes = 0;
+  for (const character of name) { // whole ones: none is cut in two
+    bytes += new TextEncoder().encode(character).length;
+    if (bytes + 1 + hash.length > MAX_HOSTNAME_BYTES) break;
+    kept += character;
   }
+  return `${kept.replace(/[._-]+$/, "")}-${hash}`;
+}
+
+function isHostname(text: string): boolean {
+  const bytes = new TextEncoder().encode(text).length;
+  return bytes <= MAX_HOSTNAME_BYTES && /^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/.test(text);
+}
+
+function checkHostname(hostname: string): void {
+  if (isHostname(hostname)) return;
+  const bytes = new TextEncoder().encode(hostname).length;
+  refuse(
+    `Cannot use host name ${
+      JSON.stringify(hostname)
+    }: it has ${bytes} bytes and may have 1 to ${MAX_HOSTNAME_BYTES} of A-Z a-z 0-9 . _ -, a letter or digit at both ends`,
+  );
+}
+
+function checkHealth(health: HealthCheck): void {
+  const { command = [], retries = 3, startPeriodMs = 0 } = health;
+  if (command[0] === "") refuse("Cannot check a box's health: its command has an empty program");
+  for (const part of command) checkText("health command", part);
+  checkTime("health.intervalMs", health.intervalMs);
+  checkTime("health.timeoutMs", health.timeoutMs);
+  if (startPeriodMs !== 0) checkTime("health.startPeriodMs", startPeriodMs);
+  if (!Number.isSafeInteger(retries) || retries < 1) {
+    refuse(`Cannot check a box's health with ${retries} retries: it isn't a whole number from 1`);
+  }
+}
+
+function checkTime(what: string, ms: number | undefined): void {
+  if (ms === undefined || (ms > 0 && Number.isFinite(ms))) return;
+  refuse(`Cannot use ${what} of ${ms} ms: it is not a positive number`);
 }
 
 function checkText(what: string, text: string): void {

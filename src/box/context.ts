@@ -3,16 +3,27 @@
  *
  * @module
  */
+import type { Box } from "./box.ts";
+import type { Keepers } from "./keepers.ts";
 import type { PluginHost } from "../plugin/host.ts";
 import type { Paths } from "../runtime/paths.ts";
 import type { BoxRecords } from "../state/boxes.ts";
+import type { Keepings } from "../state/keepings.ts";
 import type { StartContext } from "../init/context.ts";
+import type { CounterReader } from "./metrics.ts";
 
 /** One runtime, as its boxes see it. */
 export interface BoxContext extends Pick<StartContext, "baseDisk" | "system" | "engines" | "kvm"> {
   readonly paths: Paths;
   readonly records: BoxRecords;
+  readonly keepings: Keepings;
+  readonly keepers: Keepers;
   readonly plugins: PluginHost;
+  readonly counters: CounterReader;
+  /** The box with an id, if this program holds it. */
+  readonly boxOf: (id: string) => Box | undefined;
+  /** This program doesn't hold it any more. */
+  readonly forget: (box: Box) => void;
   /** The host's boot id; empty where there is none. */
   readonly bootId: string;
   /** Aborted when the runtime closes. */

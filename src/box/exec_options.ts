@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { CapabilityChanges, Rlimits } from "./exec_limits.ts";
+
 /** What a box's commands get where they don't say. */
 export interface ExecDefaults {
   /** Image's and box's environment, merged. */
@@ -13,10 +15,33 @@ export interface ExecDefaults {
   readonly user: string;
 }
 
-/** Options of `Box.exec`. */
+/**
+ * Options of `Box.exec`.
+ *
+ * @example Ended after a second, with few rights
+ * ```ts
+ * import { Runtime } from "./mod.ts";
+ * await using runtime = await Runtime.open();
+ * await using box = await runtime.create({ image: "builtin:busybox" });
+ * const { timedOut, signal } = await box.exec("sleep", ["60"], {
+ *   timeoutMs: 1000,
+ *   rlimits: { nofile: 64, core: 0, cpu: { soft: 10, hard: "unlimited" } },
+ *   capabilities: { drop: ["ALL"] },
+ *   noNewPrivileges: true,
+ * });
+ * console.log(timedOut, signal); // true "SIGTERM"
+ * ```
+ */
 export interface ExecOptions {
   /** Added to the box's environment. */
   readonly env?: Readonly<Record<string, string>>;
+  /**
+   * Whether only `env` counts, not the image's and the box's. `HOME` is set all the same, and
+   * programs are looked up in Linux's usual folders.
+   *
+   * @default {false}
+   */
+  readonly clearEnv?: boolean;
   /** Working folder, absolute. @default {the box's} */
   readonly cwd?: string;
   /** `name|uid[:group|gid]`. @default {the box's} */
@@ -26,8 +51,26 @@ export interface ExecOptions {
    * `Execution.stdin`. @default {"null"}
    */
   readonly stdin?: "null" | "piped" | Uint8Array | string | ReadableStream<Uint8Array>;
-  /** Kills the command when aborted. */
+  /**
+   * Kills the command, with its process group, when aborted; what waits for it rejects with
+   * `cancelled`.
+   */
   readonly signal?: AbortSignal;
+  /**
+   * How long the command may take by the box's clock, in `ms`, up to 2^31 - 1: after it TERM goes
+   * to its process group, and KILL after `killAfterMs`. Its end says so in `timedOut`.
+   *
+   * @default {no limit}
+   */
+  readonly timeoutMs?: number;
+  /** From TERM to KILL after a timeout, in `ms`, up to a day; 0 kills at once. @default {5000} */
+  readonly killAfterMs?: number;
+  /** Resource limits. @default {the box's: 1,024 open files, up to 1,048,576; else Linux's} */
+  readonly rlimits?: Rlimits;
+  /** Capabilities. @default {all for root, none for others} */
+  readonly capabilities?: CapabilityChanges;
+  /** Whether set-user-ID programs and file capabilities give nothing. @default {false} */
+  readonly noNewPrivileges?: boolean;
   /** Limit of what awaiting the execution collects per stream, in bytes. @default {64 MiB} */
   readonly maxOutputBytes?: number;
 }
@@ -40,6 +83,8 @@ export interface ExecStatus {
   readonly code: number;
   /** Name of the signal that ended it, or null. */
   readonly signal: string | null;
+  /** Whether its `timeoutMs` was over before it ended. */
+  readonly timedOut: boolean;
 }
 
 /** How a command ended, and all it printed. */

@@ -4,10 +4,8 @@
  * @module
  */
 import { HutchError } from "../errors.ts";
-import type { ExecReply } from "../guest/messages.ts";
-import type { GuestStream } from "../guest/stream.ts";
+import type { ExecProcess } from "../plugin/contract.ts";
 import type { ExecOptions, ExecResult, ExecStatus } from "./exec_options.ts";
-import { signalName, signalNumber } from "./signals.ts";
 
 /** Default of {@link ExecOptions.maxOutputBytes}. */
 const MAX_OUTPUT_BYTES = 64 * 2 ** 20;
@@ -38,27 +36,36 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
   readonly started: Promise<{ readonly pid: number }>;
   /** How the command ended; doesn't wait for its output to be read. */
   readonly status: Promise<ExecStatus>;
-  /** What the command reads, where the option `stdin` is `"piped"`. */
+  /**
+   * What the command reads, where the option `stdin` is `"piped"`. Writing fails with `broken_pipe`
+   * once the command has closed it or ended; the command and its box go on.
+   */
   readonly stdin: WritableStream<Uint8Array>;
   /** What the command prints, byte by byte. */
   readonly stdout: ReadableStream<Uint8Array<ArrayBuffer>>;
   /** What the command says beside, byte by byte. */
   readonly stderr: ReadableStream<Uint8Array<ArrayBuffer>>;
-  readonly #stream: Promise<GuestStream<ExecReply>>;
+  readonly #process: Promise<ExecProcess>;
+  readonly #givingUp = new AbortController();
   readonly #command: string;
   readonly #maxOutputBytes: number;
   #result: Promise<ExecResult> | undefined;
 
-  /** For boxes; takes the guest's stream as soon as the box runs. */
-  constructor(command: string, stream: Promise<GuestStream<ExecReply>>, options: ExecOptions) {
+  /** For boxes; `open` starts the command, until its signal says that nobody wants it any more. */
+  constructor(
+    command: string,
+    open: (signal: AbortSignal) => Promise<ExecProcess>,
+    options: ExecOptions,
+  ) {
     this.#command = command;
-    this.#stream = stream;
+    const process = quiet(open(this.#givingUp.signal));
+    this.#process = process;
     this.#maxOutputBytes = options.maxOutputBytes ?? MAX_OUTPUT_BYTES;
-    this.started = quiet(stream.then((open) => open.reply));
-    this.status = quiet(stream.then(async (open) => statusOf(await open.exit)));
-    this.stdin = deferredWritable(stream);
-    this.stdout = deferredReadable(stream, "stdout");
-    this.stderr = deferredReadable(stream, "stderr");
+    this.started = quiet(process.then(({ pid }) => ({ pid })));
+    this.status = quiet(process.then(({ status }) => status));
+    this.stdin = deferredWritable(process);
+    this.stdout = deferredReadable(process, "stdout");
+    this.stderr = deferredReadable(process, "stderr");
     quiet(this.#feed(options));
   }
 
@@ -77,10 +84,7 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
    * @param signal Name of the signal. @default {"SIGTERM"}
    */
   async kill(signal: Deno.Signal = "SIGTERM"): Promise<void> {
-    const number = signalNumber(signal);
-    await this.started;
-    const stream = await this.#stream;
-    stream.control({ op: "signal", signal: number });
+    await (await this.#process).kill(signal);
   }
 
   /** Standard output as lines, without their ends. Standard error is thrown away meanwhile. */
@@ -100,8 +104,11 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
 
   /** Kills the command if it still runs, and lets go of its streams. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const stream = await this.#stream.catch(() => undefined);
-    await stream?.close();
+    this.#givingUp.abort(
+      new HutchError("cancelled", `Cannot go on with "${this.#command}": it was let go`),
+    );
+    const process = await this.#process.catch(() => undefined);
+    await process?.close();
   }
 
   async #collect(): Promise<ExecResult> {
@@ -166,17 +173,6 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
   }
 }
 
-function statusOf(
-  exit: { readonly code: number | null; readonly signal: string | null },
-): ExecStatus {
-  const code = exit.code ?? 128 + (exit.signal ? signalNumber(exit.signal) : 0);
-  return {
-    success: code === 0,
-    code,
-    signal: exit.signal === null ? null : signalName(exit.signal),
-  };
-}
-
 /** Marks a promise as looked at: its failure shows where it is awaited, and nowhere else. */
 function quiet<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {});
@@ -184,29 +180,29 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 }
 
 function deferredReadable(
-  stream: Promise<GuestStream<ExecReply>>,
+  process: Promise<ExecProcess>,
   name: "stdout" | "stderr",
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   let reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> | undefined;
   return new ReadableStream<Uint8Array<ArrayBuffer>>({
     async pull(controller) {
-      reader ??= (await stream)[name].getReader();
+      reader ??= (await process)[name].getReader();
       const { value, done } = await reader.read();
       if (done) controller.close();
       else controller.enqueue(value);
     },
     async cancel(reason) {
-      reader ??= (await stream)[name].getReader();
+      reader ??= (await process)[name].getReader();
       await reader.cancel(reason);
     },
   }, { highWaterMark: 0 });
 }
 
 function deferredWritable(
-  stream: Promise<GuestStream<ExecReply>>,
+  process: Promise<ExecProcess>,
 ): WritableStream<Uint8Array> {
   let writer: WritableStreamDefaultWriter<Uint8Array> | undefined;
-  const open = async () => writer ??= (await stream).stdin.getWriter();
+  const open = async () => writer ??= (await process).stdin.getWriter();
   return new WritableStream<Uint8Array>({
     async write(chunk) {
       await (await open()).write(chunk);

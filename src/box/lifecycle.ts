@@ -4,19 +4,23 @@
  *
  * @module
  */
-import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
-import { startBox } from "../init/pipeline.ts";
+import { startBox, StartError } from "../init/pipeline.ts";
 import { endedReason } from "../init/stages.ts";
+import type { LayoutOutput, StopInput } from "../plugin/contract.ts";
 import { boxPaths } from "../runtime/paths.ts";
-import type { BoxRecord, BoxState } from "../state/boxes.ts";
-import { type BoxProcess, isAlive, killBoxProcess, untilEnded } from "../vmm/machine.ts";
+import { ACTIVE, type BoxRecord, NEW_STATE } from "../state/boxes.ts";
+import { type BoxProcess, isAlive, killBoxProcess, lifeOf, untilEnded } from "../vmm/machine.ts";
+import { continueMachine } from "./box_machine.ts";
+import { changeState, removed } from "./change.ts";
 import type { BoxContext } from "./context.ts";
-import { endedState, reconcile, removeFiles } from "./reconcile.ts";
+import { holdBox } from "./hold.ts";
+import { emitEnd, endedState, reconcile, removeFiles } from "./reconcile.ts";
 
-/** How long after its grace a guest may take to be gone before it is killed, in `ms`. */
-const STOP_MARGIN_MS = 5_000;
+/** How long a box process may take to end once nobody can connect to it, in `ms`. */
+const ENDING_MS = 20_000;
+const ENDING_STEP_MS = 20;
 
 /** A running box, as a program holds it. */
 export interface LiveBox {
@@ -25,91 +29,148 @@ export interface LiveBox {
   readonly process: BoxProcess | undefined;
 }
 
-/** Starts a box, or connects to it when it runs. */
+/** Options of {@link startOrAttach}. */
+export interface StartOrAttachOptions {
+  readonly operation: "start" | "exec" | "restart";
+  /** Asked when the box runs: whether it outlives this program. */
+  readonly detached: () => boolean;
+  readonly signal: AbortSignal;
+}
+
+/** Starts a box, or connects to it when it runs. One that wants a keeper has it then. */
 export async function startOrAttach(
   context: BoxContext,
   id: string,
-  options: { readonly detached: boolean; readonly signal: AbortSignal },
+  options: StartOrAttachOptions,
 ): Promise<LiveBox> {
-  using _lock = await lockBox(context, id);
-  const record = await current(context, id);
-  const own = boxPaths(context.paths, id);
-  if (record.state.status === "running") {
-    const client = await GuestClient.connect(own.socketPath, {
-      signal: options.signal,
-      lostReason: () => endedReason(own),
-    });
-    return { client, process: undefined };
+  const live = await holdAndStart(context, id, options);
+  if (!live.process) return live;
+  try {
+    await context.keepers.keep(context, id);
+    return live;
+  } catch (error) {
+    context.keepers.leave(context, id);
+    await live.client[Symbol.asyncDispose]();
+    live.process.kill();
+    await live.process.ended();
+    throw error;
   }
-  let starting = update(context, record, {
+}
+
+async function holdAndStart(
+  context: BoxContext,
+  id: string,
+  options: StartOrAttachOptions,
+): Promise<LiveBox> {
+  using held = await holdBox(context, id, options.operation);
+  options.signal.throwIfAborted(); // it may have been long until it was our turn
+  context.keepers.refuseStale(context, id);
+  const own = boxPaths(context.paths, id);
+  let { record } = held;
+  if (record.state.status === "running") {
+    const client = await attach(own, options.signal);
+    if (client) return { client, process: undefined };
+    const ended = await reconcile(context, record, true);
+    if (!ended) throw removed(record.config.name);
+    record = ended;
+  }
+  let starting = changeState(context, record, {
+    ...NEW_STATE,
     status: "starting",
-    pid: null,
     bootId: context.bootId,
-    engine: null,
     startedAt: new Date().toISOString(),
-    stoppedAt: null,
-    reason: null,
-    stages: {},
   });
+  const about = { box: id, name: record.config.name };
+  const from = performance.now();
   try {
     const started = await startBox({
       ...context,
       box: record.config,
+      handle: context.boxOf(id),
       signal: options.signal,
       booted: (engine, pid) => {
-        starting = update(context, starting, { ...starting.state, engine, pid });
+        starting = changeState(context, starting, { ...starting.state, engine, pid });
       },
     });
+    const detached = options.detached();
     try {
-      update(context, starting, {
-        ...starting.state,
-        status: "running",
-        stages: started.stages,
-      });
+      const { stages } = started;
+      changeState(context, starting, { ...starting.state, status: "running", stages });
+      context.keepers.begin(context, record.config, detached);
     } catch (error) {
       await started.client[Symbol.asyncDispose]();
       started.process.kill();
       await started.process.ended();
       throw error;
     }
-    if (options.detached) started.process.detach();
+    if (detached) started.process.detach();
+    const ms = Math.round(performance.now() - from);
+    context.plugins.emit("box.started", { ...about, engine: started.engine, ms });
     return { client: started.client, process: started.process };
   } catch (error) {
+    const stage = error instanceof StartError ? error.stage : null;
+    const reason = errorText(error);
     try {
-      update(context, starting, {
-        ...starting.state,
-        status: "failed",
-        pid: null,
-        stoppedAt: new Date().toISOString(),
-        reason: errorText(error),
+      const stoppedAt = new Date().toISOString();
+      const { state } = starting;
+      changeState(context, starting, {
+        ...{ ...state, status: "failed", pid: null, stoppedAt, reason, stage },
       });
     } catch (later) {
       // The record went away meanwhile: the start's own error is the one that counts.
       context.log(`box "${record.config.name}": ${errorText(later)}`);
     }
+    context.plugins.emit("box.failed", { ...about, stage, reason });
     throw error;
   }
+}
+
+/** Connects to a box that runs; undefined when it was about to end, and has ended. */
+async function attach(own: LayoutOutput, signal: AbortSignal): Promise<GuestClient | undefined> {
+  const life = lifeOf(own.lockPath);
+  try {
+    return await GuestClient.connect(own.socketPath, {
+      signal,
+      lostReason: () => endedReason(own, life),
+    });
+  } catch (error) {
+    const lost = error instanceof HutchError && error.code === "connection_lost";
+    if (!lost || !await endsSoon(own, signal)) throw error;
+    return undefined;
+  }
+}
+
+/** Whether a box process that can't be connected to ends: it closes its sockets a little before. */
+async function endsSoon({ lockPath }: LayoutOutput, signal: AbortSignal): Promise<boolean> {
+  const from = performance.now();
+  while (isAlive(lockPath)) {
+    if (signal.aborted || performance.now() - from > ENDING_MS) return false;
+    await new Promise((resolve) => setTimeout(resolve, ENDING_STEP_MS));
+  }
+  return true;
 }
 
 /**
  * Stops a box: asks the guest, and kills it if it isn't gone in time. No-op if it doesn't run.
  *
- * @param timeoutMs Time between TERM and KILL for the box's processes.
+ * @returns Its record afterwards.
  */
 export async function stopBox(
   context: BoxContext,
   id: string,
-  timeoutMs: number,
+  { timeoutMs, killAfterMs }: StopInput,
   live: GuestClient | undefined,
-): Promise<void> {
-  using _lock = await lockBox(context, id);
-  const record = await current(context, id);
-  if (record.state.status !== "running") return;
+): Promise<BoxRecord> {
+  using held = await holdBox(context, id, "stop");
+  const { record } = held;
+  context.keepers.leave(context, id);
+  if (!ACTIVE.includes(record.state.status)) return record;
   const own = boxPaths(context.paths, id);
-  const stopping = update(context, record, { ...record.state, status: "stopping" });
+  const stopping = changeState(context, record, { ...record.state, status: "stopping" });
   const timer = new AbortController();
-  const timeout = setTimeout(() => timer.abort(), timeoutMs + STOP_MARGIN_MS);
+  const timeout = setTimeout(() => timer.abort(), timeoutMs + killAfterMs);
   try {
+    if (record.state.status === "paused") await continueMachine(context, record);
     await shutDown(own.socketPath, timeoutMs, live, timer.signal);
     await Promise.race([untilEnded(own.lockPath), aborted(timer.signal)]);
   } catch (error) {
@@ -117,8 +178,8 @@ export async function stopBox(
   } finally {
     clearTimeout(timeout);
   }
-  if (isAlive(own.lockPath)) await killBoxProcess(record.state.pid ?? 0, own.lockPath);
-  update(context, stopping, await endedState(record.state, own, context.bootId));
+  await killBoxProcess(record.state.pid, own);
+  return await recordEnd(context, stopping);
 }
 
 async function shutDown(
@@ -137,13 +198,16 @@ async function shutDown(
 }
 
 /** Ends a box at once. No-op if it doesn't run. */
-export async function killBox(context: BoxContext, id: string): Promise<void> {
-  const record = context.records.byId(id);
-  const own = boxPaths(context.paths, id);
-  // Before the lock: a start that hangs would hold it.
-  if (record?.state.pid) await killBoxProcess(record.state.pid, own.lockPath);
-  using _lock = await lockBox(context, id);
-  await current(context, id);
+export async function killBox(context: BoxContext, id: string): Promise<BoxRecord> {
+  context.keepers.leave(context, id);
+  await killUnheld(context, id);
+  using held = await holdBox(context, id, "kill");
+  context.keepers.leave(context, id); // somebody may have started it meanwhile
+  const { record } = held;
+  if (!ACTIVE.includes(record.state.status)) return record;
+  // It was started after we had looked, or its box process wasn't known yet.
+  await killBoxProcess(record.state.pid, boxPaths(context.paths, id));
+  return await recordEnd(context, record);
 }
 
 /**
@@ -152,60 +216,42 @@ export async function killBox(context: BoxContext, id: string): Promise<void> {
  * @throws HutchError `box_state` when it runs and `force` isn't set.
  */
 export async function removeBox(context: BoxContext, id: string, force: boolean): Promise<void> {
-  using _lock = await lockBox(context, id);
-  const record = await current(context, id);
-  const own = boxPaths(context.paths, id);
-  if (isAlive(own.lockPath)) {
-    if (!force) {
-      throw new HutchError(
-        "box_state",
-        `Cannot remove box "${record.config.name}": it is ${record.state.status}`,
-        { hint: "stop it first, or use force (hutch rm -f)" },
-      );
-    }
-    await killBoxProcess(record.state.pid ?? 0, own.lockPath);
+  if (force) {
+    context.keepers.leave(context, id);
+    await killUnheld(context, id);
   }
-  await removeFiles(own); // before the record: a box without files can still be removed
-  context.records.remove(id);
+  using held = await holdBox(context, id, "remove", { force });
+  const { record } = held;
+  const own = boxPaths(context.paths, id);
+  await killBoxProcess(record.state.pid, own);
+  await removeFiles(own, () => context.records.remove(id));
+  context.plugins.emit("box.removed", { box: id, name: record.config.name });
 }
 
-/** What is known about a box that ended under a connection, its record brought up to date. */
-export async function settle(context: BoxContext, id: string): Promise<BoxRecord | undefined> {
-  const own = boxPaths(context.paths, id);
-  await untilEnded(own.lockPath);
+/** Ends the box process without holding the box: whoever waits for it holds the box meanwhile. */
+async function killUnheld(context: BoxContext, id: string): Promise<void> {
+  const pid = context.records.byId(id)?.state.pid;
+  if (pid) await killBoxProcess(pid, boxPaths(context.paths, id));
+}
+
+/** Brings the record of a box up to date whose box process, started here, is ending. */
+export async function settle(
+  context: BoxContext,
+  id: string,
+  process: BoxProcess,
+): Promise<BoxRecord | undefined> {
+  await process.ended();
   const record = context.records.byId(id);
   return record ? await reconcile(context, record, false) : undefined;
 }
 
-/** The record, brought up to date under the lock. */
-async function current(context: BoxContext, id: string): Promise<BoxRecord> {
-  const record = context.records.byId(id);
-  const now = record ? await reconcile(context, record, true) : undefined;
-  if (now) return now;
-  await removeFiles(boxPaths(context.paths, id));
-  throw new HutchError("box_not_found", `Cannot find box ${id}: it was removed`, {
-    hint: "hutch ls -a lists all boxes",
-  });
-}
-
-function update(context: BoxContext, record: BoxRecord, state: BoxState): BoxRecord {
-  let seen: BoxRecord | undefined = record;
-  while (seen) {
-    const changed = context.records.change(record.config.id, seen.revision, state);
-    if (changed) return changed;
-    seen = context.records.byId(record.config.id); // changed by somebody who read it before us
-  }
-  throw new HutchError(
-    "box_not_found",
-    `Cannot change box "${record.config.name}": it was removed meanwhile`,
-  );
-}
-
-async function lockBox(context: BoxContext, id: string): Promise<FileLock> {
-  const own = boxPaths(context.paths, id);
-  if (!context.records.byId(id)) await current(context, id); // says that it is gone
-  await Deno.mkdir(own.folder, { recursive: true, mode: 0o700 });
-  return await FileLock.acquire(own.operationLockPath);
+/** Records that a box, which is held, has ended. */
+async function recordEnd(context: BoxContext, record: BoxRecord): Promise<BoxRecord> {
+  const own = boxPaths(context.paths, record.config.id);
+  const state = await endedState(record.state, own, context.bootId);
+  const ended = changeState(context, record, state);
+  emitEnd(context, ended);
+  return ended;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -3,15 +3,23 @@
  *
  * @module
  */
-import type { PullListener } from "../images/pull.ts";
+import type { PullListener } from "../images/pull/pull.ts";
+import type { PullPolicy } from "../images/pull/policy.ts";
 import type { ExecDefaults } from "./exec_options.ts";
 
 /** Options of `Runtime.create`. */
 export interface BoxOptions {
   /** Image reference as Docker writes them (`debian:12`), or with a scheme (`oci:PATH`, `builtin:busybox`). */
   readonly image: string;
+  /** When to ask the image's source for it. @default {"missing"} */
+  readonly pull?: PullPolicy;
   /** `[A-Za-z0-9][A-Za-z0-9._-]{0,62}`, unique in the home. Default: made up. */
   readonly name?: string;
+  /**
+   * A box that has this name goes: it gets `graceMs` (default 10,000; 0 ends it at once) to shut
+   * down, and is removed once the image of the new one is here. @default {false}
+   */
+  readonly replace?: boolean | { readonly graceMs?: number };
   /** Virtual CPUs, 1 to the machine's count. @default {1} */
   readonly cpus?: number;
   /** Memory in `MiB`, at least 64; or text such as `"512m"`, `"2GiB"`. @default {512} */
@@ -38,16 +46,70 @@ export interface BoxOptions {
   readonly detached?: boolean;
   /** How long to wait for the guest's agent, in `ms`. @default {30000} */
   readonly bootTimeoutMs?: number;
+  /** Folders and files of the host in the box, as `HOST:GUEST[:ro]`, as objects, or as a plugin reads them. */
+  readonly volumes?: readonly VolumeSpec[];
+  /** Stops the box so long after each start, in `ms`; time in which it is paused counts. @default {never} */
+  readonly maxDurationMs?: number;
+  /**
+   * Stops the box when it was idle for so long, in `ms`. It is idle while no command runs that a
+   * program started and no file is on its way; health checks don't count, and a paused box isn't
+   * idle. @default {never}
+   */
+  readonly idleTimeoutMs?: number;
+  /** Whether to start the box again when it ends by itself. @default {"no"} */
+  readonly restart?: RestartPolicy;
+  /** Looks regularly whether the box is well. @default {not} */
+  readonly health?: HealthCheck;
   /** Cancels the creation, the pull it may need included. */
   readonly signal?: AbortSignal;
-  /** Hears how the pull goes, if one is needed. */
+  /** Hears how the pull goes, if one is needed, and how the image's base disk is made. */
   readonly onPull?: PullListener;
 }
 
-/** A box's immutable configuration, as recorded; every default filled in. */
+/** A volume as text, or as an object with any keys that a plugin understands. */
+export type VolumeSpec = string | { readonly guest: string; readonly [key: string]: unknown };
+
+/**
+ * When a box that ended by itself is started again: `on-failure` after a crash or a failed restart,
+ * `always` after a clean end (the guest powered itself off, the host was restarted) too; never after
+ * it was stopped or killed on purpose, by its limits, or with the program it is attached to.
+ * `on-failure:N` gives up after `N` restarts in a row.
+ *
+ * The first restart of a row waits 100 ms, each further one twice as long, a minute at most. A run
+ * of 10 s ends the row. A start that somebody asked for and that fails isn't tried again.
+ */
+export type RestartPolicy = "no" | "always" | "on-failure" | `on-failure:${number}`;
+
+/**
+ * How a box's health is looked at. The first check comes with the start. It makes a box `healthy` at
+ * once when it succeeds, and `retries` failures in a row make it `unhealthy`; checks go on after
+ * that, and one success mends it. A paused box isn't checked.
+ */
+export interface HealthCheck {
+  /**
+   * Program and arguments that end with 0 when all is well; run as the box's commands are, but
+   * without hooks and events. @default {asks the agent}
+   */
+  readonly command?: readonly string[];
+  /** Time from one check's end to the next, in `ms`. @default {30000} */
+  readonly intervalMs?: number;
+  /** A check that takes longer has failed, in `ms`. @default {10000} */
+  readonly timeoutMs?: number;
+  /** So many failures in a row make the box `unhealthy`. @default {3} */
+  readonly retries?: number;
+  /** Failures in this time after the start don't count, until a success; in `ms`. @default {60000} */
+  readonly startPeriodMs?: number;
+}
+
+/** What health checks found. `none`: there are no checks. */
+export type HealthStatus = "none" | "starting" | "healthy" | "unhealthy";
+
+/** A box's configuration, as recorded; every default filled in. Each change is a new version. */
 export interface BoxConfig {
   /** 12 lower-case hexadecimal digits. */
   readonly id: string;
+  /** 1 when the box is created; grows by one with each rename and update. */
+  readonly version: number;
   readonly name: string;
   /** Creation time, ISO 8601. */
   readonly createdAt: string;
@@ -68,6 +130,13 @@ export interface BoxConfig {
   /** It removes itself and belongs to the program that made it: it goes when that ends. */
   readonly owned: boolean;
   readonly bootTimeoutMs: number;
+  readonly volumes: readonly VolumeSpec[];
+  /** In `ms`, or null for never. */
+  readonly maxDurationMs: number | null;
+  readonly idleTimeoutMs: number | null;
+  readonly restart: RestartPolicy;
+  /** Null for no checks. */
+  readonly health: Required<HealthCheck> | null;
   /** What commands get where they don't say. */
   readonly exec: ExecDefaults;
   /** Entrypoint and command of the image, as the options changed them. */
@@ -80,6 +149,8 @@ export type BoxStatus =
   | "configured"
   | "starting"
   | "running"
+  | "pausing"
+  | "paused"
   | "stopping"
   | "stopped"
   | "failed"
@@ -100,6 +171,14 @@ export interface BoxInfo {
   readonly stoppedAt: string | null;
   /** Why it failed, crashed or stopped. */
   readonly reason: string | null;
+  /** What its checks found; `none` while it doesn't run. */
+  readonly health: HealthStatus;
+  /** How often its policy has restarted it since somebody started it. */
+  readonly restarts: number;
+  /** When that last began, ISO 8601. */
+  readonly restartedAt: string | null;
+  /** The stage in which its last start failed. */
+  readonly stage: string | null;
   /** Time of each stage of the last start, in `ms`. */
   readonly stages: Readonly<Record<string, number>>;
 }

@@ -11,10 +11,17 @@ import { removeIfThere } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
 import type { LayoutOutput } from "../plugin/contract.ts";
 import { boxPaths } from "../runtime/paths.ts";
+import type { BoxStatus } from "./options.ts";
 import { ACTIVE, type BoxRecord, type BoxState } from "../state/boxes.ts";
 import { readExitFile } from "../vmm/machine_file.ts";
 import { isAlive } from "../vmm/machine.ts";
+import { livingStatus } from "./box_machine.ts";
+import { changeSeen } from "./change.ts";
 import type { BoxContext } from "./context.ts";
+import { clearKeeperLock } from "./keeper_lock.ts";
+
+/** States of a living machine that its record may be wrong about. */
+const UNSURE: readonly BoxStatus[] = ["pausing", "paused", "stopping"];
 
 /**
  * Brings a record up to date with what is there.
@@ -46,24 +53,56 @@ async function reconcileLocked(
   record: BoxRecord,
   own: LayoutOutput,
 ): Promise<BoxRecord | undefined> {
-  const { config, revision, state } = record;
-  const change = (to: BoxState) =>
-    context.records.change(config.id, revision, to) ?? context.records.byId(config.id);
+  const { config, state } = record;
   if (isAlive(own.lockPath)) {
-    // Its program ended between two writes, and the machine lives on or is about to end.
-    return state.status === "stopping" ? change({ ...state, status: "running" }) : record;
+    if (!UNSURE.includes(state.status)) return record;
+    // Whoever was at work on it may have ended between two writes, at either side of the deed.
+    const status = await livingStatus(context, record) ??
+      (state.status === "paused" ? "paused" : "running");
+    if (status === state.status) return record;
+    const found = changeSeen(context, record, { ...state, status });
+    if (found) emitFound(context, state.status, found);
+    return found ?? context.records.byId(config.id);
   }
   if (config.owned && !FileLock.isHeld(own.ownerLockPath)) {
     // It should have gone with its program.
-    await removeFiles(own);
-    context.records.remove(config.id);
+    const ended = ACTIVE.includes(state.status)
+      ? await endedState(state, own, context.bootId)
+      : undefined;
+    let forgotten = false;
+    await removeFiles(own, () => forgotten = context.records.remove(config.id));
+    if (forgotten) {
+      if (ended) emitEnd(context, { ...record, state: ended });
+      context.plugins.emit("box.removed", { box: config.id, name: config.name });
+    }
     return undefined;
   }
   if (!ACTIVE.includes(state.status)) return record;
   const ended = await endedState(state, own, context.bootId);
   const stale = tryLock(own.lockPath); // taking it and letting go removes the dead one's file
   if (stale !== "held") stale?.[Symbol.dispose]();
-  return change(ended);
+  clearKeeperLock(own);
+  const changed = changeSeen(context, record, ended);
+  if (changed) emitEnd(context, changed);
+  return changed ?? context.records.byId(config.id);
+}
+
+/** Tells that a box doesn't run any more; by whoever recorded it. */
+export function emitEnd({ plugins }: BoxContext, { config, state }: BoxRecord): void {
+  const about = { box: config.id, name: config.name };
+  const { status, reason } = state;
+  if (status === "stopped") plugins.emit("box.stopped", { ...about, reason });
+  else if (status === "crashed") plugins.emit("box.crashed", { ...about, reason: reason ?? "" });
+  else if (status === "failed") {
+    plugins.emit("box.failed", { ...about, stage: null, reason: reason ?? "" });
+  }
+}
+
+/** Tells of a change that whoever made it couldn't record any more. */
+function emitFound({ plugins }: BoxContext, before: BoxStatus, { config, state }: BoxRecord): void {
+  const about = { box: config.id, name: config.name };
+  if (before === "pausing" && state.status === "paused") plugins.emit("box.paused", about);
+  if (before === "paused" && state.status === "running") plugins.emit("box.resumed", about);
 }
 
 async function waitForLock(path: string): Promise<FileLock | undefined> {
@@ -85,21 +124,33 @@ function tryLock(path: string): FileLock | "held" | undefined {
   }
 }
 
-/** Removes all files and sockets of a box; what isn't there is fine. */
-export async function removeFiles(own: LayoutOutput): Promise<void> {
+/**
+ * Removes all files and sockets of a box; what isn't there is fine.
+ *
+ * @param forget Removes its record: after its folder is out of the way, since a box without files can
+ * still be removed, and before the lock in that folder goes.
+ */
+export async function removeFiles(own: LayoutOutput, forget = () => {}): Promise<void> {
   await removeIfThere(own.socketPath);
   await removeIfThere(own.channelPath);
+  await removeIfThere(own.sharesSocketPath);
+  await removeIfThere(own.controlPath);
   // Out of the way in one step: whoever looks meanwhile finds no folder. Removed in place, its lock
   // files would go first, and somebody could take a lock, in a new file, in what is being removed.
-  const doomed = `${own.folder}.removed`;
+  const doomed = doomedFolder(own);
   await removeIfThere(doomed); // of a program that died here
   try {
     await Deno.rename(own.folder, doomed);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    throw error;
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
+  forget();
   await removeIfThere(doomed);
+}
+
+/** Where a box's folder is while it is being removed. */
+export function doomedFolder({ folder }: Pick<LayoutOutput, "folder">): string {
+  return `${folder}.removed`;
 }
 
 /** The state of a box whose box process has ended. */
@@ -113,7 +164,8 @@ export async function endedState(
   if (state.status === "starting") {
     return { ...ended, status: "failed", reason: "the program that was starting it ended" };
   }
-  if (state.bootId !== null && state.bootId !== bootId) {
+  // A program without all permissions doesn't know the boot id.
+  if (state.bootId && bootId !== "" && state.bootId !== bootId) {
     return { ...ended, status: "stopped", reason: "the host was restarted" };
   }
   switch (exit?.reason) {
@@ -123,6 +175,8 @@ export async function endedState(
       return { ...ended, status: "stopped", reason: "it was killed" };
     case "creator":
       return { ...ended, status: "stopped", reason: "the program that started it ended" };
+    case "limit":
+      return { ...ended, status: "stopped", reason: exit.message };
     case "guest":
     case "protocol":
     case "engine":

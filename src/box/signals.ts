@@ -10,7 +10,7 @@ const NAMES = [
   ...["HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2"],
   ...["PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG"],
   ...["XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS"],
-];
+] as const;
 
 /**
  * The number of a signal, 1 to 31, or of a real-time signal `SIGRTMIN+N`, 34 to 64.
@@ -18,7 +18,8 @@ const NAMES = [
  * @throws HutchError `invalid_option` for a name that Linux doesn't have.
  */
 export function signalNumber(name: string): number {
-  const at = NAMES.indexOf(name.replace(/^SIG/, ""));
+  const plain = name.replace(/^SIG/, "");
+  const at = NAMES.findIndex((each) => each === plain);
   if (at >= 0) return at + 1;
   const realTime = /^(?:SIG)?RTMIN(?:\+(\d+))?$/.exec(name);
   const number = realTime ? 34 + Number(realTime[1] ?? 0) : 0;
@@ -30,6 +31,12 @@ export function signalNumber(name: string): number {
       hint: "take a name such as SIGTERM",
     },
   );
+}
+
+/** The name of a signal by its name or number, 1 to 31; undefined for any other. */
+export function usualSignal(signal: string | number): Deno.Signal | undefined {
+  const name = NAMES.find((each, at) => signal === at + 1 || signal === `SIG${each}`);
+  return name && `SIG${name}`;
 }
 
 /** The name with `SIG` before it. */

@@ -10,24 +10,70 @@ import { errorText } from "../errors.ts";
 import { FileLock } from "../file_lock.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { isAlive } from "../vmm/machine.ts";
+import { holdsData } from "./box_file.ts";
 import type { BoxContext } from "./context.ts";
 
 const FOLDER = /^([0-9a-f]{12})(\.removed)?$/;
 
-/** Removes such folders; what can't be removed is logged and left. */
+/**
+ * Removes such folders; what can't be removed is logged and left, and so is what may hold a box's
+ * data, which lost its record in some other way.
+ */
 export async function sweepFolders(context: BoxContext): Promise<void> {
   const { paths, records, log } = context;
-  for await (const { name } of Deno.readDir(paths.boxes)) {
+  const found: { readonly name: string; readonly id: string; readonly removed: boolean }[] = [];
+  for (const { name } of Deno.readDirSync(paths.boxes)) {
     const [, id, removed] = FOLDER.exec(name) ?? [];
-    if (id === undefined) continue;
+    if (id !== undefined) found.push({ name, id, removed: removed !== undefined });
+  }
+  finishRemovals(context, found);
+  // Each box has a folder. Counting is quick; of boxes made before that was so, it may miss folders
+  // that are nobody's, until one more goes.
+  if (found.length <= records.count()) return;
+  const known = records.ids(); // after the folders, which are made before the records
+  const strange = found.filter(({ id, removed }) => {
+    if (known.has(id)) return false;
     const own = boxPaths(paths, id);
-    // A box that is being made has its folder, and its owner's lock, before its record.
-    const inUse = !removed && (FileLock.isHeld(own.ownerLockPath) || isAlive(own.lockPath));
-    if (inUse || records.byId(id)) continue;
+    // Somebody is at work in it.
+    return removed || ![own.ownerLockPath, own.operationLockPath].some(FileLock.isHeld) &&
+        !isAlive(own.lockPath);
+  });
+  if (strange.length === 0) return;
+  // A folder is made before its record, but in the same transaction or with its owner's lock held.
+  const unknown = new Set(records.unknown(strange.map(({ id }) => id)));
+  for (const { name, id, removed } of strange) {
+    if (!unknown.has(id)) continue;
+    const folder = join(paths.boxes, name);
     try {
-      await removeIfThere(join(paths.boxes, name));
+      if (!removed && holdsData(folder)) {
+        log(`the folder ${folder} holds a box that has no record: see hutch doctor --repair`);
+      } else {
+        await removeIfThere(folder);
+      }
     } catch (error) {
-      log(`the folder ${name} that no box has: ${errorText(error)}`);
+      log(`the folder ${folder} that no box has: ${errorText(error)}`);
+    }
+  }
+}
+
+/**
+ * Forgets boxes whose removal was killed when their folder was out of the way already: nothing of
+ * them could be started again. Whoever is just about to forget one itself finds that done.
+ */
+function finishRemovals(
+  { records, plugins, log }: BoxContext,
+  found: readonly { readonly name: string; readonly id: string; readonly removed: boolean }[],
+): void {
+  const whole = new Set(found.map(({ name }) => name));
+  for (const { id, removed } of found) {
+    if (!removed || whole.has(id)) continue;
+    try {
+      const record = records.byId(id);
+      if (record && records.remove(id)) {
+        plugins.emit("box.removed", { box: id, name: record.config.name });
+      }
+    } catch (error) {
+      log(`the record of box ${id}, whose files are gone: ${errorText(error)}`);
     }
   }
 }

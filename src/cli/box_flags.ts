@@ -6,8 +6,12 @@
 import type { BoxOptions } from "../box/options.ts";
 import { parseSizeMiB } from "../box/size.ts";
 import type { Command } from "../deps.ts";
+import { HutchError } from "../errors.ts";
+import { PULL_POLICIES, type PullPolicy } from "../images/pull/policy.ts";
 import { type Lookup, readEnvironment } from "./env.ts";
-import { collect, parseCount, parseLabels, parseTimeMs } from "./values.ts";
+import { defineLifeFlags, type LifeFlags, lifeOptionsOf } from "./life_flags.ts";
+import { parseMount } from "./mount_flag.ts";
+import { collect, parseChoice, parseCount, parseLabels, parseTimeMs } from "./values.ts";
 
 /** Options that say what commands get. */
 export interface ExecFlags {
@@ -18,8 +22,9 @@ export interface ExecFlags {
 }
 
 /** Options that say what a box is. */
-export interface BoxFlags extends ExecFlags {
+export interface BoxFlags extends ExecFlags, LifeFlags {
   readonly name?: string;
+  readonly pull?: PullPolicy;
   readonly cpus?: number;
   /** In `MiB`. */
   readonly memory?: number;
@@ -28,10 +33,13 @@ export interface BoxFlags extends ExecFlags {
   readonly entrypoint?: string;
   readonly hostname?: string;
   readonly label?: readonly string[];
+  readonly volume?: readonly string[];
+  readonly mount?: readonly string[];
   readonly engine?: string;
   /** In `ms`. */
   readonly bootTimeout?: number;
   readonly rm?: boolean;
+  readonly replace?: boolean;
 }
 
 /** Declares {@link ExecFlags}. */
@@ -51,6 +59,11 @@ export function defineExecFlags(command: Command): void {
 export function defineBoxFlags(command: Command): void {
   command
     .option("--name <NAME>", "the box's name (default: made up)")
+    .option(
+      "--pull <POLICY>",
+      "when to fetch the image: missing, always, never or newer (default: missing)",
+      (text: string) => parseChoice(text, PULL_POLICIES, "--pull"),
+    )
     .option("--cpus <N>", "virtual CPUs (default: 1)", (text: string) => parseCount(text, "--cpus"))
     .option(
       "-m, --memory <SIZE>",
@@ -67,13 +80,25 @@ export function defineBoxFlags(command: Command): void {
     .option("--entrypoint <PROGRAM>", "run PROGRAM in place of the image's entrypoint")
     .option("--hostname <NAME>", "host name in the box (default: its name)")
     .option("-l, --label <KEY=VALUE>", "label of the box (repeatable)", collect)
+    .option(
+      "-v, --volume <HOST:GUEST[:ro]>",
+      "folder or file of this machine in the box (repeatable)",
+      collect,
+    )
+    .option(
+      "--mount <PARTS>",
+      "the same in parts: type=bind, source=HOST, target=GUEST, readonly, with commas alone (repeatable)",
+      collect,
+    )
     .option("--engine <ENGINE>", "auto, libkrun or qemu (default: auto)")
     .option(
       "--boot-timeout <TIME>",
       "how long the box may take to answer, in seconds (default: 30)",
       (text: string) => parseTimeMs(text, "--boot-timeout"),
     )
-    .option("--rm", "remove the box when it ends");
+    .option("--rm", "remove the box when it ends")
+    .option("--replace", "end and remove a box that has the name");
+  defineLifeFlags(command);
 }
 
 /** The box that the options ask for. */
@@ -82,14 +107,26 @@ export async function boxOptionsOf(
   flags: BoxFlags,
   lookup: Lookup,
 ): Promise<BoxOptions> {
+  const life = lifeOptionsOf(flags);
+  if (flags.rm && (life.restart ?? "no") !== "no") {
+    throw new HutchError(
+      "invalid_option",
+      "Cannot use --rm with --restart: a box that goes when it ends can't be started again",
+    );
+  }
   const env = await readEnvironment(flags.envFile ?? [], flags.env ?? [], lookup);
   return {
     image,
     env,
     labels: parseLabels(flags.label ?? [], "--label"),
+    ...flags.volume || flags.mount
+      ? { volumes: [...flags.volume ?? [], ...(flags.mount ?? []).map(parseMount)] }
+      : {},
     // Not the API's default, which depends on the name: a box of the command line stays.
     autoRemove: flags.rm === true,
     ...flags.name === undefined ? {} : { name: flags.name },
+    ...flags.replace ? { replace: true } : {},
+    ...flags.pull === undefined ? {} : { pull: flags.pull },
     ...flags.cpus === undefined ? {} : { cpus: flags.cpus },
     ...flags.memory === undefined ? {} : { memory: flags.memory },
     ...flags.disk === undefined ? {} : { disk: flags.disk },
@@ -102,6 +139,7 @@ export async function boxOptionsOf(
     ...flags.hostname === undefined ? {} : { hostname: flags.hostname },
     ...flags.engine === undefined ? {} : { engine: flags.engine },
     ...flags.bootTimeout === undefined ? {} : { bootTimeoutMs: flags.bootTimeout },
+    ...life,
   };
 }
 

@@ -13,6 +13,10 @@ export interface GlobalFlags {
   readonly home: string | undefined;
   /** Registries, `host[:port]`, that may be spoken to without TLS. */
   readonly insecureRegistries: readonly string[];
+  /** Specifiers of modules with plugins, as they were typed. */
+  readonly plugins: readonly string[];
+  /** The configuration file; false for none, undefined for the one that a search finds. */
+  readonly config: string | false | undefined;
   /** Whether to show causes, stacks and what the runtime logs. */
   readonly debug: boolean;
 }
@@ -45,5 +49,8 @@ export interface CommandEntry {
   readonly summary: string;
   /** Not in help: for scripts of ours. */
   readonly hidden?: boolean;
-  load(): Promise<CommandModule>;
+  /** Of a group, such as `image`: what its next word may be. */
+  readonly commands?: readonly CommandEntry[];
+  /** Absent in a group. */
+  readonly load?: () => Promise<CommandModule>;
 }

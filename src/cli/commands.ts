@@ -4,6 +4,7 @@
  * @module
  */
 import type { CommandEntry } from "./command.ts";
+import { IMAGE_COMMANDS } from "./image_commands.ts";
 
 /** In the order of `hutch --help`. */
 export const COMMANDS: readonly CommandEntry[] = [
@@ -20,6 +21,24 @@ export const COMMANDS: readonly CommandEntry[] = [
   { name: "start", summary: "Start boxes", load: () => import("./start.ts") },
   { name: "exec", summary: "Run a command in a box", load: () => import("./exec.ts") },
   { name: "stop", summary: "Stop boxes", load: () => import("./stop.ts") },
+  {
+    name: "restart",
+    summary: "Stop boxes and start them",
+    load: () => import("./restart.ts"),
+  },
+  { name: "pause", summary: "Let boxes stand still", load: () => import("./pause.ts") },
+  { name: "resume", summary: "Let paused boxes go on", load: () => import("./resume.ts") },
+  {
+    name: "wait",
+    summary: "Wait until boxes end, and print how",
+    load: () => import("./wait.ts"),
+  },
+  { name: "rename", summary: "Give a box another name", load: () => import("./rename.ts") },
+  {
+    name: "update",
+    summary: "Change labels and limits of boxes",
+    load: () => import("./update.ts"),
+  },
   { name: "kill", summary: "End boxes at once", load: () => import("./kill.ts") },
   { name: "rm", summary: "Remove boxes", load: () => import("./rm.ts") },
   { name: "ls", aliases: ["ps"], summary: "List boxes", load: () => import("./ls.ts") },
@@ -28,8 +47,22 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "Show everything about boxes, as JSON",
     load: () => import("./inspect.ts"),
   },
+  { name: "events", summary: "Show what happens, as it does", load: () => import("./events.ts") },
+  {
+    name: "stats",
+    summary: "Show what boxes use and have done",
+    load: () => import("./stats.ts"),
+  },
   { name: "pull", summary: "Fetch an image", load: () => import("./pull.ts") },
   { name: "images", summary: "List images", load: () => import("./images.ts") },
+  { name: "rmi", summary: "Remove images", load: () => import("./rmi.ts") },
+  {
+    name: "image",
+    summary: "Work with images: inspect, history, tag, prune, save, load and more",
+    commands: IMAGE_COMMANDS,
+  },
+  { name: "login", summary: "Log in to a registry", load: () => import("./login.ts") },
+  { name: "logout", summary: "Log out of a registry", load: () => import("./logout.ts") },
   {
     name: "doctor",
     summary: "Show what hutch found on this machine, and what is missing",

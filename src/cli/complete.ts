@@ -41,7 +41,9 @@ function namesOf({ globals, io }: Invocation): NameSource {
     try {
       // Pressing a key doesn't make a home.
       await stat(home);
-      await using runtime = await openRuntime({ ...globals, home, debug: false }, io);
+      // Nor does it run what a configuration holds.
+      const quiet = { ...globals, home, plugins: [], config: false, debug: false } as const;
+      await using runtime = await openRuntime(quiet, io);
       return await list(runtime);
     } catch {
       return [];

@@ -4,8 +4,11 @@
  * @module
  */
 import type { Command, Option } from "../deps.ts";
-import type { CommandEntry, CommandModule } from "./command.ts";
-import { buildProgram, entryOf } from "./program.ts";
+import { ARCHIVE_FORMATS } from "../images/manage/archive.ts";
+import { PULL_POLICIES } from "../images/pull/policy.ts";
+import { SORTS } from "../state/box_list.ts";
+import { EVENT_TYPES } from "../plugin/check.ts";
+import { buildProgram, entriesAt } from "./program.ts";
 
 /** A word that could come next. */
 export interface Candidate {
@@ -78,7 +81,7 @@ async function candidatesAt(
       candidates: values.candidates.map((one) => ({ ...one, value: prefix + one.value })),
     };
   }
-  if (!command.parent) return commandsOf(command);
+  if (command.commands.length > 0) return commandsOf(command);
   const parameters = command.registeredArguments;
   const parameter = parameters[operands.length] ??
     (parameters.at(-1)?.variadic ? parameters.at(-1) : undefined);
@@ -94,6 +97,7 @@ async function findPlace(words: readonly string[]): Promise<Place | undefined> {
   let literal = false;
   let home: string | undefined;
   const operands: string[] = [];
+  const names: string[] = [];
   for (const word of words) {
     if (awaited) {
       if (awaited.long === "--home") home = word;
@@ -103,9 +107,10 @@ async function findPlace(words: readonly string[]): Promise<Place | undefined> {
     } else if (!literal && word.length > 1 && word.startsWith("-")) {
       awaited = awaitedAfter(command, word);
       if (word.startsWith("--home=")) home = word.slice("--home=".length);
-    } else if (!command.parent) {
-      const next = await loadCommand(word);
+    } else if (command.commands.length > 0) {
+      const next = await loadCommand([...names, word]);
       if (!next) return undefined;
+      names.push(word);
       command = next;
     } else {
       operands.push(word);
@@ -117,16 +122,19 @@ async function findPlace(words: readonly string[]): Promise<Place | undefined> {
   return { command, awaited, operands, literal, home };
 }
 
-async function loadCommand(word: string): Promise<Command | undefined> {
-  if (word === "help") {
+async function loadCommand(names: readonly string[]): Promise<Command | undefined> {
+  if (names[0] === "help") {
     const { program } = await buildProgram(new Map());
     return program.command("help").argument("[COMMANDNAME]");
   }
-  const entry = entryOf(word);
-  if (!entry) return undefined;
-  const loaded = new Map<CommandEntry, CommandModule>([[entry, await entry.load()]]);
-  const { program } = await buildProgram(loaded);
-  return program.commands.find((command) => command.name() === entry.name);
+  const entries = entriesAt(names);
+  const entry = entries.at(-1);
+  if (!entry || entries.length < names.length) return undefined;
+  const module = await entry.load?.();
+  const { program } = await buildProgram(module ? new Map([[entry, module]]) : new Map());
+  let command: Command | undefined = program;
+  for (const { name } of entries) command = command?.commands.find((each) => each.name() === name);
+  return command;
 }
 
 function findOption(command: Command, flag: string): Option | undefined {
@@ -186,6 +194,14 @@ async function valuesOf(
       return { candidates: [], paths: "folders" };
     case "ENGINE":
       return { candidates: wordsOf("auto", "libkrun", "qemu") };
+    case "POLICY":
+      return { candidates: wordsOf(...PULL_POLICIES) };
+    case "FORMAT":
+      return { candidates: wordsOf(...ARCHIVE_FORMATS) };
+    case "ORDER":
+      return { candidates: wordsOf(...SORTS) };
+    case "TYPE":
+      return { candidates: wordsOf(...EVENT_TYPES) };
     case "SHELL":
       return { candidates: wordsOf("bash", "fish", "zsh") };
     case "COMMANDNAME":

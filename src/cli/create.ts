@@ -7,12 +7,14 @@ import type { Command } from "../deps.ts";
 import { type BoxFlags, boxOptionsOf, defineBoxFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
 import { print } from "./io.ts";
+import { defineProgressFlags } from "./progress_mode.ts";
 import { createBox, relaySignals } from "./session.ts";
 
 /** Declares arguments and options. */
 export function define(command: Command): void {
   command.usage("[options] IMAGE").argument("<IMAGE>", "image reference, such as debian:12");
   defineBoxFlags(command);
+  defineProgressFlags(command);
 }
 
 /** Records a box, the image pulled if it is missing, and prints its id. */
@@ -23,7 +25,7 @@ export async function run(invocation: Invocation): Promise<number> {
   await using runtime = await invocation.open();
   try {
     const asked = { ...options, detached: true, signal: signals.signal };
-    const box = await createBox(runtime, asked, io);
+    const box = await createBox(runtime, asked, invocation);
     await print(io.stdout, `${box.id}\n`);
     return 0;
   } catch (error) {

@@ -5,6 +5,7 @@
  */
 import type { Command } from "../deps.ts";
 import type { DoctorReport } from "../runtime/doctor.ts";
+import type { RepairReport } from "../runtime/repair.ts";
 import type { EnginePart } from "../vmm/engine.ts";
 import type { Invocation } from "./command.ts";
 import { printable } from "./format.ts";
@@ -12,15 +13,20 @@ import { print, printJson } from "./io.ts";
 
 interface Flags {
   readonly json?: boolean;
+  readonly repair?: boolean;
 }
 
 /** Declares arguments and options. */
 export function define(command: Command): void {
-  command.option("--json", "the report as JSON");
+  command
+    .option("--json", "the report as JSON")
+    .option("--repair", "rebuild the home's database; keeps a copy of what is damaged");
 }
 
-/** Prints what was found; 1 when no engine can run here. */
-export async function run({ command, io, open }: Invocation): Promise<number> {
+/** Prints what was found; 1 when no engine can run here, or a repair couldn't restore all. */
+export async function run(invocation: Invocation): Promise<number> {
+  const { command, io, open } = invocation;
+  if (command.opts<Flags>().repair) return await runRepair(invocation);
   await using runtime = await open();
   const report = await runtime.doctor();
   if (command.opts<Flags>().json) await printJson(io.stdout, report);
@@ -28,10 +34,40 @@ export async function run({ command, io, open }: Invocation): Promise<number> {
   return report.ok ? 0 : 1;
 }
 
+async function runRepair({ command, io, globals }: Invocation): Promise<number> {
+  const { repairHome } = await import("../runtime/repair.ts");
+  const report = await repairHome(globals.home === undefined ? {} : { home: globals.home });
+  if (command.opts<Flags>().json) await printJson(io.stdout, report);
+  else await print(io.stdout, formatRepair(report));
+  return report.boxes.lost.length + report.images.lost.length === 0 ? 0 : 1;
+}
+
+/** What a repair did, for people. */
+export function formatRepair({ home, problems, copies, boxes, images }: RepairReport): string {
+  if (problems.length + copies.length === 0) {
+    return `Nothing is wrong with ${
+      printable(home)
+    }: ${boxes.kept} boxes, ${images.kept} images.\n`;
+  }
+  const lines = [
+    ...problems.map((problem) => `found     ${problem}`),
+    ...copies.map((path) => `copy      ${path}`),
+    `boxes     ${boxes.kept} kept, ${boxes.restored.length} restored, ${boxes.lost.length} lost`,
+    ...boxes.restored.map(({ id, name, status }) => `  restored  ${id}  ${name}  ${status}`),
+    ...boxes.lost.map(({ folder, problem }) => `  lost      ${folder ?? "no folder"}: ${problem}`),
+    `images    ${images.kept} kept, ${images.restored.length} restored, ${images.lost.length} lost`,
+    ...images.restored.map((reference) => `  restored  ${reference}`),
+    ...images.lost.map(({ reference, problem }) => `  lost      ${reference}: ${problem}`),
+  ];
+  return lines.map((line) => `${printable(line)}\n`).join("");
+}
+
 /** The report for people: a line per engine and part, the remedies under what is missing. */
 export function formatReport(report: DoctorReport): string {
   const { kvm } = report;
   const lines = [`home     ${printable(report.home)}`];
+  if (report.config !== undefined) lines.push(`config   ${printable(report.config)}`);
+  if (report.plugins.length > 0) lines.push(`plugins  ${printable(report.plugins.join(", "))}`);
   const time = kvm.ms === undefined ? "" : ` (probe: ${Math.round(kvm.ms * 10) / 10} ms)`;
   lines.push(
     `kvm      ${

@@ -7,10 +7,11 @@ import type { Command } from "../deps.ts";
 import { defineExecFlags, type ExecFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
 import { readEnvironment } from "./env.ts";
+import { defineLimitFlags, exitCodeOf, type LimitFlags, limitOptionsOf } from "./exec_flags.ts";
 import { relay } from "./relay.ts";
 import { getBox, relaySignals, withRuntime } from "./session.ts";
 
-interface Flags extends ExecFlags {
+interface Flags extends ExecFlags, LimitFlags {
   readonly interactive?: boolean;
 }
 
@@ -22,6 +23,7 @@ export function define(command: Command): void {
     .argument("[ARG...]", "its arguments, options included")
     .passThroughOptions();
   defineExecFlags(command);
+  defineLimitFlags(command);
   command.option("-i, --interactive", "connect standard input");
 }
 
@@ -34,6 +36,7 @@ export async function run(invocation: Invocation): Promise<number> {
     flags.env ?? [],
     (name) => Deno.env.get(name),
   );
+  const limits = limitOptionsOf(flags);
   using signals = relaySignals(io);
   const stdin = flags.interactive === true;
   try {
@@ -43,6 +46,7 @@ export async function run(invocation: Invocation): Promise<number> {
       await box.start({ detached: true, signal: signals.signal });
       signals.throwIfInterrupted();
       await using execution = box.exec(program, args, {
+        ...limits,
         env,
         stdin: stdin ? "piped" : "null",
         ...flags.workdir === undefined ? {} : { cwd: flags.workdir },
@@ -53,7 +57,7 @@ export async function run(invocation: Invocation): Promise<number> {
         // The box isn't ours to end; the command's stream is.
         force: () => execution[Symbol.asyncDispose](),
       });
-      return (await relay(execution, io, { stdin })).code;
+      return await exitCodeOf(await relay(execution, io, { stdin }), flags, io);
     });
   } catch (error) {
     throw signals.explain(error);

@@ -27,16 +27,24 @@ export function formatTable(
   rows: readonly (readonly string[])[],
 ): string {
   const cells = [header, ...rows.map((row) => row.map(printable))];
-  const widths = header.map((_, column) =>
-    cells.reduce((widest, row) => Math.max(widest, [...(row[column] ?? "")].length), 0)
-  );
+  const widths = header.map(() => 0);
+  for (const row of cells) {
+    row.forEach((cell, column) => {
+      widths[column] = Math.max(widths[column] ?? 0, widthOf(cell));
+    });
+  }
   return cells.map((row) => {
     const line = widths.map((width, column) => {
       const cell = row[column] ?? "";
-      return cell + " ".repeat(width - [...cell].length);
+      return cell + " ".repeat(width - widthOf(cell));
     });
     return line.join("   ").trimEnd() + "\n";
   }).join("");
+}
+
+/** In characters; those that take two units of UTF-16 are rare. */
+function widthOf(text: string): number {
+  return /[\ud800-\udbff]/.test(text) ? [...text].length : text.length;
 }
 
 const UNITS: readonly (readonly [name: string, seconds: number])[] = [
@@ -81,4 +89,9 @@ export function formatBytes(bytes: number): string {
 /** A reference as people write it: without what is understood. */
 export function shortReference(reference: string): string {
   return reference.replace(/^registry:/, "").replace(/^docker\.io\/(library\/(?=[^/]+$))?/, "");
+}
+
+/** The beginning of a digest that people tell images apart by. */
+export function short(digest: string): string {
+  return printable(digest.replace(/^(sha256:[0-9a-f]{12})[0-9a-f]+$/, "$1"));
 }

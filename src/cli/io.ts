@@ -16,6 +16,8 @@ export interface ByteSink {
 export interface ByteSource {
   /** Reads into `buffer` and says how many bytes, or null at the end. */
   read(buffer: Uint8Array): Promise<number | null>;
+  /** Left out where it can't be one. */
+  isTerminal?(): boolean;
 }
 
 /** What the command line reads from and writes to. */
@@ -69,10 +71,18 @@ export function print(sink: ByteSink, text: string): Promise<void> {
 
 /** Writes `value` as indented JSON, with a newline at its end. */
 export function printJson(sink: ByteSink, value: unknown): Promise<void> {
-  // JSON.stringify leaves C1 controls as they are, and terminals may obey those.
-  const text = JSON.stringify(value, null, 2).replace(
+  return print(sink, `${escapeControls(JSON.stringify(value, null, 2))}\n`);
+}
+
+/** Writes `value` as JSON on a line of its own. */
+export function printJsonLine(sink: ByteSink, value: unknown): Promise<void> {
+  return print(sink, `${escapeControls(JSON.stringify(value))}\n`);
+}
+
+/** JSON.stringify leaves C1 controls as they are, and terminals may obey those. */
+function escapeControls(json: string): string {
+  return json.replace(
     /[\u007f-\u009f\u2028\u2029]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
-  return print(sink, `${text}\n`);
 }

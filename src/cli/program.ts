@@ -41,6 +41,8 @@ export interface ParseOptions {
 interface RawGlobals {
   readonly home?: string;
   readonly insecureRegistry?: readonly string[];
+  readonly plugin?: readonly string[];
+  readonly config?: string | false;
   readonly debug?: boolean;
 }
 
@@ -54,19 +56,18 @@ export async function parseCommandLine(
   args: readonly string[],
   options: ParseOptions = {},
 ): Promise<Parsed> {
-  const { name, helped } = await findCommand(args);
-  const entry = name === undefined ? undefined : entryOf(name);
-  const module = await entry?.load();
+  const { names, helped } = await findCommand(args);
+  const entries = entriesAt(names);
+  const entry = entries.at(-1);
+  const module = await entry?.load?.();
   const loaded = entry && module ? new Map([[entry, module]]) : new Map();
   const built = await buildProgram(loaded, options);
-  // "help nope" would show the program's help, as if all was well.
-  const missed = helped && name !== undefined && !entry && name !== "help";
   try {
-    await built.program.parseAsync(missed ? [name] : [...args], { from: "user" });
+    await built.program.parseAsync(helped ? helpWords(names) : [...args], { from: "user" });
   } catch (error) {
     if (!isCommanderError(error)) throw error;
     if (HELP_CODES.has(error.code)) return { kind: "text", text: built.text() };
-    throw usageError(error, entry);
+    throw usageError(error, entries);
   }
   const chosen = built.chosen();
   if (!chosen || !module) {
@@ -79,13 +80,33 @@ export async function parseCommandLine(
     command,
     module,
     args: command.args,
-    globals: globalsOf(built.program.opts<RawGlobals>(), command.opts<RawGlobals>()),
+    globals: globalsOf(linesOf(command).map((each) => each.opts<RawGlobals>())),
   };
 }
 
-/** The entry of a command or of an alias. */
-export function entryOf(name: string): CommandEntry | undefined {
-  return COMMANDS.find((entry) => entry.name === name || entry.aliases?.includes(name));
+/** The entries that words lead to, groups first; fewer where a word leads nowhere. */
+export function entriesAt(words: readonly string[]): readonly CommandEntry[] {
+  const found: CommandEntry[] = [];
+  let among = COMMANDS;
+  for (const word of words) {
+    const entry = among.find(({ name, aliases }) => name === word || aliases?.includes(word));
+    if (!entry) break;
+    found.push(entry);
+    among = entry.commands ?? [];
+  }
+  return found;
+}
+
+/** A command and what it belongs to, the program first. */
+function linesOf(command: Command): readonly Command[] {
+  return command.parent ? [...linesOf(command.parent), command] : [command];
+}
+
+/** What shows the help that was asked for, or says that there is none. */
+function helpWords(names: readonly string[]): string[] {
+  if (names.length === 0 || names[0] === "help") return ["help"];
+  // "help nope" would show the program's help, as if all was well.
+  return entriesAt(names).length < names.length ? [...names] : [...names, "--help"];
 }
 
 /** Builds the program; commands that aren't `loaded` are there by name and summary alone. */
@@ -119,40 +140,53 @@ export async function buildProgram(
     .version(`hutch ${VERSION}`, "-v, --version", "show hutch's version");
   addGlobalOptions(program, false);
   program.addHelpText("after", "\nA command's options: hutch COMMAND --help");
-  for (const entry of COMMANDS) {
-    const command = program.command(entry.name, { hidden: entry.hidden ?? false });
+  const add = (to: Command, entry: CommandEntry) => {
+    const command = to.command(entry.name, { hidden: entry.hidden ?? false });
     command.summary(entry.summary).description(`${entry.summary}.`);
     if (entry.aliases) command.aliases(entry.aliases);
     const module = loaded.get(entry);
-    if (!module) continue;
-    module.define(command);
+    module?.define(command);
     // Also after the command's name, where many expect them.
-    addGlobalOptions(command, true);
-    command.action(() => {
-      chosen = { entry, command };
-    });
-  }
+    if (module || entry.commands) addGlobalOptions(command, true);
+    if (entry.commands) {
+      command.usage("COMMAND [ARG...]").enablePositionalOptions().helpCommand(false);
+      for (const nested of entry.commands) add(command, nested);
+    } else if (module) {
+      command.action(() => {
+        chosen = { entry, command };
+      });
+    }
+  };
+  for (const entry of COMMANDS) add(program, entry);
   return { program, chosen: () => chosen, text: () => text };
 }
 
 const HELP_CODES = new Set(["commander.help", "commander.helpDisplayed", "commander.version"]);
 
-/** The command's name among the words, found with the program's own options in mind. */
+/** The command's name among the words, with those of its groups, found with options in mind. */
 async function findCommand(
   args: readonly string[],
-): Promise<{ name: string | undefined; helped: boolean }> {
+): Promise<{ names: readonly string[]; helped: boolean }> {
   const { program } = await buildProgram(new Map());
-  let words: string[];
+  const names: string[] = [];
+  let parser: Command | undefined = program;
+  let rest = [...args];
   try {
-    const { operands, unknown } = program.parseOptions([...args]);
-    words = [...operands, ...unknown];
+    while (parser) {
+      const { operands, unknown } = parser.parseOptions(rest);
+      const [word, ...after] = [...operands, ...unknown];
+      if (word === undefined) break;
+      if (word === "help" && parser === program) return { names: after, helped: true };
+      names.push(word);
+      rest = after;
+      const entry = entriesAt(names)[names.length - 1];
+      parser = entry?.commands && parser.commands.find((each) => each.name() === entry.name);
+    }
   } catch (error) {
     // The whole parse meets it again and reports it.
-    if (isCommanderError(error)) return { name: undefined, helped: false };
-    throw error;
+    if (!isCommanderError(error)) throw error;
   }
-  const helped = words[0] === "help";
-  return { name: helped ? words[1] : words[0], helped };
+  return { names, helped: false };
 }
 
 function addGlobalOptions(command: Command, hidden: boolean): void {
@@ -169,25 +203,52 @@ function addGlobalOptions(command: Command, hidden: boolean): void {
         .argParser(collect).hideHelp(hidden),
     )
     .addOption(
+      command.createOption(
+        "--plugin <FILE>",
+        "load plugins from a module, by path or URL (repeatable)",
+      )
+        .argParser(collect).hideHelp(hidden),
+    )
+    .addOption(
+      command.createOption(
+        "--config <FILE>",
+        "use this configuration (default: $HUTCH_CONFIG, the nearest hutch.config.ts)",
+      )
+        .hideHelp(hidden),
+    )
+    .addOption(
+      command.createOption("--no-config", "use no configuration file").hideHelp(hidden),
+    )
+    .addOption(
       command.createOption("--debug", "show causes and stacks of errors, and what goes on")
         .hideHelp(hidden),
     );
 }
 
-function globalsOf(outer: RawGlobals, inner: RawGlobals): GlobalFlags {
-  const home = inner.home ?? outer.home;
-  if (home === "") {
-    throw new HutchError("invalid_option", 'Cannot use --home: "" is not a folder', {
-      hint: "give the folder's path",
-    });
-  }
+/** What the program's own options and those of a command say; the last counts. */
+function globalsOf(levels: readonly RawGlobals[]): GlobalFlags {
+  const home = levels.findLast((level) => level.home !== undefined)?.home;
+  const config = levels.findLast((level) => level.config !== undefined)?.config;
+  const plugins = levels.flatMap((level) => level.plugin ?? []);
+  refuseEmpty("--home", "a folder", home);
+  refuseEmpty("--config", "a file", config);
+  for (const plugin of plugins) refuseEmpty("--plugin", "a module", plugin);
   const variable = Deno.env.get("HUTCH_DEBUG");
   return {
     home: home === undefined ? undefined : resolve(home),
-    insecureRegistries: [...outer.insecureRegistry ?? [], ...inner.insecureRegistry ?? []],
-    debug: inner.debug === true || outer.debug === true ||
+    insecureRegistries: levels.flatMap((level) => level.insecureRegistry ?? []),
+    plugins,
+    config,
+    debug: levels.some((level) => level.debug === true) ||
       (variable !== undefined && variable !== "" && variable !== "0"),
   };
+}
+
+function refuseEmpty(option: string, what: string, value: string | false | undefined): void {
+  if (value !== "") return;
+  throw new HutchError("invalid_option", `Cannot use ${option}: "" is not ${what}`, {
+    hint: "give its path",
+  });
 }
 
 function isCommanderError(error: unknown): error is CommanderError {
@@ -195,9 +256,10 @@ function isCommanderError(error: unknown): error is CommanderError {
   return error instanceof Error && error.name === "CommanderError" && "exitCode" in error;
 }
 
-function usageError(error: CommanderError, entry: CommandEntry | undefined): HutchError {
+function usageError(error: CommanderError, entries: readonly CommandEntry[]): HutchError {
   const [first = "", second] = error.message.replace(/^error: /, "").split("\n(");
-  const help = entry && !entry.hidden ? `hutch ${entry.name} --help` : "hutch --help";
+  const shown = entries.some((entry) => entry.hidden) ? [] : entries.map(({ name }) => name);
+  const help = ["hutch", ...shown, "--help"].join(" ");
   const meant = second?.replace(/^Did you mean/, "did you mean").replace(/\)$/, "");
   return new HutchError("invalid_option", `Cannot read the command line: ${first}`, {
     hint: meant ?? `see \`${help}\``,

@@ -1,131 +1,162 @@
 /**
- * A pull's progress: one line that is written over on a terminal, plain lines elsewhere.
+ * How a pull goes: a bar per layer on a terminal, plain lines elsewhere.
  *
  * @module
  */
-import type { PullEvent } from "../images/pull.ts";
-import { formatBytes, printable, shortReference } from "./format.ts";
-import { type ByteSink, print } from "./io.ts";
+import type { PullEvent, PullListener } from "../images/pull/pull.ts";
+import { formatBytes } from "./format.ts";
+import { type ByteSink, type CliIo, print } from "./io.ts";
+import { frameOf, type TerminalSize } from "./progress_frame.ts";
+import { type ProgressFlags, type ProgressMode, progressMode } from "./progress_mode.ts";
+import { PlainLines } from "./progress_plain.ts";
+import { PullState } from "./progress_state.ts";
+import type { TerminalView } from "./progress_terminal.ts";
 
-/** Shortest time between two updates of a terminal's line, in `ms`. */
-const UPDATE_MS = 100;
+/** Time between two drawings, in `ms`; a pull that takes less shows its outcome alone. */
+const FRAME_MS = 120;
 
-/** What a progress line is shown on. */
+/** What progress is shown with; tests replace it. */
 export interface ProgressOptions {
-  /** Columns of the terminal; undefined where it isn't one. */
-  readonly columns: number | undefined;
+  /** Asked at each drawing. @default {the terminal's} */
+  readonly size?: () => TerminalSize;
   /** Clock in `ms`. @default {performance.now} */
   readonly now?: () => number;
+  /**
+   * Calls `draw` every `ms`, and at each change of the terminal's size, until the result is disposed
+   * of. @default {a timer}
+   */
+  readonly every?: (ms: number, draw: () => void) => Disposable;
 }
 
-/** Shows what a pull tells; end it with {@link PullProgress.close}. */
+/**
+ * Shows what pulls tell, one after the other, until it is closed. Never throws: progress that can't
+ * be shown is no reason to fail.
+ */
 export class PullProgress {
   readonly #sink: ByteSink;
-  readonly #columns: number | undefined;
+  readonly #mode: ProgressMode;
+  readonly #size: () => TerminalSize;
   readonly #now: () => number;
-  readonly #layers = new Map<string, { done: number; total: number }>();
+  readonly #every: NonNullable<ProgressOptions["every"]>;
+  readonly #outcomes: string[] = [];
+  #state = new PullState();
+  #lines = new PlainLines();
+  #view: Promise<TerminalView | undefined> | undefined;
+  #shown: TerminalView | undefined;
+  #timer: Disposable | undefined;
+  /** All writing, one after the other. */
   #written: Promise<void> = Promise.resolve();
-  #name = "";
-  #bytes = 0;
-  #disk = false;
-  #shown = false;
-  #updatedAt = -Infinity;
+  #closed: Promise<void> | undefined;
 
   /** Writes to `sink`. */
-  constructor(sink: ByteSink, options: ProgressOptions) {
+  constructor(sink: ByteSink, mode: ProgressMode, options: ProgressOptions = {}) {
     this.#sink = sink;
-    this.#columns = options.columns;
+    this.#mode = mode;
+    this.#size = options.size ?? terminalSize;
     this.#now = options.now ?? (() => performance.now());
+    this.#every = options.every ?? everyFrame;
   }
 
-  /** Takes an event; never throws. */
-  readonly on = (event: PullEvent): void => {
-    const line = this.#take(event);
-    if (this.#columns === undefined) {
-      if (line !== undefined) this.#write(`${line}\n`);
-    } else {
-      this.#update(this.#columns, event.type === "resolved");
+  /** Takes an event. */
+  readonly on: PullListener = (event: PullEvent): void => {
+    if (this.#closed || this.#mode === "none") return;
+    if (event.type === "resolving") {
+      this.#state = new PullState();
+      this.#lines = new PlainLines();
     }
+    const now = this.#now();
+    this.#state.take(event, now);
+    if (event.type === "done") this.#outcomes.push(`${outcomeOf(this.#state, now)}\n`);
+    if (this.#mode === "tty") {
+      this.#timer ??= this.#every(FRAME_MS, () => this.#draw());
+      return;
+    }
+    const line = this.#lines.on(event, this.#state, now);
+    if (line !== undefined) this.#print(`${line}\n`);
+    this.#print(this.#outcomes.splice(0).join(""));
   };
 
-  /** Takes the terminal's line away again and waits until everything is written. */
-  async close(): Promise<void> {
-    if (this.#shown) this.#write("\r\x1b[K");
-    this.#shown = false;
+  /** Takes bars away, tells the outcomes of pulls that ended well, and waits until all is written. */
+  close(): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    this.#timer?.[Symbol.dispose]();
+    const view = await this.#view;
+    const outcomes = this.#outcomes.splice(0).join("");
+    if (view) await view.close(outcomes);
+    else this.#print(outcomes);
     await this.#written;
   }
 
-  /** Remembers an event, and gives its line if it is one of those that get one. */
-  #take(event: PullEvent): string | undefined {
-    switch (event.type) {
-      case "resolving":
-        this.#name = printable(shortReference(event.reference));
-        return undefined;
-      case "resolved": {
-        this.#name = printable(shortReference(event.reference));
-        this.#bytes = event.bytes;
-        const layers = `${event.layers} layer${event.layers === 1 ? "" : "s"}`;
-        return `${this.#name}: ${short(event.digest)}, ${layers}, ${formatBytes(event.bytes)}`;
-      }
-      case "layer":
-        this.#layers.set(event.digest, { done: event.done, total: event.total });
-        return undefined;
-      case "layer.done": {
-        const total = this.#layers.get(event.digest)?.total;
-        if (total !== undefined) this.#layers.set(event.digest, { done: total, total });
-        return `${short(event.digest)}: ${event.cached ? "already here" : "fetched"}`;
-      }
-      case "disk": {
-        const first = !this.#disk;
-        this.#disk = true;
-        this.#layers.clear();
-        this.#layers.set("disk", { done: event.done, total: event.total });
-        return first ? `${this.#name || short(event.digest)}: making the base disk` : undefined;
-      }
-      case "done":
-      case "disk.done":
-        return undefined;
-    }
+  /** Loads what draws at the first call, so that short pulls don't pay for it. */
+  #draw(): void {
+    this.#view ??= import("./progress_terminal.ts")
+      .then(({ TerminalView }) => TerminalView.open(this.#sink, this.#size))
+      .then((view) => this.#shown = view, () => undefined);
+    // A terminal that is slow, or was stopped, gets what is current when it takes something again.
+    if (!this.#shown || this.#closed || this.#shown.isBusy) return;
+    this.#shown.draw(frameOf(this.#state, this.#size(), this.#now()));
   }
 
-  #update(columns: number, now: boolean): void {
-    const at = this.#now();
-    if (!now && at - this.#updatedAt < UPDATE_MS) return;
-    this.#updatedAt = at;
-    let done = 0;
-    let total = 0;
-    for (const layer of this.#layers.values()) {
-      done += layer.done;
-      total += layer.total;
-    }
-    const text = this.#disk
-      ? `making the base disk, ${total === 0 ? 0 : Math.floor(done / total * 100)}%`
-      : `${formatBytes(done)} of ${formatBytes(Math.max(total, this.#bytes))}`;
-    // One column stays free: some terminals wrap when the last one is written.
-    this.#write(`\r\x1b[K${`${this.#name}: ${text}`.slice(0, Math.max(columns - 1, 0))}`);
-    this.#shown = true;
-  }
-
-  #write(text: string): void {
-    // Progress that can't be shown is no reason to fail.
+  #print(text: string): void {
+    if (text === "") return;
     this.#written = this.#written.then(() => print(this.#sink, text)).catch(() => {});
   }
 }
 
-/** The beginning of a digest that people tell images apart by. */
-export function short(digest: string): string {
-  return printable(digest.replace(/^(sha256:[0-9a-f]{12})[0-9a-f]+$/, "$1"));
+/** What a pull came to, in one line. */
+function outcomeOf(state: PullState, now: number): string {
+  const { name, meter, disk, hasWaited } = state;
+  const [fetched, all] = [formatBytes(meter.bytes), formatBytes(state.bytes)];
+  const what = meter.bytes > 0
+    ? `fetched ${fetched === all ? all : `${fetched} of ${all}`}`
+    : hasWaited
+    ? "another program fetched it"
+    : disk
+    ? "made the base disk"
+    : "nothing new";
+  return `${name}: ${what}, in ${Math.round(state.elapsed(now) / 100) / 10} s`;
 }
 
-/** Progress on hutch's standard error. */
-export function progressOn(sink: ByteSink): PullProgress {
-  let columns: number | undefined;
-  if (sink.isTerminal() && Deno.env.get("TERM") !== "dumb") {
-    try {
-      columns = Deno.consoleSize().columns || 80;
-    } catch {
-      columns = 80;
-    }
+/**
+ * Runs something that may pull, and shows on standard error how that goes.
+ *
+ * @param work Gets the listener that pulls tell.
+ */
+export async function withProgress<T>(
+  io: CliIo,
+  { elsewhere = "plain", ...flags }: ProgressFlags & { readonly elsewhere?: "plain" | "none" },
+  work: (on: PullListener) => Promise<T>,
+): Promise<T> {
+  const { stderr } = io;
+  const env = (name: string) => Deno.env.get(name);
+  const progress = new PullProgress(stderr, progressMode(flags, { sink: stderr, env, elsewhere }));
+  try {
+    return await work(progress.on);
+  } finally {
+    await progress.close();
   }
-  return new PullProgress(sink, { columns });
+}
+
+function terminalSize(): TerminalSize {
+  try {
+    const { columns, rows } = Deno.consoleSize();
+    // Serial lines don't know their size and say 0.
+    return { columns: columns || 80, rows: rows || 24 };
+  } catch {
+    return { columns: 80, rows: 24 };
+  }
+}
+
+function everyFrame(ms: number, draw: () => void): Disposable {
+  const timer = setInterval(draw, ms);
+  Deno.addSignalListener("SIGWINCH", draw);
+  return {
+    [Symbol.dispose]() {
+      clearInterval(timer);
+      Deno.removeSignalListener("SIGWINCH", draw);
+    },
+  };
 }

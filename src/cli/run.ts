@@ -8,13 +8,15 @@ import type { Command } from "../deps.ts";
 import { HutchError } from "../errors.ts";
 import { type BoxFlags, boxOptionsOf, commandOf, defineBoxFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
+import { defineLimitFlags, exitCodeOf, type LimitFlags, limitOptionsOf } from "./exec_flags.ts";
 import { print } from "./io.ts";
+import { defineProgressFlags } from "./progress_mode.ts";
 import { relay } from "./relay.ts";
 import { formatError } from "./report.ts";
 import { createBox, relaySignals, withRuntime } from "./session.ts";
 import type { SignalRelay } from "./signals.ts";
 
-interface Flags extends BoxFlags {
+interface Flags extends BoxFlags, LimitFlags {
   readonly detach?: boolean;
   readonly interactive?: boolean;
 }
@@ -26,6 +28,8 @@ export function define(command: Command): void {
     .argument("[COMMAND...]", "program in the box and its arguments (default: the image's)")
     .passThroughOptions();
   defineBoxFlags(command);
+  defineLimitFlags(command);
+  defineProgressFlags(command);
   command
     .option("-d, --detach", "start the box, print its id and leave it running")
     .option("-i, --interactive", "connect standard input");
@@ -44,12 +48,21 @@ export async function run(invocation: Invocation): Promise<number> {
       { hint: "start the box without a command, then use `hutch exec`" },
     );
   }
+  const [limited] = Object.keys(limitOptionsOf(flags));
+  if (flags.detach && limited !== undefined) {
+    throw new HutchError(
+      "invalid_option",
+      `Cannot limit a command with --detach: a detached box has none of its own`,
+      { hint: "give the limits to `hutch exec`" },
+    );
+  }
   const options = await boxOptionsOf(image, flags, (name) => Deno.env.get(name));
   using signals = relaySignals(io);
   const detached = flags.detach === true;
   try {
     return await withRuntime(invocation, async (runtime) => {
-      const box = await createBox(runtime, { ...options, detached, signal: signals.signal }, io);
+      const asked = { ...options, detached, signal: signals.signal };
+      const box = await createBox(runtime, asked, invocation);
       if (detached) return await startDetached(box, flags, invocation, signals);
       return await runAttached(box, words, flags, invocation, signals);
     });
@@ -97,12 +110,16 @@ async function runAttached(
     await box.start({ signal: signals.signal });
     signals.throwIfInterrupted();
     const stdin = flags.interactive === true;
-    await using execution = box.exec(program, args, { stdin: stdin ? "piped" : "null" });
+    await using execution = box.exec(program, args, {
+      ...limitOptionsOf(flags),
+      stdin: stdin ? "piped" : "null",
+    });
     signals.forwardTo({
       kill: (signal) => execution.kill(signal),
       force: () => box.kill(),
     });
-    return (await relay(execution, invocation.io, { stdin })).code;
+    const status = await relay(execution, invocation.io, { stdin });
+    return await exitCodeOf(status, flags, invocation.io);
   } finally {
     // What comes from here on can't reach the command: it hurries the clean-up.
     signals.forwardTo(undefined);

@@ -6,25 +6,44 @@
 import type { Box } from "../box/box.ts";
 import type { BoxOptions } from "../box/options.ts";
 import { HutchError } from "../errors.ts";
+import { type RegistryConfigs, registryName } from "../images/registry/registries.ts";
 import type { Runtime } from "../runtime/runtime.ts";
+import { nearest } from "../suggest.ts";
 import type { GlobalFlags, Invocation } from "./command.ts";
 import { type CliIo, print } from "./io.ts";
-import { progressOn } from "./progress.ts";
+import { withProgress } from "./progress.ts";
+import type { ProgressFlags } from "./progress_mode.ts";
 import { EXIT_HUTCH, exitCodeOf, formatError } from "./report.ts";
 import { SignalRelay } from "./signals.ts";
-import { nearest } from "./suggest.ts";
 
 /** Opens the runtime as the global options say. */
 export async function openRuntime(globals: GlobalFlags, io: CliIo): Promise<Runtime> {
   // Here, not at the top: help, version and errors in options don't pay for it.
   const { Runtime } = await import("../runtime/runtime.ts");
+  const { loadConfig } = await import("../runtime/config_file.ts");
+  const config = await loadConfig({
+    plugins: globals.plugins,
+    ...globals.config === undefined ? {} : { config: globals.config },
+  });
   return await Runtime.open({
-    insecureRegistries: globals.insecureRegistries,
+    ...config,
+    registries: withInsecure(config.registries, globals.insecureRegistries),
     ...globals.home === undefined ? {} : { home: globals.home },
     ...globals.debug
       ? { log: (line: string) => void print(io.stderr, `${line}\n`).catch(() => {}) }
       : {},
   });
+}
+
+/** Named on the command line, a registry is spoken to without TLS whatever else is said of it. */
+function withInsecure(registries: RegistryConfigs, insecure: readonly string[]): RegistryConfigs {
+  const whole = { ...registries };
+  for (const text of insecure) {
+    const name = registryName(text);
+    const { ca: _ca, clientCertificate: _certificate, ...kept } = whole[name] ?? {};
+    whole[name] = { ...kept, insecure: true };
+  }
+  return whole;
 }
 
 /**
@@ -70,21 +89,16 @@ export async function getBox(runtime: Runtime, word: string): Promise<Box> {
 }
 
 /**
- * Makes a box; on a terminal, shows how the pull goes if its image isn't here. Elsewhere standard
- * error belongs to the box's command alone.
+ * Makes a box; on a terminal, or as the options say, shows how the pull goes if one is needed.
+ * Elsewhere standard error belongs to the box's command alone.
  */
 export async function createBox(
   runtime: Runtime,
   options: BoxOptions,
-  io: CliIo,
+  { command, io }: Pick<Invocation, "command" | "io">,
 ): Promise<Box> {
-  if (!io.stderr.isTerminal()) return await runtime.create(options);
-  const progress = progressOn(io.stderr);
-  try {
-    return await runtime.create({ ...options, onPull: progress.on });
-  } finally {
-    await progress.close();
-  }
+  const flags = { ...command.opts<ProgressFlags>(), elsewhere: "none" } as const;
+  return await withProgress(io, flags, (onPull) => runtime.create({ ...options, onPull }));
 }
 
 /** Listens for signals until disposed. */

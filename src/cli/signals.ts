@@ -78,6 +78,11 @@ export class SignalRelay implements Disposable {
     if (this.#received !== undefined) throw new Interrupted(this.#received);
   }
 
+  /** The same but for Ctrl-C, which is the good end of what goes on until it comes. */
+  throwUnlessCtrlC(): void {
+    if (this.#received !== "SIGINT") this.throwIfInterrupted();
+  }
+
   /** `error`, or the interruption that caused it. */
   explain(error: unknown): unknown {
     return this.#received === undefined ? error : new Interrupted(this.#received);
@@ -128,4 +133,18 @@ export class SignalRelay implements Disposable {
     // The command may have ended meanwhile; its status says what matters.
     work.catch(() => {});
   }
+}
+
+/** Waits, until `signal` says otherwise; never rejects. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, ms);
+    function done() {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    }
+    if (signal.aborted) done();
+    else signal.addEventListener("abort", done);
+  });
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { HutchError } from "../errors.ts";
+import { nearest } from "../suggest.ts";
 
 /** Collects a repeatable option's values. */
 export function collect(value: string, previous: readonly string[] | undefined): string[] {
@@ -63,4 +64,50 @@ export function parseLabels(pairs: readonly string[], what: string): Record<stri
   }
   // Not an assignment: a key may be `__proto__`.
   return Object.fromEntries(labels);
+}
+
+/** One of a few words. */
+export function parseChoice<T extends string>(
+  text: string,
+  choices: readonly T[],
+  what: string,
+): T {
+  const chosen = choices.find((choice) => choice === text);
+  if (chosen !== undefined) return chosen;
+  const near = nearest(text, choices);
+  throw new HutchError(
+    "invalid_option",
+    `Cannot read ${what}: ${JSON.stringify(text)} is not one of ${choices.join(", ")}`,
+    near === undefined ? {} : { hint: `did you mean ${near}?` },
+  );
+}
+
+/**
+ * A moment: a date and time (`2026-01-31`, `2026-01-31T10:00:00Z`; local where it has no zone),
+ * seconds since 1970, `now`, or how long ago (`90s`, `10m`, `1h30m`, `2d`).
+ *
+ * @param now In `ms` since 1970.
+ */
+export function parseMoment(text: string, what: string, now: number = Date.now()): Date {
+  const at = momentOf(text.trim(), now);
+  // Years of more than four digits don't compare as texts.
+  if (at >= 0 && at < Date.UTC(10_000, 0)) return new Date(at);
+  throw new HutchError(
+    "invalid_option",
+    `Cannot read ${what}: ${JSON.stringify(text)} is not a time`,
+    { hint: "give a date such as 2026-01-31T10:00:00Z, or how long ago, such as 10m or 1h30m" },
+  );
+}
+
+function momentOf(text: string, now: number): number {
+  if (text === "now") return now;
+  if (/^\d{1,11}(\.\d{1,9})?$/.test(text)) return Math.round(Number(text) * 1000);
+  const parts = [...text.matchAll(/(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d)/g)];
+  if (text !== "" && parts.map(([part]) => part).join("") === text) {
+    const units: Record<string, number> = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
+    const ms = parts.reduce((sum, [, n, unit = ""]) => sum + Number(n) * (units[unit] ?? NaN), 0);
+    return Math.max(0, Math.round(now - ms));
+  }
+  if (/^\d{4}-\d{2}-\d{2}$/.test(text)) return Date.parse(`${text}T00:00`); // local, as with a time
+  return /^\d{4}-\d{2}-\d{2}[T ]\d{2}:/.test(text) ? Date.parse(text.replace(" ", "T")) : NaN;
 }

@@ -1,9 +1,14 @@
 /**
  * Writes empty qcow2 overlays: the copy-on-write disk of a box over its base disk.
  *
- * Format: QEMU's `docs/interop/qcow2.txt`, version 3. The file has four kinds of clusters, in this
- * order: header, refcount table, refcount block, L1 table. Everything else appears as the guest
- * writes.
+ * Format: QEMU's `docs/interop/qcow2.txt`, version 3. The file has five kinds of clusters, in this
+ * order: header, refcount table, L1 table, refcount blocks, L2 tables. Only data clusters appear as
+ * the guest writes.
+ *
+ * All tables are there from the start, as holes of the file, because libkrun doesn't survive making
+ * them: it writes at once that a new table is in use, and only at the guest's next flush that its
+ * cluster is taken. A box process killed in between left a disk whose next user gave the table's
+ * cluster to something else. Data clusters it counts before it refers to them, as QEMU does.
  *
  * @module
  */
@@ -21,35 +26,63 @@ export interface OverlayOptions {
   readonly sizeBytes: number;
 }
 
+const MAGIC = 0x514649fb; // "QFI\xfb"
 const CLUSTER_BITS = 16;
 const CLUSTER = 1 << CLUSTER_BITS;
 const HEADER_LENGTH = 104;
 const EXTENSION_BACKING_FORMAT = 0xe2792aca;
-/** Bytes that one L1 entry maps: an L2 table of 8-byte entries fills a cluster. */
-const BYTES_PER_L1_ENTRY = (CLUSTER / 8) * CLUSTER;
+/** Bytes that one L2 table maps: its 8-byte entries fill a cluster. */
+const BYTES_PER_L2_TABLE = (CLUSTER / 8) * CLUSTER;
+/** Clusters that one refcount block counts, with 2 bytes each. */
+const COUNTS_PER_BLOCK = CLUSTER / 2;
+/** A machine killed during a flush leaves clusters that are counted and unused: room for 2 GiB. */
+const SPARE_BLOCKS = 1;
+/** Bit of an L1 entry: its table has one user, and is written in place. */
+const COPIED = 1n << 63n;
 const MAX_SIZE = 64 * 2 ** 40;
 
 /**
- * Makes an empty overlay over a backing disk: at most 256 KiB for disks up to 4 TiB, whatever
- * the image's size.
+ * Makes an empty overlay over a backing disk. For disks up to 4 TiB it takes 256 KiB, whatever the
+ * image's size. The file is sparse: its length is about a 6,500th of the disk's.
  *
  * @throws HutchError `invalid_option` for a size or path that the format can't hold.
  */
 export async function createOverlay(options: OverlayOptions): Promise<void> {
-  const bytes = overlayBytes(options);
+  const { head, length } = overlayContent(options);
   await using file = await Deno.open(options.path, { write: true, createNew: true, mode: 0o600 })
     .then(disposable);
-  for (let at = 0; at < bytes.length;) {
-    at += await file.handle.write(bytes.subarray(at));
+  for (let at = 0; at < head.length;) {
+    at += await file.handle.write(head.subarray(at));
   }
+  await file.handle.truncate(length);
+}
+
+/**
+ * The size of a disk as the guest sees it, in bytes.
+ *
+ * @throws HutchError `state_corrupt` when a qcow2 disk of hutch's own isn't one any more.
+ */
+export async function diskSize(
+  disk: { readonly path: string; readonly format: "raw" | "qcow2" },
+): Promise<number> {
+  using file = await Deno.open(disk.path);
+  if (disk.format === "raw") return (await file.stat()).size;
+  const head = new Uint8Array(32);
+  for (let at = 0; at < head.length;) at += await file.read(head.subarray(at)) ?? head.length;
+  const view = new DataView(head.buffer);
+  const size = Number(view.getBigUint64(24));
+  if (view.getUint32(0) === MAGIC && Number.isSafeInteger(size)) return size;
+  throw new HutchError("state_corrupt", `Cannot read disk ${disk.path}: it isn't a qcow2 disk`);
 }
 
 function disposable(handle: Deno.FsFile) {
   return { handle, [Symbol.asyncDispose]: () => Promise.resolve(handle.close()) };
 }
 
-/** The overlay's whole content. */
-export function overlayBytes(options: OverlayOptions): Uint8Array<ArrayBuffer> {
+/** The overlay's first bytes, and its length; the rest reads zero. */
+export function overlayContent(
+  options: OverlayOptions,
+): { head: Uint8Array<ArrayBuffer>; length: number } {
   const { sizeBytes } = options;
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % 512 !== 0) {
     throw new HutchError(
@@ -70,27 +103,27 @@ export function overlayBytes(options: OverlayOptions): Uint8Array<ArrayBuffer> {
       `Cannot make a disk over "${options.backingPath}": its path has ${backing.length} bytes and may have 1 to 1023`,
     );
   }
-  const l1Entries = Math.ceil(sizeBytes / BYTES_PER_L1_ENTRY);
-  const l1Clusters = Math.ceil((l1Entries * 8) / CLUSTER);
-  const clusters = 3 + l1Clusters; // header, refcount table, refcount block, L1
-  const bytes = new Uint8Array(clusters * CLUSTER);
+  const { l2Tables, l1At, blocksAt, blocks, l2At, clusters } = layOut(sizeBytes);
+  // Of the refcount blocks only the first count anything yet.
+  const counting = Math.ceil(clusters / COUNTS_PER_BLOCK);
+  const bytes = new Uint8Array((blocksAt + counting) * CLUSTER);
   const view = new DataView(bytes.buffer);
 
   const format = new TextEncoder().encode(options.backingFormat);
   const extensionLength = 8 + roundUp(format.length, 8);
   const backingOffset = HEADER_LENGTH + extensionLength + 8;
 
-  view.setUint32(0, 0x514649fb); // "QFI\xfb"
+  view.setUint32(0, MAGIC);
   view.setUint32(4, 3); // version
   view.setBigUint64(8, BigInt(backingOffset));
   view.setUint32(16, backing.length);
   view.setUint32(20, CLUSTER_BITS);
   view.setBigUint64(24, BigInt(sizeBytes));
   view.setUint32(32, 0); // no encryption
-  view.setUint32(36, l1Entries);
-  view.setBigUint64(40, BigInt(3 * CLUSTER)); // L1 table
+  view.setUint32(36, l2Tables); // entries of the L1 table
+  view.setBigUint64(40, BigInt(l1At * CLUSTER));
   view.setBigUint64(48, BigInt(CLUSTER)); // refcount table
-  view.setUint32(56, 1); // its clusters
+  view.setUint32(56, l1At - 1); // its clusters
   view.setUint32(96, 4); // refcounts of 2^4 bits
   view.setUint32(100, HEADER_LENGTH);
 
@@ -99,9 +132,34 @@ export function overlayBytes(options: OverlayOptions): Uint8Array<ArrayBuffer> {
   bytes.set(format, HEADER_LENGTH + 8);
   bytes.set(backing, backingOffset); // after the end-of-extensions mark, eight zero bytes
 
-  view.setBigUint64(CLUSTER, BigInt(2 * CLUSTER)); // the one refcount block
-  for (let cluster = 0; cluster < clusters; cluster++) view.setUint16(2 * CLUSTER + cluster * 2, 1);
-  return bytes;
+  for (let block = 0; block < blocks; block++) {
+    view.setBigUint64(CLUSTER + block * 8, BigInt((blocksAt + block) * CLUSTER));
+  }
+  for (let table = 0; table < l2Tables; table++) {
+    view.setBigUint64(l1At * CLUSTER + table * 8, BigInt((l2At + table) * CLUSTER) | COPIED);
+  }
+  for (let cluster = 0; cluster < clusters; cluster++) {
+    view.setUint16(blocksAt * CLUSTER + cluster * 2, 1);
+  }
+  return { head: bytes, length: clusters * CLUSTER };
+}
+
+/** Where everything is, in clusters; the refcount table is the second. */
+function layOut(sizeBytes: number) {
+  const l2Tables = Math.ceil(sizeBytes / BYTES_PER_L2_TABLE);
+  const l1Clusters = Math.ceil((l2Tables * 8) / CLUSTER);
+  const dataClusters = Math.ceil(sizeBytes / CLUSTER);
+  // Blocks count themselves and their table as well: enough when no more are asked for.
+  for (let blocks = 1;;) {
+    const tableClusters = Math.ceil((blocks * 8) / CLUSTER);
+    const l1At = 1 + tableClusters;
+    const blocksAt = l1At + l1Clusters;
+    const l2At = blocksAt + blocks;
+    const clusters = l2At + l2Tables;
+    const wanted = Math.ceil((clusters + dataClusters) / COUNTS_PER_BLOCK) + SPARE_BLOCKS;
+    if (wanted <= blocks) return { l2Tables, l1At, blocksAt, blocks, l2At, clusters };
+    blocks = wanted;
+  }
 }
 
 function roundUp(value: number, to: number): number {

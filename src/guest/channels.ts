@@ -134,7 +134,7 @@ export class OutChannel {
 
   /**
    * Where the bytes are written to; made when first asked for. Closing or aborting it ends the
-   * command's standard input. It fails with `box_state` once the command closed it or ended.
+   * command's standard input. It fails with `broken_pipe` once the command closed it or ended.
    */
   get writable(): WritableStream<Uint8Array> {
     this.#writable ??= new WritableStream<Uint8Array>({

@@ -47,6 +47,12 @@ export interface ConnectOptions {
 export interface RequestOptions {
   /** Gives the request up; what is pending rejects with `cancelled`. */
   readonly signal?: AbortSignal;
+  /**
+   * Whether it doesn't count as activity: a box may be ended as idle under it.
+   *
+   * @default {true for a ping, else false}
+   */
+  readonly background?: boolean;
 }
 
 const BLOCK_SIZE = 1024 * 1024;
@@ -225,13 +231,14 @@ export class GuestClient implements AsyncDisposable {
   #start<Reply>(
     request: Request,
     readReply: (payload: Uint8Array) => Reply,
-    { signal }: RequestOptions,
+    { signal, background = request.op === "ping" }: RequestOptions,
   ): StreamDriver<Reply> {
     const what = purpose(request);
     throwIfAborted(signal, what);
     if (this.#ending) throw this.#lost ?? lostError(`Cannot ${what}`, undefined);
     const payload = encodeMessage(request, what);
-    const plan = { number: this.#next(), request, readReply, streaming: request.op === "exec" };
+    const streaming = request.op === "exec";
+    const plan = { number: this.#next(), request, readReply, streaming, background };
     const driver = new StreamDriver(plan, {
       out: this.#out,
       forget: (number) => this.#streams.delete(number),

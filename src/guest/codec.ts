@@ -4,7 +4,15 @@
  *
  * @module
  */
-import { CHANNEL_MASK, END, FrameType, HEADER_SIZE, MAX_MESSAGE, MAX_PAYLOAD } from "./protocol.ts";
+import {
+  BACKGROUND,
+  CHANNEL_MASK,
+  END,
+  FrameType,
+  HEADER_SIZE,
+  MAX_MESSAGE,
+  MAX_PAYLOAD,
+} from "./protocol.ts";
 
 /** What a header says; reused from frame to frame by whoever reads many. */
 export interface FrameHeader {
@@ -44,6 +52,11 @@ export function rewriteStream(view: DataView, at: number, stream: number): void 
   view.setUint32(at + 4, stream);
 }
 
+/** Takes all flags off the header at `at`. */
+export function clearFlags(view: DataView, at: number): void {
+  view.setUint8(at + 9, 0);
+}
+
 /** A whole frame, copied into bytes of its own. */
 export function makeFrame(
   type: number,
@@ -78,8 +91,10 @@ interface Shape {
   readonly connection: boolean;
   readonly least: number;
   readonly most: number;
-  /** Bits that `flags` may have besides the channel; undefined where flags must be 0. */
+  /** Bits that `flags` may have besides the channel; undefined where there is no channel. */
   readonly flags?: number;
+  /** Bits that `flags` may have where there is no channel. @default {0} */
+  readonly plain?: number;
 }
 
 const agent: readonly Side[] = ["agent"];
@@ -92,7 +107,7 @@ function message(name: string, from: readonly Side[], connection = false): Shape
 
 const shapes: ReadonlyMap<number, Shape> = new Map<number, Shape>([
   [FrameType.HELLO, message("HELLO", agent, true)],
-  [FrameType.OPEN, message("OPEN", host)],
+  [FrameType.OPEN, { ...message("OPEN", host), plain: BACKGROUND }],
   [FrameType.REPLY, message("REPLY", agent)],
   [FrameType.ERROR, message("ERROR", agent)],
   [FrameType.DATA, {
@@ -137,7 +152,8 @@ export function headerProblem(header: Readonly<FrameHeader>, side: Side): string
     return `${shape.name} came on stream ${header.stream}`;
   }
   if (shape.flags === undefined) {
-    return header.flags === 0 ? undefined : `${shape.name} has flags ${header.flags}`;
+    const unknown = header.flags & ~(shape.plain ?? 0);
+    return unknown === 0 ? undefined : `${shape.name} has flags ${header.flags}`;
   }
   const channel = header.flags & CHANNEL_MASK;
   if ((header.flags & ~(CHANNEL_MASK | shape.flags)) !== 0 || channel === CHANNEL_MASK) {

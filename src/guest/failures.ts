@@ -26,6 +26,10 @@ const mappings: Readonly<Record<FailureKind, Mapping>> = {
   bad_request: { code: "agent_protocol", why: said },
   busy: { code: "limit_exceeded", why: said, hint: "wait until some commands of the box ended" },
   failed: { code: "guest_failed", why: said },
+  limit_refused: {
+    code: "limit_refused",
+    why: (_request, failure) => `the box refuses a limit or capability (${failure.message})`,
+  },
   no_such_user: {
     code: "no_such_user",
     why: (request, failure) =>

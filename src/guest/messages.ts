@@ -30,6 +30,18 @@ export interface ExecRequest {
   readonly user: string;
   /** Whether standard input is a pipe (else `/dev/null`). */
   readonly stdin: boolean;
+  /** TERM to its process group after this time of the box's clock, in `ms`, 1 to 2^31 - 1. */
+  readonly timeoutMs?: number;
+  /** With `timeoutMs`: from TERM to KILL, in `ms`, up to a day; 0 kills at once. */
+  readonly graceMs?: number;
+  /** Soft and hard limit by name, as `setrlimit(2)` counts them; null is none. */
+  readonly rlimits?: Readonly<Record<string, readonly [number | null, number | null]>>;
+  /** Bit N: capability number N may be had; all others are gone for good. */
+  readonly capKeep?: number;
+  /** Some of `capKeep`, which the command has even as another user than root. */
+  readonly capGive?: number;
+  /** Set-user-ID programs and file capabilities give nothing. */
+  readonly noNewPrivileges?: boolean;
 }
 
 /** The command runs. */
@@ -38,12 +50,14 @@ export interface ExecReply {
   readonly pid: number;
 }
 
-/** How a command ended; exactly one of the two isn't null. */
+/** How a command ended; exactly one of `code` and `signal` isn't null. */
 export interface Exit {
   /** Exit code, 0 to 255. */
   readonly code: number | null;
   /** Signal name, such as `SIGKILL`. */
   readonly signal: string | null;
+  /** Whether its `timeoutMs` was over first. */
+  readonly timedOut: boolean;
 }
 
 /** Makes the box's view: mounts the box disk and enters it. Sent once, before any exec. */
@@ -53,6 +67,20 @@ export interface ConfigureRequest {
   readonly hostname: string;
   /** Grow the box's file system to its disk. */
   readonly grow: boolean;
+  /** Folders and files of the host, mounted in this order; 64 at most. */
+  readonly mounts: readonly GuestMount[];
+}
+
+/** A folder or file of the host in the box; mounted `nosuid` and `nodev`. */
+export interface GuestMount {
+  /** Its name among the machine's shares, `[a-z0-9]{1,32}`. */
+  readonly tag: string;
+  /**
+   * Where it is in the box: absolute, not `/`, without `..`, 1,023 bytes at most. What is missing
+   * of it is made.
+   */
+  readonly path: string;
+  readonly readOnly: boolean;
 }
 
 /** The box's view is there. */
@@ -92,6 +120,7 @@ export type FailureKind =
   | "bad_request"
   | "busy"
   | "failed"
+  | "limit_refused"
   | "no_such_user"
   | "not_executable"
   | "not_found"

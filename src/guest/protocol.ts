@@ -6,7 +6,7 @@
  */
 
 /** Version that both ends must speak. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 /** Bytes before each payload: `u32 length (BE) · u32 stream (BE) · u8 type · u8 flags`. */
 export const HEADER_SIZE = 10;
 /** Largest payload of a DATA frame, in bytes. */
@@ -19,6 +19,8 @@ export const WINDOW = 1024 * 1024;
 export const MAX_STREAMS = 1024;
 /** Name of the virtio-serial port. */
 export const PORT_NAME = "hutch.agent";
+/** Tag of the virtio-fs device with the host's files. */
+export const SHARES_TAG = "hutch";
 
 /** Frame types. */
 export const FrameType = {
@@ -40,3 +42,8 @@ export const Channel = { STDIN: 0, STDOUT: 1, STDERR: 2 } as const;
 export const CHANNEL_MASK = 0x03;
 /** Bit of DATA's `flags`: no more bytes on this channel. */
 export const END = 0x80;
+/**
+ * Bit of a client's OPEN's `flags`, for the relay alone: what is asked for doesn't count as
+ * activity of the box.
+ */
+export const BACKGROUND = 0x40;

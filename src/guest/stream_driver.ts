@@ -9,7 +9,7 @@ import { InChannel, OutChannel } from "./channels.ts";
 import { makeCredit, makeFrame } from "./codec.ts";
 import { failureError, purpose } from "./failures.ts";
 import type { Exit, Request } from "./messages.ts";
-import { Channel, CHANNEL_MASK, END, FrameType } from "./protocol.ts";
+import { BACKGROUND, Channel, CHANNEL_MASK, END, FrameType } from "./protocol.ts";
 import type { SendQueue } from "./send_queue.ts";
 import { StreamRules } from "./stream_rules.ts";
 import { readExit, readFailure } from "./validate.ts";
@@ -28,6 +28,8 @@ export interface StreamPlan<Reply> {
   readonly readReply: (payload: Uint8Array) => Reply;
   /** Whether data and EXIT follow the reply. */
   readonly streaming: boolean;
+  /** Whether it is no activity of the box. */
+  readonly background: boolean;
 }
 
 /** A stream as the read loop feeds it. */
@@ -95,7 +97,8 @@ export class StreamDriver<Reply> implements StreamInput {
 
   /** Sends the encoded request. */
   open(payload: Uint8Array): void {
-    this.#link.out.copy(makeFrame(FrameType.OPEN, this.number, payload));
+    const flags = this.#plan.background ? BACKGROUND : 0;
+    this.#link.out.copy(makeFrame(FrameType.OPEN, this.number, payload, flags));
   }
 
   /** Sends a CONTROL frame's payload; false if nothing runs any more. */
@@ -204,5 +207,5 @@ export class StreamDriver<Reply> implements StreamInput {
 }
 
 function unread(why: string): HutchError {
-  return new HutchError("box_state", `Cannot write to the command's stdin: the command ${why}`);
+  return new HutchError("broken_pipe", `Cannot write to the command's stdin: the command ${why}`);
 }

@@ -31,6 +31,7 @@ const failureKinds: readonly FailureKind[] = [
   "bad_request",
   "busy",
   "failed",
+  "limit_refused",
   "no_such_user",
   "not_executable",
   "not_found",
@@ -68,12 +69,16 @@ export function readEmptyReply(payload: Uint8Array): EmptyReply {
 export function readExit(payload: Uint8Array): Exit {
   const fields = decode("EXIT", payload);
   const signal = fields.get("signal") ?? null;
-  if (signal === null) return { code: integer("EXIT", fields, "code", 0, 255), signal: null };
+  const timedOut = fields.get("timedOut");
+  if (typeof timedOut !== "boolean") throw invalid("EXIT", "timedOut", "isn't true or false");
+  if (signal === null) {
+    return { code: integer("EXIT", fields, "code", 0, 255), signal: null, timedOut };
+  }
   if (typeof signal !== "string" || !/^SIG[A-Z0-9+-]{1,16}$/.test(signal)) {
     throw invalid("EXIT", "signal", "isn't a signal's name");
   }
   if ((fields.get("code") ?? null) !== null) throw invalid("EXIT", "code", "is there with signal");
-  return { code: null, signal };
+  return { code: null, signal, timedOut };
 }
 
 /** Why the agent refused. */

@@ -26,6 +26,11 @@ export const MANIFEST_TYPES: readonly string[] = [
   "application/vnd.oci.image.manifest.v1+json",
   "application/vnd.docker.distribution.manifest.v2+json",
 ];
+/**
+ * Media type of a layer that is a whole disk, in the one form that `packDisk` gives it; it is the
+ * only layer of its image.
+ */
+export const DISK_TYPE = "application/vnd.hutch.disk.layer.v1.qcow2";
 const CONFIG_TYPES: readonly string[] = [
   "application/vnd.oci.image.config.v1+json",
   "application/vnd.docker.container.image.v1+json",
@@ -70,6 +75,13 @@ export interface ImageManifest {
 /** How layers of this media type are compressed; undefined when hutch can't read them. */
 export function layerCompression(mediaType: string): "none" | "gzip" | "zstd" | undefined {
   return LAYER_TYPES.get(mediaType);
+}
+
+/** Whether the image is a disk of its own: its one layer's blob is its base disk, as it is. */
+export function isDiskImage(
+  image: { readonly layers: readonly Pick<Descriptor, "mediaType">[] },
+): boolean {
+  return image.layers.some(({ mediaType }) => mediaType === DISK_TYPE);
 }
 
 /**
@@ -134,12 +146,15 @@ function readImage(reader: JsonReader, top: JsonObject): ImageManifest {
   }
   const layers = reader.array(top["layers"], "layers", LAYER_COUNT_LIMIT)
     .map((entry, index) => readLayer(reader, entry, `layers[${index}]`));
+  if (layers.length !== 1 && isDiskImage({ layers })) {
+    throw reader.fail("it has other layers beside a disk");
+  }
   return { kind: "image", config, layers };
 }
 
 function readLayer(reader: JsonReader, entry: unknown, field: string): Descriptor {
   const layer = readDescriptor(reader, entry, field, LAYER_LIMIT);
-  if (LAYER_TYPES.has(layer.mediaType)) return layer;
+  if (LAYER_TYPES.has(layer.mediaType) || layer.mediaType === DISK_TYPE) return layer;
   const shown = JSON.stringify(layer.mediaType);
   if (FOREIGN.test(layer.mediaType)) {
     throw reader.fail(`${field} is a foreign layer (${shown}), which its registry doesn't hold`);

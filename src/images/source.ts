@@ -3,7 +3,19 @@
  *
  * @module
  */
+import type { Credentials } from "../plugin/contract.ts";
 import type { Platform } from "./platform.ts";
+import type { RegistrySettings } from "./registry/registries.ts";
+
+/** An image that a reference meant before, and whose manifest is still here. */
+export interface KnownImage {
+  /** {@link SourceImage.resolvedDigest} as it was then. */
+  readonly resolvedDigest: string;
+  /** Digest of `manifest`. */
+  readonly digest: string;
+  /** The exact bytes of the image's manifest, checked. */
+  readonly manifest: Uint8Array<ArrayBuffer>;
+}
 
 /** What hutch asks a source for. */
 export interface SourceRequest {
@@ -11,8 +23,18 @@ export interface SourceRequest {
   readonly reference: string;
   /** The platform wanted. */
   readonly platform: Platform;
-  /** These registries (`host[:port]`) are spoken to in plain HTTP, as loopback ones always are. */
-  readonly insecureRegistries: readonly string[];
+  /** How registries are spoken to, by their names as in references. @default {no wishes} */
+  readonly registries?: ReadonlyMap<string, RegistrySettings>;
+  /**
+   * What the reference meant when it was pulled last: a source that can ask whether this is so still
+   * need not fetch it again. @default {unknown}
+   */
+  readonly known?: KnownImage | undefined;
+  /**
+   * Whom to be at a registry (`host[:port]`, such as `docker.io`), by the query `credentials`;
+   * undefined is nobody. Keep the answer out of logs and errors.
+   */
+  readonly credentials: (registry: string) => Promise<Credentials | undefined>;
   readonly signal: AbortSignal;
 }
 
@@ -30,12 +52,52 @@ export interface ImageSource {
   pin?(reference: string, digest: string): string;
   /** Finds the image. Throws `image_not_found` when there is none. */
   open(request: SourceRequest): Promise<SourceImage>;
+  /**
+   * The images in one file, for `hutch image load`; undefined when the file is of another kind. Throws
+   * `invalid_image` when it is of this kind, but broken. Sources that read no files leave it out.
+   *
+   * @param path Absolute.
+   */
+  contents?(path: string, signal: AbortSignal): Promise<readonly ArchivedImage[] | undefined>;
+  /**
+   * Tries credentials at a registry. Throws `registry_denied` when it doesn't take them. Sources
+   * without registries leave it out.
+   */
+  logIn?(request: LoginRequest): Promise<LoginAnswer>;
+}
+
+/** Credentials to be tried. */
+export interface LoginRequest extends Pick<SourceRequest, "registries" | "signal"> {
+  /** As in references. */
+  readonly registry: string;
+  readonly credentials: Credentials;
+}
+
+/** What became of a try. */
+export interface LoginAnswer {
+  /** What to keep: a token that the registry gave in place of the password, or what was tried. */
+  readonly credentials: Credentials;
+  /** False where the registry lets in everybody, so that nothing was checked. */
+  readonly checked: boolean;
+}
+
+/** One image of a file with several. */
+export interface ArchivedImage {
+  /** What `open` takes, without the scheme. */
+  readonly reference: string;
+  /** What the file calls it, such as `debian:12`: unchecked, and none when it has no name. */
+  readonly names: readonly string[];
 }
 
 /** One image at its source, open until disposed. */
 export interface SourceImage extends AsyncDisposable {
   /** Digest of `manifest`, `sha256:…`; the chosen manifest's, if it came from an index. */
   readonly digest: string;
+  /**
+   * Digest of what the reference itself names, which may be an index; given back as
+   * {@link SourceRequest.known}. Sources that have no use for it leave it out.
+   */
+  readonly resolvedDigest?: string;
   /**
    * The exact bytes of the chosen image manifest (OCI or Docker schema 2), at most 4 MiB; the caller
    * verifies and parses them.

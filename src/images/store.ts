@@ -3,39 +3,45 @@
  *
  * @module
  */
-import { join } from "node:path";
-import { asNoSpace, exists, removeIfThere } from "../atomic_file.ts";
+import { asNoSpace } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
+import type { Credentials, Queries } from "../plugin/contract.ts";
 import type { Paths } from "../runtime/paths.ts";
-import { BlobStore } from "./blob_store.ts";
-import { digestHex } from "./digest.ts";
+import { type BaseDisk, BaseDisks, type BuildBaseDisk } from "./base_disk/base_disks.ts";
+import { BlobStore } from "./blobs/blob_store.ts";
+import type { BlobUse } from "./blobs/blob_use.ts";
+import type { ImageInFile } from "./manage/load.ts";
+import { isDiskImage } from "./manifest.ts";
+import { checkPackedDisk } from "./base_disk/packed_disk.ts";
 import { type Platform, platformDistance } from "./platform.ts";
-import { fetchLayers, pullImage, type PullListener } from "./pull.ts";
-import type { ImageRecord, ImageRecords, LayerRecord } from "./records.ts";
-import { joinScheme, type SchemedReference, splitScheme } from "./reference.ts";
-import type { ImageSource, SourceImage } from "./source.ts";
-import { sweepFolder } from "./sweep.ts";
-import { lockFile } from "./wait.ts";
+import type { PullPolicy } from "./pull/policy.ts";
+import { fetchLayers, pullImage, type PullListener } from "./pull/pull.ts";
+import { digestCalled } from "./manage/find.ts";
+import { type ImageRecord, type ImageRecords, type LayerRecord, originOf } from "./records.ts";
+import { referencesFolder, writeReference } from "./reference_files.ts";
+import { referredBlobs } from "./blobs/referred_blobs.ts";
+import { joinScheme } from "./reference.ts";
+import type { RegistrySettings } from "./registry/registries.ts";
+import type { ImageSource, KnownImage } from "./source.ts";
+import { Sources } from "./sources.ts";
+import { sweepFolder } from "./blobs/sweep.ts";
+import { orCancelled } from "./wait.ts";
 
-/** What a base disk is made from. */
-export interface BaseDiskRequest {
-  /** The lowest first; each file is verified already, its contents aren't. */
-  readonly layers: readonly {
-    readonly path: string;
-    readonly mediaType: string;
-    readonly diffId: string;
-  }[];
-  /** Text that the file system's UUID is derived from: the manifest's digest. */
-  readonly uuidFrom: string;
-  /** The file to write; it doesn't exist yet. */
-  readonly output: string;
-  readonly signal: AbortSignal;
-  /** Called with how many bytes of the layers' files were used. */
-  readonly onProgress?: (bytes: number) => void;
+/** The questions that images raise. */
+export interface AskOfImages {
+  credentials(registry: string, signal: AbortSignal): Promise<Credentials | undefined>;
+  verify(
+    image: Queries["verify"]["question"],
+    signal: AbortSignal,
+  ): Promise<Queries["verify"]["answer"] | undefined>;
 }
 
-/** Makes and syncs a base disk; throws `digest_mismatch` when a layer hasn't its diff ID. */
-export type BuildBaseDisk = (request: BaseDiskRequest) => Promise<unknown>;
+/** Hears that pulls began and ended well. */
+export interface PullWatcher {
+  pulling(reference: string): void;
+  /** `ms` is the whole pull's time. */
+  pulled(record: ImageRecord, ms: number): void;
+}
 
 /** What an {@link ImageStore} works with. */
 export interface ImageStoreOptions {
@@ -45,51 +51,101 @@ export interface ImageStoreOptions {
   readonly sources: ReadonlyMap<string, ImageSource>;
   readonly platform: Platform;
   readonly build: BuildBaseDisk;
+  /** What plugins say of registries and images. @default {nothing} */
+  readonly ask?: AskOfImages;
+  /** Hears of pulls. Mustn't throw. @default {nobody} */
+  readonly on?: PullWatcher;
+  /** How registries are spoken to, by their names. @default {no wishes} */
+  readonly registries?: ReadonlyMap<string, RegistrySettings>;
+  /** How many layers are fetched at once, 1 to 32. @default {4} */
+  readonly parallelDownloads?: number;
   /** First pause before a broken download goes on, in `ms`. @default {200} */
   readonly retryDelayMs?: number;
 }
-
-/** When to ask an image's source. */
-export type PullPolicy = "missing" | "always" | "never";
 
 /** Options of what may pull. */
 export interface PullOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: PullListener;
-  /** Registries (`host[:port]`) to speak plain HTTP to. @default {[]} */
-  readonly insecureRegistries?: readonly string[];
+}
+
+/** Options of {@link ImageStore.pull}. */
+export interface StorePullOptions extends PullOptions {
+  /** Whether to make the base disk as well, before the image is recorded. @default {false} */
+  readonly disk?: boolean;
 }
 
 /** Options of {@link ImageStore.resolve}. */
-export interface ResolveOptions extends PullOptions {
+export interface ResolveOptions extends StorePullOptions {
   /** @default {"missing"} */
   readonly policy?: PullPolicy;
 }
 
+/** An image that is to be fetched. */
+interface Wanted {
+  readonly source: ImageSource;
+  /** What the source opens. */
+  readonly rest: string;
+  /** The same with its scheme. */
+  readonly from: string;
+  /** What it is to be called. */
+  readonly names: readonly string[];
+  readonly known?: KnownImage | undefined;
+}
+
+/** Layers fetched at once, and how many there may be. */
+const PARALLEL = 4;
+const PARALLEL_LIMIT = 32;
+
 const PARTIAL_LIFE_MS = 7 * 24 * 3600 * 1000;
+/** Longer than writing a small file takes. */
+const WRITING_MS = 3600 * 1000;
 
 /** Finds, pulls and unpacks images; any number of programs may use one home at once. */
 export class ImageStore {
   readonly #options: ImageStoreOptions;
   readonly #blobs: BlobStore;
+  readonly #sources: Sources;
+  readonly #disks: BaseDisks;
+  readonly #parallel: number;
 
   constructor(options: ImageStoreOptions) {
     this.#options = options;
-    const { paths, retryDelayMs } = options;
+    const { paths, retryDelayMs, parallelDownloads = PARALLEL, build, ask } = options;
+    this.#parallel = checkedParallel(parallelDownloads);
     this.#blobs = new BlobStore({
       blobs: paths.blobs,
       partial: paths.partial,
       ...(retryDelayMs === undefined ? {} : { retryDelayMs }),
     });
+    this.#sources = new Sources({
+      sources: options.sources,
+      platform: options.platform,
+      registries: options.registries ?? new Map(),
+      credentials: (registry, signal) => ask?.credentials(registry, signal),
+    });
+    this.#disks = new BaseDisks({
+      disks: paths.disks,
+      blobs: this.#blobs,
+      build,
+      ensureBlobs: (record, options) => this.ensureBlobs(record, options),
+    });
+  }
+
+  /** The blobs of the images. */
+  get blobs(): BlobStore {
+    return this.#blobs;
   }
 
   /**
-   * The canonical spelling of a reference, with its scheme.
+   * The canonical spelling of a reference, with its scheme; of an image's digest that digest.
    *
    * @throws {HutchError} `invalid_reference`
    */
   canonical(reference: string): string {
-    const { split } = this.#find(reference);
+    const called = digestCalled(reference);
+    if (called !== undefined) return called;
+    const { split } = this.#sources.find(reference);
     return joinScheme(split);
   }
 
@@ -99,10 +155,11 @@ export class ImageStore {
    */
   async sweep(): Promise<void> {
     await this.#blobs.sweep(PARTIAL_LIFE_MS);
+    await this.#disks.sweep();
     await sweepFolder(
-      this.#options.paths.disks,
-      0,
-      (name) => name.endsWith(".new") ? name.slice(0, -".new".length) : undefined,
+      referencesFolder(this.#options.paths.blobs),
+      WRITING_MS,
+      (name) => name.endsWith(".new") ? name : undefined,
     );
   }
 
@@ -112,134 +169,201 @@ export class ImageStore {
   }
 
   /**
-   * The image that a reference means; pulled when the policy says so. An image that is here makes
-   * no request with policy `missing`.
+   * The image that a reference means, or that has this digest; pulled when the policy says so. An
+   * image that is here makes no request with policy `missing`.
    *
-   * @throws {HutchError} `image_not_found` with policy `never`, and what {@link pull} throws.
+   * @throws {HutchError} `image_not_found` with policy `never` or for a digest, and what {@link pull}
+   * throws.
    */
   async resolve(reference: string, options: ResolveOptions = {}): Promise<ImageRecord> {
     const { policy = "missing", ...pulling } = options;
     const canonical = this.canonical(reference);
-    if (policy === "always") return await this.pull(reference, pulling);
-    const known = await this.#options.records.get(canonical);
-    const fits = known && platformDistance(this.#options.platform, known.platform) !== undefined;
-    if (known && fits) return known;
-    if (policy === "missing") return await this.pull(reference, pulling);
-    throw new HutchError("image_not_found", `Cannot find ${canonical}: it isn't here`, {
-      hint: "pull it first, or allow pulling",
-    });
+    const { records, platform } = this.#options;
+    const byDigest = digestCalled(reference) !== undefined;
+    const found = await (byDigest ? records.getByDigest(canonical) : records.get(canonical));
+    const fits = found && platformDistance(platform, found.platform) !== undefined;
+    const known = fits ? found : undefined;
+    if (known && (byDigest || policy === "missing" || policy === "never")) return known;
+    if (byDigest || policy === "never") {
+      throw new HutchError("image_not_found", `Cannot find ${canonical}: it isn't here`, {
+        hint: byDigest ? "pull it by its name" : "pull it first, or allow pulling",
+      });
+    }
+    try {
+      return await this.pull(reference, pulling);
+    } catch (error) {
+      if (known && policy === "newer" && leavesUsable(error, known)) return known;
+      throw error;
+    }
   }
 
   /**
-   * Asks the source, fetches what isn't here, and records the image.
+   * Keeps an image here until the result is disposed of: its record, and what it is made of.
    *
-   * @throws {HutchError} `invalid_reference`, `image_not_found`, `registry_…`, `invalid_image`,
-   * `digest_mismatch`, `platform_unsupported`, `no_space`, `cancelled`
+   * @returns Undefined when it has been removed meanwhile.
+   * @throws {HutchError} `cancelled`, `home_unusable`, `no_space`
    */
-  async pull(reference: string, options: PullOptions = {}): Promise<ImageRecord> {
-    const { source, split } = this.#find(reference);
+  async hold({ digest }: ImageRecord, signal: AbortSignal): Promise<Disposable | undefined> {
+    const use = await this.#blobs.use(signal);
+    try {
+      if (await this.#options.records.getByDigest(digest)) {
+        use.name([digest]);
+        return use;
+      }
+    } catch (error) {
+      use[Symbol.dispose]();
+      throw asNoSpace(error, this.#options.paths.blobs);
+    }
+    use[Symbol.dispose]();
+    return undefined;
+  }
+
+  /**
+   * Asks the source, fetches what isn't here, and records the image. Plugins may refuse it by
+   * the query `verify`: asked here alone, so an image that is here stays usable without a request
+   * and whatever a policy says meanwhile; pulling it again asks again.
+   *
+   * @throws {HutchError} `invalid_reference`, `image_not_found`, `image_refused`, `registry_…`,
+   * `invalid_image`, `digest_mismatch`, `platform_unsupported`, `no_space`, `cancelled`
+   */
+  async pull(reference: string, options: StorePullOptions = {}): Promise<ImageRecord> {
+    const from = performance.now();
+    const { on, paths, records } = this.#options;
+    refuseDigest(reference);
+    const { source, split } = this.#sources.find(reference);
     const canonical = joinScheme(split);
-    const signal = options.signal ?? new AbortController().signal;
-    const onProgress = options.onProgress ?? (() => {});
-    onProgress({ type: "resolving", reference: canonical });
+    on?.pulling(canonical);
     await this.sweep().catch(() => {}); // what keeps us from tidying up is told when it matters
-    await using image = await this.#open(source, split.rest, signal, options);
-    const record = await pullImage({
-      reference: canonical,
-      image,
-      blobs: this.#blobs,
-      platform: this.#options.platform,
-      signal,
-      onProgress,
+    const known = await this.#known(canonical);
+    const wanted = { source, rest: split.rest, from: canonical, names: [canonical], known };
+    const record = await this.#fetch(wanted, options, async (record) => {
+      await writeReference(paths.blobs, record);
+      await records.put(record);
     });
-    await this.#options.records.put(record);
-    onProgress({ type: "done", reference: canonical, digest: record.digest });
+    on?.pulled(record, Math.round(performance.now() - from));
     return record;
   }
 
   /**
-   * The path of an image's base disk, made when it isn't there; of several programs one makes it.
-   * Layers that went missing are fetched again.
+   * Takes an image out of a file, as {@link pull} takes one from its source.
+   *
+   * @throws {HutchError} what {@link pull} throws.
+   */
+  async take(
+    { scheme, reference, names, keep }: ImageInFile & {
+      /** Records the image; nobody removes what it is made of meanwhile. */
+      readonly keep: (record: ImageRecord) => Promise<void>;
+    },
+    options: PullOptions = {},
+  ): Promise<ImageRecord> {
+    const from = joinScheme({ scheme, rest: reference });
+    const { source } = this.#sources.find(from);
+    return await this.#fetch({ source, rest: reference, from, names }, options, keep);
+  }
+
+  async #fetch(
+    { source, rest, from, names, known }: Wanted,
+    options: StorePullOptions,
+    keep: (record: ImageRecord) => Promise<void>,
+  ): Promise<ImageRecord> {
+    const signal = options.signal ?? new AbortController().signal;
+    const onProgress = options.onProgress ?? (() => {});
+    const [reference = from] = names;
+    onProgress({ type: "resolving", reference });
+    using use = await this.#blobs.use(signal);
+    await using image = await this.#sources.open({ source, reference: rest, known }, signal);
+    const { resolvedDigest } = image;
+    const pulled = await pullImage({
+      reference,
+      image,
+      blobs: this.#blobs,
+      platform: this.#options.platform,
+      parallel: this.#parallel,
+      signal,
+      onProgress,
+      verify: async (question) =>
+        await this.#verify([reference, ...names.slice(1)], {
+          ...question,
+          source: from,
+          resolvedDigest: resolvedDigest ?? question.digest,
+        }, signal),
+      name: (digests) => use.name(digests),
+      use: async (record) => {
+        if (isDiskImage(record)) await this.#disks.check(record);
+        else if (options.disk) await this.#disks.make(record, { ...options, signal });
+      },
+      discard: (digests) => this.#discard(digests, use),
+    });
+    const record = { ...pulled, ...resolvedDigest === undefined ? {} : { resolvedDigest } };
+    await keep(record);
+    onProgress({ type: "done", reference, digest: record.digest });
+    return record;
+  }
+
+  /** The first refusal of what an image is to be called. */
+  async #verify(
+    names: readonly string[],
+    question: Queries["verify"]["question"],
+    signal: AbortSignal,
+  ): Promise<Queries["verify"]["answer"] | undefined> {
+    for (const reference of names) {
+      const asking = this.#options.ask?.verify({ ...question, reference }, signal);
+      const verdict = asking && await orCancelled(asking, `pull ${reference}`, { signal });
+      if (verdict?.ok === false) return verdict;
+    }
+    return undefined;
+  }
+
+  /** The path of {@link disk}. */
+  async baseDisk(digest: string, options: PullOptions = {}): Promise<string> {
+    return (await this.disk(digest, options)).path;
+  }
+
+  /**
+   * An image's base disk, made when it isn't there; of several programs one makes it. Layers that
+   * went missing are fetched again. Of an image that is a disk it is the layer's own file.
    *
    * @param digest Manifest digest of an image that was pulled.
    * @throws {HutchError} `image_not_found`, what the builder throws, `no_space`, `cancelled`
    */
-  async baseDisk(digest: string, options: PullOptions = {}): Promise<string> {
-    const { paths, records } = this.#options;
-    const path = join(paths.disks, `${digestHex(digest)}.ext4`);
-    if (await exists(path)) return path;
-    const record = await records.getByDigest(digest);
+  async disk(digest: string, options: PullOptions = {}): Promise<BaseDisk> {
+    const made = await this.#disks.made(digest);
+    if (made) return made;
+    const record = await this.#options.records.getByDigest(digest);
     if (!record) {
       throw new HutchError("image_not_found", `Cannot make a disk of ${digest}: it isn't here`, {
         hint: "pull the image",
       });
     }
     const signal = options.signal ?? new AbortController().signal;
-    try {
-      await Deno.mkdir(paths.disks, { recursive: true, mode: 0o700 });
-      using _lock = await lockFile(`${path}.lock`, signal);
-      if (await exists(path)) return path; // somebody else was faster
-      await this.#build(record, path, { ...options, signal });
-    } catch (error) {
-      throw asNoSpace(error, path);
-    }
-    options.onProgress?.({ type: "disk.done", digest, path });
-    return path;
+    return await this.#disks.disk(record, { ...options, signal });
   }
 
-  /** Builds into a temporary name; once more when a blob turns out to have been changed. */
-  async #build(
-    record: ImageRecord,
-    path: string,
-    options: PullOptions & { readonly signal: AbortSignal },
-  ): Promise<void> {
-    for (let attempt = 0;; attempt++) {
-      await this.#ensureBlobs(record, options);
-      const output = `${path}.new`;
-      try {
-        await removeIfThere(output); // of a program that died: we hold the lock
-        await this.#options.build(this.#request(record, output, options));
-        await syncPath(output);
-        await Deno.rename(output, path);
-        await syncPath(this.#options.paths.disks);
-        return;
-      } catch (error) {
-        await removeIfThere(output);
-        const suspect = error instanceof HutchError &&
-          (error.code === "digest_mismatch" || error.code === "invalid_image");
-        if (!suspect || attempt > 0 || !await this.#removeChanged(record.layers)) throw error;
-      }
+  /** How large a box's disk must be for an image that is a disk, in bytes; 0 for other images. */
+  async diskBytes(record: ImageRecord): Promise<number> {
+    if (!isDiskImage(record)) return 0;
+    return await checkPackedDisk((await this.disk(record.digest)).path);
+  }
+
+  /** Blobs that others count on stay. */
+  async #discard(digests: readonly string[], use: BlobUse): Promise<void> {
+    const counted = use.becomeAlone() ? await this.#countedOn(use) : undefined;
+    for (const digest of digests) {
+      await this.#blobs.discard(digest, counted?.has(digest) === false ? use : undefined);
     }
   }
 
-  #request(
-    { layers, digest }: ImageRecord,
-    output: string,
-    { signal, onProgress }: PullOptions & { readonly signal: AbortSignal },
-  ): BaseDiskRequest {
-    const total = layers.reduce((sum, { size }) => sum + size, 0);
-    return {
-      layers: layers.map((layer) => ({
-        path: this.#blobs.path(layer.digest),
-        mediaType: layer.mediaType,
-        diffId: layer.diffId,
-      })),
-      uuidFrom: digest,
-      output,
-      signal,
-      onProgress: (done) => onProgress?.({ type: "disk", digest, done, total }),
-    };
+  async #countedOn(alone: BlobUse): Promise<ReadonlySet<string>> {
+    const referred = await referredBlobs(await this.#options.records.all(), this.#blobs);
+    return referred.union(await alone.namedByOthers());
   }
 
-  async #removeChanged(layers: readonly LayerRecord[]): Promise<boolean> {
-    let removed = false;
-    for (const { digest } of layers) {
-      if (await this.#blobs.removeIfChanged(digest)) removed = true;
-    }
-    return removed;
-  }
-
-  async #ensureBlobs(
+  /**
+   * Fetches layers that went missing again.
+   *
+   * @throws {HutchError} what {@link disk} throws.
+   */
+  async ensureBlobs(
     record: ImageRecord,
     options: PullOptions & { readonly signal: AbortSignal },
   ): Promise<void> {
@@ -248,13 +372,21 @@ export class ImageStore {
       if (!await this.#blobs.has(layer.digest, layer.size)) missing.push(layer);
     }
     if (missing.length === 0) return;
-    const { source, split } = this.#find(record.reference);
+    const origin = originOf(record);
+    if (origin === null) {
+      throw new HutchError(
+        "image_not_found",
+        `Cannot get layers of ${record.digest} again: it came out of a file (hutch image load)`,
+        { hint: "load the file again" },
+      );
+    }
+    const { source, split } = this.#sources.find(origin);
     const pinned = source.pin?.(split.rest, record.digest) ?? split.rest;
-    await using image = await this.#open(source, pinned, options.signal, options);
+    await using image = await this.#sources.open({ source, reference: pinned }, options.signal);
     if (image.digest !== record.digest) {
       throw new HutchError(
         "image_not_found",
-        `Cannot get layers of ${record.digest} again: ${record.reference} means another image now`,
+        `Cannot get layers of ${record.digest} again: ${origin} means another image now`,
         { hint: "make the box again from the new image" },
       );
     }
@@ -263,40 +395,50 @@ export class ImageStore {
       image,
       blobs: this.#blobs,
       platform: this.#options.platform,
+      parallel: this.#parallel,
       signal: options.signal,
       onProgress: options.onProgress ?? (() => {}),
     }, [...new Map(missing.map((layer) => [layer.digest, layer])).values()]);
   }
 
-  #find(reference: string): { source: ImageSource; split: SchemedReference } {
-    const { sources } = this.#options;
-    const { scheme, rest } = splitScheme(reference, (name) => sources.has(name));
-    const source = sources.get(scheme);
-    if (!source) {
-      throw new HutchError(
-        "invalid_reference",
-        `Cannot read reference ${JSON.stringify(reference)}: no plugin brings the source ${scheme}`,
-      );
+  /** What a reference meant at its last pull, as far as that is here. */
+  async #known(reference: string): Promise<KnownImage | undefined> {
+    const { records, platform } = this.#options;
+    const record = await records.get(reference);
+    if (record?.resolvedDigest === undefined) return undefined;
+    if (platformDistance(platform, record.platform) === undefined) return undefined;
+    const { digest, resolvedDigest } = record;
+    try {
+      return { digest, resolvedDigest, manifest: await this.#blobs.read(digest) };
+    } catch {
+      return undefined; // gone or changed: it is fetched again
     }
-    return { source, split: { scheme, rest: source.canonical(rest) } };
-  }
-
-  #open(
-    source: ImageSource,
-    reference: string,
-    signal: AbortSignal,
-    options: PullOptions,
-  ): Promise<SourceImage> {
-    return source.open({
-      reference,
-      platform: this.#options.platform,
-      insecureRegistries: options.insecureRegistries ?? [],
-      signal,
-    });
   }
 }
 
-async function syncPath(path: string): Promise<void> {
-  using file = await Deno.open(path);
-  await file.sync();
+function checkedParallel(layers: number): number {
+  if (Number.isInteger(layers) && layers >= 1 && layers <= PARALLEL_LIMIT) return layers;
+  throw new HutchError(
+    "invalid_option",
+    `Cannot fetch ${layers} layers at once: it is not a whole number from 1 to ${PARALLEL_LIMIT}`,
+    { hint: "leave parallelDownloads out for the usual number" },
+  );
+}
+
+/** Whether an image that is here is as good as it was, though its source gave none. */
+function leavesUsable(error: unknown, { origin }: ImageRecord): boolean {
+  if (!(error instanceof HutchError)) return false;
+  // Nobody else may know a name that was given here.
+  const own = origin !== undefined &&
+    (error.code === "image_not_found" || error.code === "registry_denied");
+  return own || error.code === "registry_unreachable";
+}
+
+function refuseDigest(reference: string): void {
+  if (digestCalled(reference) === undefined) return;
+  throw new HutchError(
+    "invalid_reference",
+    `Cannot pull ${reference}: it is an image's digest, not its name`,
+    { hint: "give the name too, as in debian@sha256:…" },
+  );
 }

@@ -3,19 +3,25 @@
  *
  * @module
  */
+import type { Box } from "../box/box.ts";
 import type { BoxConfig } from "../box/options.ts";
 import type { PluginHost } from "../plugin/host.ts";
 import type { Paths } from "../runtime/paths.ts";
-import type { Engine, EngineProbeOptions } from "../vmm/engine.ts";
+import type { Engine, EngineProbeOptions, MachineDisk } from "../vmm/engine.ts";
 
 /** One start of one box. */
 export interface StartContext {
   readonly box: BoxConfig;
+  /** The box as this program holds it, for plugins. */
+  readonly handle: Box | undefined;
   readonly paths: Paths;
   readonly plugins: PluginHost;
   readonly signal: AbortSignal;
   /** The base disk of an image that was pulled, made if it isn't cached. */
-  readonly baseDisk: (digest: string, signal: AbortSignal) => Promise<string>;
+  readonly baseDisk: (
+    digest: string,
+    signal: AbortSignal,
+  ) => Promise<Pick<MachineDisk, "path" | "format">>;
   /** Kernel and system disk, made if they aren't cached. */
   readonly system: () => Promise<{ kernelPath: string; diskPath: string }>;
   /** Called when there is a box process, before the guest has answered. */

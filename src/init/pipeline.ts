@@ -2,13 +2,14 @@
  * A box's start, from its record to a guest that takes commands. Stages that don't need each
  * other run side by side:
  *
- *     layout, image ‖ system, disk, boot, connect, configure
+ *     layout, image ‖ system, disk ‖ volumes ‖ network, boot, connect, configure
  *
  * @module
  */
 import { errorText, HutchError } from "../errors.ts";
 import type { GuestClient } from "../guest/client.ts";
 import type { Stages } from "../plugin/contract.ts";
+import { type StartScope, withinStart } from "../plugin/scope.ts";
 import type { BoxProcess } from "../vmm/machine.ts";
 import type { StartContext } from "./context.ts";
 import * as stages from "./stages.ts";
@@ -47,21 +48,30 @@ export class StartError extends HutchError {
  * @throws StartError that names the stage.
  */
 export async function startBox(context: StartContext): Promise<StartedBox> {
+  const scope: StartScope = { box: context.box.id, guest: undefined, over: false };
+  try {
+    return await withinStart(scope, () => run(context, scope));
+  } finally {
+    scope.over = true;
+  }
+}
+
+async function run(context: StartContext, scope: StartScope): Promise<StartedBox> {
   const { box } = context;
   const times: Record<string, number> = {};
   const stage = runner(context, times);
   await using guard = new AsyncDisposableStack();
 
   const own = await stage("layout", { box }, () => stages.layout(context));
-  const [image, system] = await both(
+  const [image, system] = await all([
     stage("image", { box }, () => stages.image(context)),
     stage("system", {}, () => stages.system(context)),
-  );
-  const disk = await stage(
-    "disk",
-    { layout: own, image, box },
-    (input) => stages.disk(context, input),
-  );
+  ]);
+  const [disk, volumes] = await all([
+    stage("disk", { layout: own, image, box }, (input) => stages.disk(context, input)),
+    stage("volumes", { layout: own, box }, (input) => stages.volumes(context, input)),
+    stage("network", { layout: own, box }, () => stages.network()),
+  ]);
 
   let process: BoxProcess | undefined;
   const spec = {
@@ -72,6 +82,8 @@ export async function startBox(context: StartContext): Promise<StartedBox> {
     disks: [system.disk, disk],
     consolePath: own.consolePath,
     channelPath: own.channelPath,
+    shares: stages.sharesOf(volumes, own),
+    controlPath: own.controlPath,
     folder: own.folder,
   };
   const booted = await stage("boot", { spec, engine: box.engine }, async (input) => {
@@ -107,8 +119,12 @@ export async function startBox(context: StartContext): Promise<StartedBox> {
 
   await stage(
     "configure",
-    { hostname: box.hostname, grow: true },
-    (input) => stages.configure(context, input, guest),
+    { hostname: box.hostname, grow: true, volumes },
+    async (input) => {
+      const done = await stages.configure(context, input, guest);
+      scope.guest = guest; // from here on hooks may run commands in the box
+      return done;
+    },
   );
   guard.move(); // from here on the box lives
   return { engine: booted.engine, process: running, client: guest, stages: times };
@@ -116,20 +132,21 @@ export async function startBox(context: StartContext): Promise<StartedBox> {
 
 /** Runs one stage with its plugins, tells listeners, takes the time, and names it in errors. */
 function runner(context: StartContext, times: Record<string, number>) {
-  const { box, plugins, signal } = context;
+  const { box, handle, plugins, signal } = context;
+  const about = { box: box.id, name: box.name };
   return async <S extends keyof Stages>(
     name: S,
     input: Stages[S]["input"],
     core: (input: Stages[S]["input"]) => Promise<Stages[S]["output"]>,
   ): Promise<Stages[S]["output"]> => {
-    plugins.emit("stage.started", { box: box.id, stage: name });
+    plugins.emit("stage.started", { ...about, stage: name });
     const from = performance.now();
     try {
       signal.throwIfAborted();
-      const output = await plugins.run(name, input, signal, core);
+      const output = await plugins.run(name, input, { signal, box: handle }, core);
       const ms = Math.round((performance.now() - from) * 10) / 10;
       times[name] = ms;
-      plugins.emit("stage.finished", { box: box.id, stage: name, ms });
+      plugins.emit("stage.finished", { ...about, stage: name, ms });
       return output;
     } catch (error) {
       throw new StartError(box.name, name, error);
@@ -137,10 +154,10 @@ function runner(context: StartContext, times: Record<string, number>) {
   };
 }
 
-/** Waits for both, even when one fails: nothing goes on behind a failed start. */
-async function both<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
-  const [a, b] = await Promise.allSettled([first, second]);
-  if (a.status === "rejected") throw a.reason;
-  if (b.status === "rejected") throw b.reason;
-  return [a.value, b.value];
+/** Waits for all, even when one fails: nothing goes on behind a failed start. */
+async function all<T extends readonly Promise<unknown>[]>(
+  running: readonly [...T],
+): Promise<{ -readonly [I in keyof T]: Awaited<T[I]> }> {
+  await Promise.allSettled(running);
+  return await Promise.all(running);
 }

@@ -5,7 +5,7 @@
  */
 import { relative } from "node:path";
 import { exists, removeIfThere } from "../atomic_file.ts";
-import { createOverlay } from "../disk/qcow2.ts";
+import { createOverlay, diskSize } from "../disk/qcow2.ts";
 import { HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
 import type { Hello } from "../guest/messages.ts";
@@ -13,15 +13,18 @@ import type {
   BootOutput,
   ImageOutput,
   LayoutOutput,
+  NetworkOutput,
+  ResolvedVolume,
   Stages,
   SystemOutput,
 } from "../plugin/contract.ts";
 import { boxPaths } from "../runtime/paths.ts";
-import type { MachineDisk } from "../vmm/engine.ts";
+import type { MachineDisk, MachineShares } from "../vmm/engine.ts";
 import { KERNEL_COMMAND_LINE } from "../vmm/kernel.ts";
-import { type BoxProcess, startBoxProcess, tailOf, untilEnded } from "../vmm/machine.ts";
+import { type BoxProcess, lifeOf, startBoxProcess, tailOf, untilEnded } from "../vmm/machine.ts";
 import { readExitFile } from "../vmm/machine_file.ts";
 import { selectEngine } from "../vmm/select.ts";
+import { resolveVolumes } from "../volumes/resolve.ts";
 import type { StartContext } from "./context.ts";
 
 /** Text of the console that goes into an error, in characters. */
@@ -50,8 +53,8 @@ async function makeSocketFolder(path: string): Promise<void> {
 /** `image`: the base disk of the pinned image. */
 export async function image({ box, baseDisk, signal }: StartContext): Promise<ImageOutput> {
   const { digest } = box.image;
-  const path = await baseDisk(digest, signal);
-  return { digest, disk: { path, format: "raw", readOnly: true } };
+  const { path, format } = await baseDisk(digest, signal);
+  return { digest, disk: { path, format, readOnly: true } };
 }
 
 /** `system`: kernel and system disk. */
@@ -71,6 +74,14 @@ export async function disk(
 ): Promise<MachineDisk> {
   const { diskPath, folder } = input.layout;
   if (!await exists(diskPath)) {
+    const least = Math.ceil(await diskSize(input.image.disk) / 2 ** 20);
+    if (box.diskMiB < least) {
+      throw new HutchError(
+        "invalid_option",
+        `Cannot make a disk of ${box.diskMiB} MiB: its image needs ${least} MiB`,
+        { hint: `give the box a disk of at least ${least}m (--disk)` },
+      );
+    }
     const temporary = `${diskPath}.new`;
     await removeIfThere(temporary); // of a start that was killed here; the box's lock is ours
     await createOverlay({
@@ -84,6 +95,35 @@ export async function disk(
   return { path: diskPath, format: "qcow2", readOnly: false };
 }
 
+/** `volumes`: what the box asked for, as some plugin knows it. */
+export async function volumes(
+  { box, handle, plugins, signal }: StartContext,
+  input: Stages["volumes"]["input"],
+): Promise<readonly ResolvedVolume[]> {
+  return await resolveVolumes(box, {
+    folder: input.layout.folder,
+    ask: (question) => plugins.ask("volume", question, { signal, box: handle }),
+  });
+}
+
+/** The volumes as the machine gets them; undefined when there are none. */
+export function sharesOf(
+  volumes: readonly ResolvedVolume[],
+  own: LayoutOutput,
+): MachineShares | undefined {
+  if (volumes.length === 0) return undefined;
+  return {
+    folder: own.sharesFolder,
+    socketPath: own.sharesSocketPath,
+    list: volumes.map(({ tag, hostPath, readOnly }) => ({ tag, path: hostPath, readOnly })),
+  };
+}
+
+/** `network`: a box has its loopback alone. */
+export function network(): Promise<NetworkOutput> {
+  return Promise.resolve({ mode: "none" });
+}
+
 /** A box process, and what it was started with. */
 export interface Booted extends BootOutput {
   readonly process: BoxProcess;
@@ -95,12 +135,12 @@ export async function boot(
   input: Stages["boot"]["input"],
   own: LayoutOutput,
 ): Promise<Booted> {
-  const { box, engines, kvm, plugins, signal } = context;
+  const { box, engines, handle, kvm, plugins, signal } = context;
   const { engine, report } = await selectEngine(
     input.engine,
     engines,
     { kvm, versions: false, signal },
-    (usable) => plugins.ask("engine", { box: box.id, usable }, signal),
+    (usable) => plugins.ask("engine", { box: box.id, usable }, { signal, box: handle }),
   );
   await removeIfThere(own.exitPath);
   await removeIfThere(own.consolePath);
@@ -111,6 +151,7 @@ export async function boot(
       socketPath: own.socketPath,
       lockPath: own.lockPath,
       exitPath: own.exitPath,
+      limits: { maxDurationMs: box.maxDurationMs, idleTimeoutMs: box.idleTimeoutMs },
     },
     permissions: report.permissions,
     signal,
@@ -125,11 +166,12 @@ export async function connect(
   own: LayoutOutput,
   process: BoxProcess,
 ): Promise<{ client: GuestClient; hello: Hello }> {
+  const life = lifeOf(own.lockPath);
   try {
     const client = await GuestClient.connect(own.socketPath, {
       signal,
       timeoutMs: input.timeoutMs,
-      lostReason: () => endedReason(own),
+      lostReason: () => endedReason(own, life),
     });
     return { client, hello: client.hello };
   } catch (error) {
@@ -144,8 +186,11 @@ export async function connect(
 }
 
 /** Why the box process ended, once it has; for whoever loses the connection to it. */
-export async function endedReason(own: LayoutOutput): Promise<string | undefined> {
-  await untilEnded(own.lockPath);
+export async function endedReason(
+  own: LayoutOutput,
+  life: string | undefined,
+): Promise<string | undefined> {
+  await untilEnded(own.lockPath, life);
   const exit = await readExitFile(own.exitPath);
   return exit?.message || exit?.reason;
 }
@@ -180,6 +225,12 @@ export async function configure(
   input: Stages["configure"]["input"],
   client: GuestClient,
 ): Promise<{ ms: number }> {
-  const reply = await client.request({ op: "configure", ...input }, { signal });
+  const { hostname, grow, volumes } = input;
+  const mounts = volumes.map(({ tag, guestPath, readOnly }) => ({
+    tag,
+    path: guestPath,
+    readOnly,
+  }));
+  const reply = await client.request({ op: "configure", hostname, grow, mounts }, { signal });
   return { ms: reply.ms };
 }

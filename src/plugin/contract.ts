@@ -1,13 +1,16 @@
 /**
- * Every stage, query and event that a plugin can take part in, each once. Read this first when
- * you write a plugin.
+ * Every stage, operation, query and event that a plugin can take part in, each once. Read this
+ * first when you write a plugin; `plugins/README.md` is its guide, with this file as a table.
  *
  * @module
  */
-import type { BoxConfig } from "../box/options.ts";
-import type { ImageSource } from "../images/source.ts";
-import type { Engine, MachineDisk, MachineSpec } from "../vmm/engine.ts";
+import type { Box } from "../box/box.ts";
+import type { ExecOptions, ExecStatus } from "../box/exec_options.ts";
+import type { BoxConfig, BoxInfo, BoxOptions, HealthStatus, VolumeSpec } from "../box/options.ts";
 import type { Hello } from "../guest/messages.ts";
+import type { ImageSource } from "../images/source.ts";
+import type { Runtime } from "../runtime/runtime.ts";
+import type { Engine, MachineDisk, MachineSpec } from "../vmm/engine.ts";
 
 /** A value now or later. */
 export type Awaitable<T> = T | Promise<T>;
@@ -25,12 +28,67 @@ export interface Stages {
     input: { layout: LayoutOutput; image: ImageOutput; box: BoxConfig };
     output: MachineDisk;
   };
+  /** The volumes that the box asked for, found and checked on the host. */
+  volumes: {
+    input: { layout: LayoutOutput; box: BoxConfig };
+    output: readonly ResolvedVolume[];
+  };
+  /** What network the box gets. */
+  network: { input: { layout: LayoutOutput; box: BoxConfig }; output: NetworkOutput };
   /** Chooses the engine and starts the machine in its box process. */
   boot: { input: { spec: Omit<MachineSpec, "engine">; engine: string }; output: BootOutput };
   /** Waits for the agent's hello. */
   connect: { input: { timeoutMs: number }; output: Hello };
-  /** Mounts, hostname, file system size: after it the box is `running`. */
-  configure: { input: { hostname: string; grow: boolean }; output: { ms: number } };
+  /**
+   * Hostname, file system size, mounts: after it the box is `running`. Its `after` hooks may run
+   * commands in the box already (`context.box`).
+   */
+  configure: {
+    input: { hostname: string; grow: boolean; volumes: readonly ResolvedVolume[] };
+    output: { ms: number };
+  };
+}
+
+/** What is done with boxes, with what each gets and gives. Hooks go around them as around stages. */
+export interface Operations {
+  /** Records a box. Answering without `next` hands out a box that was made otherwise. */
+  create: { input: BoxOptions; output: Box };
+  /** Runs a command; the box runs by now. */
+  exec: { input: ExecInput; output: ExecProcess };
+  /** Shuts a box down. */
+  stop: { input: StopInput; output: BoxInfo };
+  /** Removes a box and its files. */
+  remove: { input: { force: boolean }; output: { id: string } };
+}
+
+/** A command as it was asked for. */
+export interface ExecInput {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly options: ExecOptions;
+}
+
+/** A command that runs. */
+export interface ExecProcess {
+  /** Process id in the box. */
+  readonly pid: number;
+  /** How it ended; doesn't wait for its output to be read. */
+  readonly status: Promise<ExecStatus>;
+  readonly stdin: WritableStream<Uint8Array>;
+  readonly stdout: ReadableStream<Uint8Array<ArrayBuffer>>;
+  readonly stderr: ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** Sends a signal to its process group. */
+  kill(signal: Deno.Signal): Awaitable<void>;
+  /** Kills it if it still runs, and lets go of its streams. */
+  close(): Promise<void>;
+}
+
+/** How a box is to be stopped. */
+export interface StopInput {
+  /** Time between TERM and KILL for the box's processes, in `ms`; 0 kills them at once. */
+  readonly timeoutMs: number;
+  /** After it the machine is ended if the guest hasn't by itself, in `ms`. */
+  readonly killAfterMs: number;
 }
 
 /** Paths of one box. */
@@ -55,6 +113,12 @@ export interface LayoutOutput {
   readonly socketPath: string;
   /** Socket for the guest's channel. */
   readonly channelPath: string;
+  /** Where the box process, and nobody else, sees the volumes. */
+  readonly sharesFolder: string;
+  /** Socket of what serves the volumes to the guest. */
+  readonly sharesSocketPath: string;
+  /** Socket for orders to the engine. */
+  readonly controlPath: string;
 }
 
 /** An image as a box uses it. */
@@ -72,6 +136,49 @@ export interface SystemOutput {
   readonly disk: MachineDisk;
 }
 
+/** A volume that is there, as engine and guest mount it. */
+export interface ResolvedVolume {
+  /** Name of its device in the guest: `uservol0`, `uservol1`, … in the order asked for. */
+  readonly tag: string;
+  /** Canonical path of the folder or file on the host. */
+  readonly hostPath: string;
+  /** Where it is in the box: absolute, without `..`, not `/`. */
+  readonly guestPath: string;
+  readonly readOnly: boolean;
+  /** Owner of the folder on the host. */
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** What a plugin says of a volume that it knows. */
+export interface VolumeAnswer {
+  /** Folder or file on the host. Left out at creation by a plugin that makes it at the start. */
+  readonly hostPath?: string;
+  /** Where the box gets it. */
+  readonly guestPath: string;
+  /** @default {false} */
+  readonly readOnly?: boolean;
+  /**
+   * Recorded with the box in place of what was asked for, such as without a relative path, which
+   * means another folder to another program; plain JSON. Looked at when the box is created.
+   */
+  readonly spec?: VolumeSpec;
+}
+
+/** The network of a box. */
+export interface NetworkOutput {
+  /** `none`: loopback alone. */
+  readonly mode: "none";
+}
+
+/** A name and a password, or a token, for a registry. */
+export type Credentials =
+  | { readonly username: string; readonly password: string }
+  /** Given to the registry as it is. */
+  | { readonly token: string }
+  /** A refresh token, which the registry's token server gives tokens for. */
+  | { readonly identityToken: string };
+
 /** A started machine. */
 export interface BootOutput {
   readonly engine: string;
@@ -83,29 +190,133 @@ export interface BootOutput {
 export interface Queries {
   /** Which of the usable engines a box gets; asked only when the box says `auto`. */
   engine: { question: { box: string; usable: readonly string[] }; answer: string };
+  /**
+   * Where a volume is. Asked when a box is created, without `start`: the plugin refuses what can't
+   * be, and makes nothing. Asked again in each start of the box; then `folder`, which isn't there
+   * at first, is the plugin's to make and fill: it goes with the box. What is elsewhere is cleaned
+   * up by the `remove` operation's `after`.
+   */
+  volume: {
+    question: {
+      spec: VolumeSpec;
+      start: { readonly box: BoxConfig; readonly folder: string } | undefined;
+    };
+    answer: VolumeAnswer;
+  };
+  /** Credentials for a registry (`host[:port]`, such as `docker.io`); asked when it wants some. */
+  credentials: { question: { registry: string }; answer: Credentials };
+  /**
+   * Whether an image may be used under a name; asked in each pull and load, after its manifest came
+   * and before anything of it is kept, and when an image gets another name. An image that is here
+   * already is used without asking.
+   */
+  verify: {
+    question: {
+      /** The name it gets, whole and with its scheme. */
+      reference: string;
+      /** Digest of the manifest. */
+      digest: string;
+      manifest: Uint8Array<ArrayBuffer>;
+      /**
+       * Where it comes from: `reference` itself in a pull, else a file, or what the image was pulled
+       * by; null for one of a file that gets another name.
+       */
+      source: string | null;
+      /** Digest of what its source names: an index, or the manifest; signatures are often of this. */
+      resolvedDigest: string;
+    };
+    answer: { readonly ok: true } | { readonly ok: false; readonly reason: string };
+  };
+  /** The value of a secret; kept nowhere. */
+  secret: { question: { box: string; name: string }; answer: string };
 }
 
-/** What happened, for listeners. */
-export interface Events {
-  /** A stage began. */
-  "stage.started": { box: string; stage: keyof Stages };
-  /** A stage ended well, after `ms`. */
-  "stage.finished": { box: string; stage: keyof Stages; ms: number };
+/** Which box an event is about. */
+export interface BoxEvent {
+  /** The box's id. */
+  readonly box: string;
+  readonly name: string;
 }
+
+/** What happened, for listeners. Every event also has its `type` and time: see {@link HutchEvent}. */
+export interface Events {
+  /** It was recorded; it hasn't booted yet. */
+  "box.created": BoxEvent & { image: string };
+  /** It runs; `ms` is the whole time of its start. */
+  "box.started": BoxEvent & { engine: string; ms: number };
+  /** Its machine stands still. */
+  "box.paused": BoxEvent;
+  /** It goes on after a pause. */
+  "box.resumed": BoxEvent;
+  /** It doesn't run any more, as it was asked to or by itself. */
+  "box.stopped": BoxEvent & { reason: string | null };
+  /** A start failed, in a stage. */
+  "box.failed": BoxEvent & { stage: string | null; reason: string };
+  /** It ended in a way nobody asked for. */
+  "box.crashed": BoxEvent & { reason: string };
+  /** Its record and files are gone. */
+  "box.removed": BoxEvent;
+  /** Its health changed. */
+  "box.health": BoxEvent & { health: HealthStatus; failures: number; message: string };
+  /** A command runs; `execution` is the same in its `exec.exited`. */
+  "exec.started": BoxEvent & { execution: string; command: readonly string[]; user: string };
+  /** It ended; without code or signal when it couldn't be started or its box was lost. */
+  "exec.exited": BoxEvent & {
+    execution: string;
+    command: readonly string[];
+    code: number | null;
+    signal: string | null;
+    /** Why there is no code. */
+    error: string | null;
+    ms: number;
+  };
+  /** An image's source is asked for it. */
+  "image.pulling": { reference: string };
+  /** The whole image is here. */
+  "image.pulled": { reference: string; digest: string; ms: number };
+  /** A name means an image now that was here already, or came out of a file. */
+  "image.tagged": { reference: string; digest: string };
+  /** A name means nothing any more; or, where `reference` is the digest, a nameless image went. */
+  "image.removed": { reference: string; digest: string };
+  /** A stage of a box's start began. */
+  "stage.started": BoxEvent & { stage: keyof Stages };
+  /** A stage ended well, after `ms`. */
+  "stage.finished": BoxEvent & { stage: keyof Stages; ms: number };
+  /** A plugin's listener, hook or clean-up failed; told to the others. */
+  "plugin.failed": { plugin: string; hook: string; message: string; box: string | null };
+  /** Events before this one couldn't be kept in state: its disk was full, say. */
+  "events.dropped": { count: number; reason: string };
+}
+
+/** An event of one type, as its listeners get it. */
+export type EventOf<E extends keyof Events> = Readonly<Events[E]> & {
+  readonly type: E;
+  /** When it happened, ISO 8601. */
+  readonly at: string;
+};
+
+/** Any event, told apart by its `type`. */
+export type HutchEvent = { [E in keyof Events]: EventOf<E> }[keyof Events];
 
 /** What each hook of a plugin gets beside its input. */
 export interface PluginContext {
   /** The plugin's own name. */
   readonly plugin: string;
+  /** Tells the runtime's log, with the plugin's name before it. */
+  log(line: string): void;
   /** Aborted when the operation is cancelled or the runtime closes. */
   readonly signal: AbortSignal;
+  /** The box that it is about; undefined in `setup`, `create`, and events and questions without one. */
+  readonly box: Box | undefined;
+  /** The runtime that the plugin is in; not yet usable in `setup`. */
+  readonly runtime: Runtime;
 }
 
-/** How a plugin changes a stage. */
+/** How a plugin changes a stage or an operation. */
 export interface StageHook<I, O> {
   /** Sees the input first; may return another one, or refuse by throwing. */
   before?(input: I, context: PluginContext): Awaitable<I | void>;
-  /** Runs around the stage; may skip `next`, call it again, or answer itself. */
+  /** Runs around it; may skip `next`, call it again, or answer itself. */
   wrap?(input: I, next: (input: I) => Promise<O>, context: PluginContext): Awaitable<O>;
   /** Sees the output last; may return another one. */
   after?(output: O, context: PluginContext): Awaitable<O | void>;
@@ -117,9 +328,13 @@ export interface Plugin {
   readonly name: string;
   /** Runs before or after the plugins without an order. */
   readonly order?: "pre" | "post";
-  /** Changes stages: before, around, after. */
+  /** Changes the stages of a box's start: before, around, after. */
   readonly stages?: {
     readonly [S in keyof Stages]?: StageHook<Stages[S]["input"], Stages[S]["output"]>;
+  };
+  /** Changes what is done with boxes, in the same way. */
+  readonly operations?: {
+    readonly [S in keyof Operations]?: StageHook<Operations[S]["input"], Operations[S]["output"]>;
   };
   /** Answers a question first, or returns undefined to pass. */
   readonly resolve?: {
@@ -135,10 +350,13 @@ export interface Plugin {
   /** Watches. A listener can't break or delay a box; its error goes to the log. */
   readonly on?: {
     readonly [E in keyof Events]?: (
-      event: Readonly<Events[E]>,
+      event: EventOf<E>,
       context: PluginContext,
     ) => Awaitable<void>;
   };
-  /** Acquires what the plugin needs; disposed in reverse order when the runtime closes. */
-  setup?(context: PluginContext): Awaitable<AsyncDisposable | void>;
+  /**
+   * Acquires what the plugin needs; what it returns is disposed of in reverse order when the
+   * runtime closes, also when opening fails half way.
+   */
+  setup?(context: PluginContext): Awaitable<AsyncDisposable | Disposable | void>;
 }

@@ -5,21 +5,33 @@
  */
 import { errorText, HutchError } from "../errors.ts";
 
-/** A plugin's own failure: names the plugin and the hook it failed in; `cause` is what it threw. */
+/**
+ * A plugin's failure or refusal: names plugin, hook and box; `cause` is what it threw. A
+ * {@link HutchError} is a refusal in the plugin's own words, and keeps its code and hint; anything
+ * else is `plugin_failed`.
+ */
 export class PluginError extends HutchError {
   override readonly name: string = "PluginError";
   /** The plugin's name. */
   readonly plugin: string;
   /** Such as `boot.before`, `setup`. */
   readonly hook: string;
+  /** The box's name, where it is about one. */
+  readonly box: string | undefined;
 
-  /** Makes an error for what `plugin` threw in `hook`. */
-  constructor(plugin: string, hook: string, cause: unknown) {
-    super("plugin_failed", `Plugin "${plugin}" failed in "${hook}": ${errorText(cause)}`, {
-      cause,
-      ...(cause instanceof HutchError && cause.hint !== undefined ? { hint: cause.hint } : {}),
-    });
+  /** Makes an error for what `plugin` threw in `hook`, for `box` where there is one. */
+  constructor(plugin: string, hook: string, cause: unknown, box?: string) {
+    const about = box === undefined ? "" : ` for box "${box}"`;
+    const refusal = cause instanceof HutchError ? cause : undefined;
+    super(
+      refusal?.code ?? "plugin_failed",
+      refusal
+        ? `${refusal.message} (plugin "${plugin}", "${hook}"${about})`
+        : `Plugin "${plugin}" failed in "${hook}"${about}: ${errorText(cause)}`,
+      { cause, ...(refusal?.hint === undefined ? {} : { hint: refusal.hint }) },
+    );
     this.plugin = plugin;
     this.hook = hook;
+    this.box = box;
   }
 }

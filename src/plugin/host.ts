@@ -3,42 +3,67 @@
  *
  * @module
  */
+import type { Box } from "../box/box.ts";
 import { errorText, HutchError } from "../errors.ts";
 import type { ImageSource } from "../images/source.ts";
+import type { Runtime } from "../runtime/runtime.ts";
 import type { Engine } from "../vmm/engine.ts";
-import type { Events, Plugin, PluginContext, Queries, Stages } from "./contract.ts";
+import type {
+  EventOf,
+  Events,
+  Operations,
+  Plugin,
+  PluginContext,
+  Queries,
+  StageHook,
+  Stages,
+} from "./contract.ts";
 import { PluginError } from "./errors.ts";
 import { layer, type Step } from "./layer.ts";
+import { ListenerQueue, type Telling } from "./listeners.ts";
+import { outsideStarts } from "./scope.ts";
 
 /** How long pending listeners may go on when the runtime closes, in `ms`. */
 const DRAIN_MS = 1_000;
 const ORDER = { pre: 0, normal: 1, post: 2 } as const;
 
+/** What hooks can go around. */
+type Hookable = Stages & Operations;
+
+/** What a run or a question is about. */
+export interface HookScope {
+  readonly signal: AbortSignal;
+  /** The box, where there is one. */
+  readonly box?: Box | undefined;
+}
+
+/** What a {@link PluginHost} is made with. */
+export interface PluginHostOptions {
+  /** Gets one line for each failure that nobody else sees. */
+  readonly log: (line: string) => void;
+  /** The runtime that the plugins are in. */
+  readonly runtime: () => Runtime;
+  /** The box with an id, if this program holds it; for the context of listeners. */
+  readonly boxOf: (id: string) => Box | undefined;
+  /** Gets every event, before any listener. Mustn't throw. */
+  readonly record: <E extends keyof Events>(event: EventOf<E>) => void;
+}
+
 /** The plugins of one runtime, in the order in which they run. */
 export class PluginHost implements AsyncDisposable {
   readonly #plugins: readonly Plugin[];
-  readonly #log: (line: string) => void;
+  readonly #options: PluginHostOptions;
   readonly #closing = new AbortController();
   readonly #resources = new AsyncDisposableStack();
-  readonly #pending = new Set<Promise<void>>();
-
-  private constructor(plugins: readonly Plugin[], log: (line: string) => void) {
-    this.#plugins = plugins.toSorted((a, b) =>
-      ORDER[a.order ?? "normal"] - ORDER[b.order ?? "normal"]
-    );
-    this.#log = log;
-  }
+  readonly #failures = new WeakSet<PluginError>();
+  readonly #queues = new Map<Plugin, ListenerQueue>();
 
   /**
-   * Checks the plugins and sets them up, in order.
+   * Checks the plugins.
    *
    * @throws HutchError `invalid_option` for names, engines or schemes given twice.
-   * @throws PluginError when a plugin's `setup` fails; those set up before are disposed of.
    */
-  static async open(
-    plugins: readonly Plugin[],
-    log: (line: string) => void,
-  ): Promise<PluginHost> {
+  constructor(plugins: readonly Plugin[], options: PluginHostOptions) {
     refuseTwice("plugin", plugins.map(({ name }) => [name, name]));
     refuseTwice(
       "engine",
@@ -48,13 +73,25 @@ export class PluginHost implements AsyncDisposable {
       "image scheme",
       plugins.flatMap(({ name, sources = {} }) => Object.keys(sources).map((key) => [key, name])),
     );
-    const host = new PluginHost(plugins, log);
-    try {
-      for (const plugin of host.#plugins) await host.#setUp(plugin);
-      return host;
-    } catch (error) {
-      await host.#dispose().catch((later) => log(errorText(later)));
-      throw error;
+    this.#plugins = plugins.toSorted((a, b) =>
+      ORDER[a.order ?? "normal"] - ORDER[b.order ?? "normal"]
+    );
+    this.#options = options;
+  }
+
+  /**
+   * Sets the plugins up, in order.
+   *
+   * @throws PluginError when a plugin's `setup` fails; those set up before wait for disposal.
+   */
+  async setUp(): Promise<void> {
+    for (const plugin of this.#plugins) {
+      try {
+        const resource = await plugin.setup?.(this.#context(plugin, {}));
+        if (resource) this.#keep(plugin, resource);
+      } catch (error) {
+        throw this.#told(new PluginError(plugin.name, "setup", error));
+      }
     }
   }
 
@@ -68,17 +105,22 @@ export class PluginHost implements AsyncDisposable {
     return new Map(this.#plugins.flatMap(({ sources = {} }) => Object.entries(sources)));
   }
 
-  /** Runs a stage with every plugin's hook around it, the first plugin outermost. */
-  run<S extends keyof Stages>(
-    stage: S,
-    input: Stages[S]["input"],
-    signal: AbortSignal,
-    core: Step<Stages[S]["input"], Stages[S]["output"]>,
-  ): Promise<Stages[S]["output"]> {
-    const whole = this.#plugins.reduceRight<Step<Stages[S]["input"], Stages[S]["output"]>>(
+  /** Runs a stage or an operation with every plugin's hook around it, the first plugin outermost. */
+  run<S extends keyof Hookable>(
+    name: S,
+    input: Hookable[S]["input"],
+    scope: HookScope,
+    core: Step<Hookable[S]["input"], Hookable[S]["output"]>,
+  ): Promise<Hookable[S]["output"]> {
+    const whole = this.#plugins.reduceRight<Step<Hookable[S]["input"], Hookable[S]["output"]>>(
       (next, plugin) => {
-        const hook = plugin.stages?.[stage];
-        return hook ? layer(hook, stage, this.#context(plugin, signal), next) : next;
+        const hook = hookOf(plugin, name);
+        if (!hook) return next;
+        const step = layer(hook, name, this.#context(plugin, scope), next);
+        return (given) =>
+          step(given).catch((error: unknown) => {
+            throw error instanceof PluginError ? this.#told(error, scope.box) : error;
+          });
       },
       core,
     );
@@ -89,66 +131,122 @@ export class PluginHost implements AsyncDisposable {
   async ask<Q extends keyof Queries>(
     query: Q,
     question: Queries[Q]["question"],
-    signal: AbortSignal,
+    scope: HookScope,
   ): Promise<Queries[Q]["answer"] | undefined> {
     for (const plugin of this.#plugins) {
       const resolver = plugin.resolve?.[query];
       if (!resolver) continue;
       try {
-        const answer = await resolver(question, this.#context(plugin, signal));
+        const answer = await resolver(question, this.#context(plugin, scope));
         if (answer !== undefined) return answer;
       } catch (error) {
-        throw new PluginError(plugin.name, `resolve.${query}`, error);
+        const failure = new PluginError(plugin.name, `resolve.${query}`, error, scope.box?.name);
+        throw this.#told(failure, scope.box);
       }
     }
     return undefined;
   }
 
-  /** Tells the listeners, apart from whoever calls: nothing they do comes back. */
-  emit<E extends keyof Events>(event: E, payload: Readonly<Events[E]>): void {
+  /** Records an event and tells the listeners, apart from whoever calls: nothing comes back. */
+  emit<E extends keyof Events>(type: E, payload: Readonly<Events[E]>): void {
+    const event = { ...payload, type, at: new Date().toISOString() };
+    this.#options.record(event);
+    if (this.#closing.signal.aborted) return; // nobody listens any more
     for (const plugin of this.#plugins) {
-      const listener = plugin.on?.[event];
-      if (!listener) continue;
-      const told = (async () => {
-        await Promise.resolve(); // after the caller has gone on
-        try {
-          await listener(payload, this.#context(plugin, this.#closing.signal));
-        } catch (error) {
-          this.#log(`plugin "${plugin.name}" failed in on "${event}": ${errorText(error)}`);
-        }
-      })();
-      this.#pending.add(told);
-      told.finally(() => this.#pending.delete(told));
+      const listener = plugin.on?.[type];
+      // A plugin isn't told of its own failures: most likely it would fail at that too.
+      if (!listener || ("plugin" in payload && payload.plugin === plugin.name)) continue;
+      const id = "box" in payload && typeof payload.box === "string" ? payload.box : undefined;
+      const box = id === undefined ? undefined : this.#options.boxOf(id);
+      outsideStarts(() =>
+        this.#queueOf(plugin).add({
+          type,
+          box: id,
+          tell: () => listener(event, this.#context(plugin, { box })),
+        })
+      );
     }
   }
 
   /** Lets pending listeners end (for a second at most), then disposes of the plugins. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const drained = Promise.allSettled(this.#pending);
+    const drained = Promise.all([...this.#queues.values()].map((queue) => queue.drained()));
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<void>((resolve) => timer = setTimeout(resolve, DRAIN_MS));
     await Promise.race([drained, late]);
     clearTimeout(timer);
     this.#closing.abort(new HutchError("cancelled", "The runtime is closing"));
-    await this.#dispose();
+    await this.#resources.disposeAsync();
   }
 
-  #dispose(): Promise<void> {
-    return this.#resources.disposeAsync();
+  /** Disposes of a plugin's resource at the end; a failure there is that plugin's. */
+  #keep(plugin: Plugin, resource: AsyncDisposable | Disposable): void {
+    this.#resources.defer(async () => {
+      try {
+        if (Symbol.asyncDispose in resource) await resource[Symbol.asyncDispose]();
+        else resource[Symbol.dispose]();
+      } catch (error) {
+        throw this.#told(new PluginError(plugin.name, "dispose", error));
+      }
+    });
   }
 
-  async #setUp(plugin: Plugin): Promise<void> {
-    try {
-      const resource = await plugin.setup?.(this.#context(plugin, this.#closing.signal));
-      if (resource) this.#resources.use(resource);
-    } catch (error) {
-      throw new PluginError(plugin.name, "setup", error);
-    }
+  #queueOf(plugin: Plugin): ListenerQueue {
+    const known = this.#queues.get(plugin);
+    if (known) return known;
+    const queue = new ListenerQueue({
+      failed: (telling, message) => this.#listenerFailed(plugin, telling, message),
+    });
+    this.#queues.set(plugin, queue);
+    return queue;
   }
 
-  #context(plugin: Plugin, signal: AbortSignal): PluginContext {
-    return { plugin: plugin.name, signal };
+  /** Tells of a plugin's failure, once: it passes by every plugin further out. */
+  #told(error: PluginError, box?: Box): PluginError {
+    if (this.#failures.has(error)) return error;
+    this.#failures.add(error);
+    const { plugin, hook, cause } = error;
+    const message = errorText(cause);
+    this.emit("plugin.failed", { plugin, hook, message, box: box?.id ?? null });
+    return error;
   }
+
+  #listenerFailed(plugin: Plugin, { type, box }: Telling, message: string): void {
+    this.#options.log(`plugin "${plugin.name}" failed in on "${type}": ${message}`);
+    // One that fails at hearing of failures would never end.
+    if (type === "plugin.failed") return;
+    this.emit("plugin.failed", {
+      plugin: plugin.name,
+      hook: `on.${type}`,
+      message,
+      box: box ?? null,
+    });
+  }
+
+  #context(plugin: Plugin, scope: Partial<HookScope>): PluginContext {
+    const { log, runtime } = this.#options;
+    const { box, signal = this.#closing.signal } = scope;
+    return {
+      plugin: plugin.name,
+      signal,
+      box,
+      log: (line) => log(`plugin "${plugin.name}": ${line}`),
+      get runtime() {
+        return runtime();
+      },
+    };
+  }
+}
+
+/** A plugin's hook around a stage or an operation; no name is both. */
+function hookOf<S extends keyof Hookable>(
+  plugin: Plugin,
+  name: S,
+): StageHook<Hookable[S]["input"], Hookable[S]["output"]> | undefined {
+  const hooks: {
+    readonly [N in keyof Hookable]?: StageHook<Hookable[N]["input"], Hookable[N]["output"]>;
+  } = { ...plugin.stages, ...plugin.operations };
+  return hooks[name];
 }
 
 function refuseTwice(kind: string, entries: readonly (readonly string[])[]): void {

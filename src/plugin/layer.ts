@@ -37,7 +37,8 @@ export function layer<I, O>(
       part = "after";
       return (await hook.after?.(made, context)) ?? made;
     } catch (error) {
-      throw passing.has(error) ? error : new PluginError(context.plugin, `${stage}.${part}`, error);
+      if (passing.has(error)) throw error;
+      throw new PluginError(context.plugin, `${stage}.${part}`, error, context.box?.name);
     }
   };
 }

@@ -6,11 +6,27 @@
 import { libkrun } from "../../plugins/engines/libkrun.ts";
 import { qemu } from "../../plugins/engines/qemu.ts";
 import { builtinSource } from "../../plugins/sources/builtin.ts";
+import { dirSource } from "../../plugins/sources/dir.ts";
+import { diskSource } from "../../plugins/sources/disk.ts";
+import { dockerSource } from "../../plugins/sources/docker.ts";
+import { dockerArchiveSource } from "../../plugins/sources/docker_archive.ts";
 import { ociSource } from "../../plugins/sources/oci.ts";
 import { registrySource } from "../../plugins/sources/registry.ts";
+import { hostVolume } from "../../plugins/volumes/host.ts";
 import type { Plugin } from "../plugin/contract.ts";
 
-/** hutch's own engines and image sources. */
+/** hutch's own engines, image sources and kinds of volumes. */
 export function defaultPlugins(): Plugin[] {
-  return [libkrun(), qemu(), registrySource(), ociSource(), builtinSource()];
+  return [
+    libkrun(),
+    qemu(),
+    registrySource(),
+    ociSource(),
+    dockerArchiveSource(),
+    dockerSource(),
+    builtinSource(),
+    dirSource(),
+    diskSource(),
+    hostVolume(),
+  ];
 }

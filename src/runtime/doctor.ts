@@ -8,7 +8,7 @@ import type { Engine, EnginePart, KvmReport } from "../vmm/engine.ts";
 import { libraryVersion, whyNotFound } from "../vmm/find.ts";
 import { probeEngines } from "../vmm/select.ts";
 import { agentPath, findKernelLibrary, KERNEL_VARIABLE } from "./native.ts";
-import { helperPath } from "../../ffi/library.ts";
+import { helperPath, sharePath } from "../../ffi/library.ts";
 
 /** One engine as `doctor` sees it. */
 export interface EngineHealth {
@@ -26,6 +26,10 @@ export interface DoctorReport {
   /** Whether boxes can run here. */
   readonly ok: boolean;
   readonly home: string;
+  /** The configuration file in use. */
+  readonly config?: string;
+  /** Names of the plugins in use beside hutch's own. */
+  readonly plugins: readonly string[];
   readonly kvm: KvmReport;
   /** What every engine needs. */
   readonly parts: readonly EnginePart[];
@@ -36,6 +40,8 @@ export interface DoctorReport {
 /** Looks at everything afresh. */
 export async function examine(options: {
   readonly home: string;
+  readonly config?: string;
+  readonly plugins: readonly string[];
   readonly engines: readonly Engine[];
   readonly kvm: () => Promise<KvmReport>;
   readonly choose: (usable: readonly string[]) => Promise<string | undefined>;
@@ -51,11 +57,14 @@ export async function examine(options: {
   const parts = [
     await filePart("helper", helperPath(), "deno task build"),
     await filePart("agent", agentPath(), "deno task build"),
+    await filePart("share", sharePath(), "deno task build"),
     await kernelPart(),
   ];
   return {
     ok: chosen !== undefined && parts.every((part) => part.problem === undefined),
     home: options.home,
+    ...options.config === undefined ? {} : { config: options.config },
+    plugins: options.plugins,
     kvm,
     parts,
     engines: probed.map(({ engine, report }) => ({

@@ -13,6 +13,8 @@ export interface Paths {
   /** Verified blobs by digest: `blobs/sha256/HEX`; unfinished ones in `partial`. */
   readonly blobs: string;
   readonly partial: string;
+  /** What `hutch login` was told. */
+  readonly credentials: string;
   /** Base disks by manifest digest. */
   readonly disks: string;
   /** Kernel and system disk, by digest. */
@@ -38,6 +40,7 @@ export function pathsOf(home: string): Paths {
     database: join(home, "state.db"),
     blobs: join(home, "blobs", "sha256"),
     partial: join(home, "blobs", "partial"),
+    credentials: join(home, "credentials.json"),
     disks: join(home, "disks"),
     system: join(home, "system"),
     boxes: join(home, "boxes"),
@@ -59,6 +62,9 @@ export function boxPaths(paths: Paths, id: string): LayoutOutput {
     ownerLockPath: join(folder, "owner.lock"),
     socketPath: join(paths.sockets, `${id}.sock`),
     channelPath: join(paths.sockets, `${id}.guest`),
+    sharesFolder: join(folder, "shares"),
+    sharesSocketPath: join(paths.sockets, `${id}.shares`),
+    controlPath: join(paths.sockets, `${id}.control`),
   };
 }
 

@@ -3,73 +3,30 @@
  *
  * @module
  */
-import { isAbsolute, join, resolve } from "node:path";
-import { buildBaseDisk } from "../images/unpack.ts";
-import { Ext4Image, probeKvm as countDown, readKernel } from "../../ffi/helper.ts";
-import { asNoSpace } from "../atomic_file.ts";
-import { FileLock } from "../file_lock.ts";
-import { Box, infoOf } from "../box/box.ts";
-import { checkOptions, makeConfig } from "../box/config.ts";
+import type { Box } from "../box/box.ts";
+import { checkName } from "../box/config.ts";
+import { probeKvm as countDown } from "../../ffi/helper.ts";
 import type { BoxContext } from "../box/context.ts";
+import { infoOf } from "../box/info.ts";
 import type { BoxInfo, BoxOptions } from "../box/options.ts";
 import { reconcile } from "../box/reconcile.ts";
 import { sweepFolders } from "../box/sweep.ts";
 import { errorText, HutchError } from "../errors.ts";
-import { hostPlatform } from "../images/platform.ts";
-import type { PullListener } from "../images/pull.ts";
-import type { ImageRecord } from "../images/records.ts";
-import { ImageStore } from "../images/store.ts";
-import type { Plugin } from "../plugin/contract.ts";
-import { PluginHost } from "../plugin/host.ts";
-import { ACTIVE, type BoxFilter, BoxRecords } from "../state/boxes.ts";
-import { openDatabase } from "../state/database.ts";
-import { ImageTable } from "../state/images.ts";
-import type { KvmReport } from "../vmm/engine.ts";
-import { kernelPath } from "../vmm/kernel.ts";
-import { bootId, probeKvm, rememberedKvm } from "../vmm/kvm.ts";
-import { systemDiskPath } from "../vmm/system_disk.ts";
-import { defaultPlugins } from "./defaults.ts";
+import type { FileLock } from "../file_lock.ts";
+import { damagedError } from "../state/box_rows.ts";
+import type { RecordedEvent } from "../state/events.ts";
+import { NO_KEEPING } from "../state/keepings.ts";
+import { bootId, probeKvm } from "../vmm/kvm.ts";
+import type { BoxDefaults } from "./config_file.ts";
 import { type DoctorReport, examine } from "./doctor.ts";
-import { kernelLibrary, readAgent } from "./native.ts";
-import { boxPaths, defaultHome, type Paths, pathsOf } from "./paths.ts";
-
-/** Options of {@link Runtime.open}. */
-export interface RuntimeOptions {
-  /** Folder with everything hutch keeps. @default {`HUTCH_HOME`, else `~/.hutch`} */
-  readonly home?: string;
-  /** Added to hutch's own. */
-  readonly plugins?: readonly Plugin[];
-  /** Registries (`host[:port]`) that may be spoken to without TLS. @default {[]} */
-  readonly insecureRegistries?: readonly string[];
-  /** Gets what happens beside: failing listeners, guests that don't shut down. @default {nobody} */
-  readonly log?: (line: string) => void;
-}
-
-/** Options of {@link Runtime.list}. */
-export interface ListOptions {
-  /** Stopped boxes too. @default {false} */
-  readonly all?: boolean;
-  /** Only boxes that have all these labels. */
-  readonly labels?: Readonly<Record<string, string>>;
-}
-
-/** Options of {@link Images.pull}. */
-export interface ImagePullOptions {
-  readonly signal?: AbortSignal;
-  readonly onProgress?: PullListener;
-}
-
-/** The images of a runtime. */
-export interface Images {
-  /**
-   * Asks the image's source, fetches what isn't here, and records the image.
-   *
-   * @throws HutchError such as `image_not_found`, `registry_unreachable`, `digest_mismatch`.
-   */
-  pull(reference: string, options?: ImagePullOptions): Promise<ImageRecord>;
-  /** All images, by their references. */
-  list(): Promise<readonly ImageRecord[]>;
-}
+import type { EventGap, EventsOptions } from "./events.ts";
+import type { Journal } from "./journal.ts";
+import { type DamagedBox, filterOf, isEverything, type ListOptions } from "./list.ts";
+import { type RuntimeMetrics, runtimeMetrics } from "./metrics.ts";
+import { BoxMaker } from "./box_maker.ts";
+import { type Images, imagesOf } from "./images.ts";
+import type { RuntimeOptions } from "./options.ts";
+import { openParts, type RuntimeParts } from "./parts.ts";
 
 /**
  * Makes, finds and lists boxes. Any number of programs may open the same home at once.
@@ -84,24 +41,32 @@ export interface Images {
  */
 export class Runtime implements AsyncDisposable {
   readonly #context: BoxContext;
-  readonly #images: ImageStore;
+  readonly #images: Images;
+  readonly #journal: Journal;
   readonly #closing: AbortController;
+  /** Aborted before: nothing new begins. */
+  readonly #refusing = new AbortController();
+  readonly #maker: BoxMaker;
+  readonly #making = new Set<Promise<unknown>>();
+  #closed: Promise<void> | undefined;
   readonly #resources: AsyncDisposableStack;
-  readonly #boxes = new Map<string, Box>();
-  readonly #insecureRegistries: readonly string[];
+  readonly #boxes: Map<string, Box>;
+  readonly #options: RuntimeOptions;
 
-  private constructor(
-    context: BoxContext,
-    images: ImageStore,
-    closing: AbortController,
-    resources: AsyncDisposableStack,
-    options: RuntimeOptions,
-  ) {
+  private constructor(parts: RuntimeParts, options: RuntimeOptions) {
+    const { context, boxes, images, journal, closing, resources } = parts;
     this.#context = context;
-    this.#images = images;
+    this.#boxes = boxes;
+    this.#images = imagesOf(parts, { closing: this.#refusing.signal, pending: this.#making });
+    this.#journal = journal;
     this.#closing = closing;
     this.#resources = resources;
-    this.#insecureRegistries = options.insecureRegistries ?? [];
+    this.#options = options;
+    this.#maker = new BoxMaker({
+      context,
+      images,
+      boxes,
+    });
   }
 
   /**
@@ -111,45 +76,41 @@ export class Runtime implements AsyncDisposable {
    * `invalid_option` and `plugin_failed` for plugins.
    */
   static async open(options: RuntimeOptions = {}): Promise<Runtime> {
-    const paths = pathsOf(absolute(options.home ?? defaultHome()));
-    const log = options.log ?? (() => {});
-    const closing = new AbortController();
-    await using resources = new AsyncDisposableStack();
-    await makeHome(paths);
-    const database = openDatabase(paths.database);
-    resources.defer(() => database.close());
-    const plugins = await PluginHost.open([...defaultPlugins(), ...options.plugins ?? []], log);
-    resources.use(plugins);
-    const images = new ImageStore({
-      paths,
-      records: new ImageTable(database),
-      sources: plugins.sources,
-      platform: hostPlatform(),
-      build: buildBaseDisk,
-    });
-    const insecureRegistries = options.insecureRegistries ?? [];
-    const boot = await bootId();
-    const kvmPath = join(paths.system, "kvm.json");
-    const context: BoxContext = {
-      paths,
-      records: new BoxRecords(database),
-      plugins,
-      bootId: boot,
-      signal: closing.signal,
-      log,
-      engines: plugins.engines,
-      baseDisk: (digest, signal) => images.baseDisk(digest, { signal, insecureRegistries }),
-      system: () => system(paths),
-      kvm: once(() => rememberedKvm(kvmPath, boot, () => probeKvm(countDown))),
-    };
-    const runtime = new Runtime(context, images, closing, resources.move(), options);
+    const runtime = await Runtime.#open(options, await bootId());
     try {
       await runtime.#reconcileUncertain();
+      await runtime.#context.plugins.setUp();
+      runtime.#context.keepers.restore(runtime.#context);
       return runtime;
     } catch (error) {
-      await runtime.close();
+      await runtime.close().catch((later) => options.log?.(errorText(later)));
       throw error;
     }
+  }
+
+  /** Opens a home for one box's keeper process, and keeps the box: for that process alone. */
+  static async keep(
+    options: RuntimeOptions,
+    { id, bootId, lock, ready }: {
+      readonly id: string;
+      /** The host's, which only a process with all permissions can read. */
+      readonly bootId: string;
+      readonly lock: FileLock;
+      readonly ready: () => void;
+    },
+  ): Promise<void> {
+    await using runtime = await Runtime.#open(options, bootId);
+    const context = runtime.#context;
+    await context.plugins.setUp();
+    await runtime.get(id); // held from now on
+    ready();
+    await context.keepers.keepDetached(context, id, lock);
+  }
+
+  static async #open(options: RuntimeOptions, boot: string): Promise<Runtime> {
+    const made: { runtime?: Runtime } = {};
+    const parts = await openParts(options, boot, () => made.runtime ?? notYet());
+    return made.runtime = new Runtime(parts, options);
   }
 
   /** The folder with everything this runtime keeps. */
@@ -157,53 +118,64 @@ export class Runtime implements AsyncDisposable {
     return this.#context.paths.home;
   }
 
+  /**
+   * Absolute URLs of the modules that the plugins came from: another process that loads them has
+   * the same plugins. Plugins that a program gave as objects have none.
+   */
+  get pluginSpecifiers(): readonly string[] {
+    return this.#options.pluginSpecifiers ?? [];
+  }
+
   /** The images of this home. */
   get images(): Images {
-    const store = this.#images;
-    const insecureRegistries = this.#insecureRegistries;
-    return {
-      pull: (reference, options = {}) => store.pull(reference, { ...options, insecureRegistries }),
-      list: () => store.list(),
-    };
+    return this.#images;
   }
 
   /**
-   * Records a box; pulls its image if it isn't here. Boots nothing.
+   * Records a box; pulls its image and makes its base disk, if they aren't here. Boots nothing.
    *
-   * @throws HutchError `invalid_option`, `name_taken`, and what pulling throws.
+   * @throws HutchError `invalid_option`, `name_taken`, what pulling throws, and `cancelled` once the
+   * runtime is closing.
    */
   async create(options: BoxOptions): Promise<Box> {
-    this.#closing.signal.throwIfAborted();
-    const checked = checkOptions(options);
-    this.#checkEngine(options.engine ?? "auto");
-    if (options.name !== undefined) this.#context.records.refuseTaken(options.name);
-    const { closing, signal } = { closing: this.#closing.signal, signal: options.signal };
-    const record = await this.#images.resolve(options.image, {
-      signal: signal ? AbortSignal.any([closing, signal]) : closing,
-      insecureRegistries: this.#insecureRegistries,
-      ...options.onPull ? { onProgress: options.onPull } : {},
-    });
-    const { reference, digest } = record;
-    const config = makeConfig(checked, { reference, digest }, record.config);
-    const own = boxPaths(this.#context.paths, config.id);
-    let ownerLock: FileLock | undefined;
-    if (config.owned) {
-      await Deno.mkdir(own.folder, { recursive: true, mode: 0o700 });
-      ownerLock = FileLock.try(own.ownerLockPath);
-    }
+    const closing = this.#refusing.signal;
+    closing.throwIfAborted();
+    const signal = options.signal ? AbortSignal.any([closing, options.signal]) : closing;
+    const whole = withDefaults(options, this.#options.defaults ?? {});
+    const made = this.#context.plugins.run(
+      "create",
+      whole,
+      { signal },
+      (input) => this.#maker.make(input, signal),
+    );
+    this.#making.add(made);
     try {
-      this.#context.records.add(config);
-    } catch (error) {
-      ownerLock?.[Symbol.dispose]();
-      await Deno.remove(own.folder, { recursive: true }).catch(() => {});
-      throw error;
+      return await made;
+    } finally {
+      this.#making.delete(made);
     }
-    const box = new Box(this.#context, config, {
-      detached: options.detached ?? false,
-      ...(ownerLock ? { ownerLock } : {}),
-    });
-    this.#boxes.set(config.id, box);
-    return box;
+  }
+
+  /**
+   * The box with a name, made if there is none. Programs that ask at the same time get the same
+   * box. A box that is there is given as it is, whatever the other options say.
+   *
+   * @throws HutchError what {@link Runtime.create} throws, `name_taken` aside.
+   */
+  async getOrCreate(
+    options: Omit<BoxOptions, "replace"> & { readonly name: string },
+  ): Promise<Box> {
+    checkName(options.name);
+    for (;;) {
+      this.#refusing.signal.throwIfAborted();
+      const known = await this.#maker.named(options.name);
+      if (known) return known;
+      try {
+        return await this.create({ ...options, replace: false });
+      } catch (error) {
+        if (!(error instanceof HutchError) || error.code !== "name_taken") throw error;
+      }
+    }
   }
 
   /**
@@ -212,40 +184,91 @@ export class Runtime implements AsyncDisposable {
    * @throws HutchError `box_not_found`, `ambiguous_box`.
    */
   async get(idNameOrPrefix: string): Promise<Box> {
+    this.#refusing.signal.throwIfAborted();
     const record = this.#context.records.find(idNameOrPrefix);
     const now = await reconcile(this.#context, record, false);
     if (!now) return await this.get(idNameOrPrefix); // it went: says so
-    const known = this.#boxes.get(now.config.id);
-    if (known) return known;
-    const box = new Box(this.#context, now.config, { detached: false });
-    this.#boxes.set(now.config.id, box);
-    return box;
+    return this.#maker.handleOf(now);
   }
 
-  /** Running boxes, or all of them, in the order of their creation. */
+  /**
+   * Boxes that run or are on the way, or those that the options name.
+   *
+   * @throws HutchError `invalid_option`, `state_corrupt`.
+   * @example The newest ten boxes of a team that don't run
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * const boxes = await runtime.list({
+   *   status: ["stopped", "failed", "crashed"],
+   *   labels: { team: "web" },
+   *   reverse: true,
+   *   limit: 10,
+   * });
+   * console.log(boxes.map(({ name }) => name));
+   * ```
+   */
   async list(options: ListOptions = {}): Promise<BoxInfo[]> {
+    const filter = filterOf(options);
     await this.#reconcileUncertain();
-    if (options.all) await sweepFolders(this.#context);
-    const filter: BoxFilter = {
-      ...(options.all ? {} : { statuses: ACTIVE }),
-      ...(options.labels ? { labels: options.labels } : {}),
-    };
-    return this.#context.records.list(filter).map(infoOf);
+    if (isEverything(options)) await sweepFolders(this.#context); // which reads a folder of as many
+    const onDamaged = options.onDamaged ??
+      ((box: DamagedBox) => this.#context.log(damagedError(box).message));
+    const keepings = this.#context.keepings.all();
+    return this.#context.records.list(filter, onDamaged)
+      .map((record) => infoOf(record, keepings.get(record.config.id) ?? NO_KEEPING));
+  }
+
+  /**
+   * What happens in this home, in whatever program, in the order in which it was recorded; what has
+   * happened already, where `since` asks for it. Ends by `signal`, and when the runtime closes.
+   *
+   * An event is here about 20 ms after it happened. A program that is killed takes its last such
+   * moment with it. Arguments of commands that are very long are cut short.
+   *
+   * @throws HutchError `invalid_option`, `ambiguous_box`.
+   *
+   * @example Watching commands
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * const signal = AbortSignal.timeout(100);
+   * for await (const event of runtime.events({ signal, types: ["exec.exited"] })) {
+   *   if (event.type === "exec.exited") console.log(event.name, event.command, event.code);
+   * }
+   * ```
+   */
+  events(options: EventsOptions = {}): AsyncGenerator<RecordedEvent | EventGap, void> {
+    return this.#journal.events(options);
+  }
+
+  /** What this home's boxes have done since it was made. */
+  async metrics(): Promise<RuntimeMetrics> {
+    await this.#reconcileUncertain();
+    return runtimeMetrics(this.#journal, this.#journal.statuses());
   }
 
   /** Looks at what is here, what is missing, and how to mend it. */
   async doctor(): Promise<DoctorReport> {
     return await examine({
       home: this.home,
+      ...this.#options.configPath === undefined ? {} : { config: this.#options.configPath },
+      plugins: (this.#options.plugins ?? []).map(({ name }) => name),
       engines: this.#context.engines,
       kvm: () => probeKvm(countDown),
-      choose: (usable) =>
-        this.#context.plugins.ask("engine", { box: "", usable }, this.#closing.signal),
+      choose: (usable) => this.#context.plugins.ask("engine", { box: "", usable }, this.#closing),
     });
   }
 
   /** Ends what this runtime holds: boxes first, then plugins and state. Idempotent. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    this.#refusing.abort(new HutchError("cancelled", "Cannot go on: the runtime was closed"));
+    await Promise.allSettled(this.#making); // what is made all the same goes with the others
+    await this.#context.keepers.close(); // before the boxes: what ends from here on is meant to
     const boxes = [...this.#boxes.values()];
     this.#boxes.clear();
     const results = await Promise.allSettled(boxes.map((box) => box[Symbol.asyncDispose]()));
@@ -263,67 +286,22 @@ export class Runtime implements AsyncDisposable {
   }
 
   async #reconcileUncertain(): Promise<void> {
-    for (const record of this.#context.records.uncertain()) {
+    // The damaged ones are told of by whoever lists or wants them.
+    for (const record of this.#context.records.uncertain(() => {})) {
       await reconcile(this.#context, record, false);
     }
   }
-
-  #checkEngine(name: string): void {
-    const names = ["auto", ...this.#context.engines.map((engine) => engine.name)];
-    if (names.includes(name)) return;
-    throw new HutchError(
-      "invalid_option",
-      `Cannot use engine ${JSON.stringify(name)}: there is no such engine`,
-      {
-        hint: `take one of ${names.join(", ")}`,
-      },
-    );
-  }
 }
 
-function absolute(home: string): string {
-  return isAbsolute(home) ? home : resolve(home);
+function withDefaults(options: BoxOptions, defaults: BoxDefaults): BoxOptions {
+  return {
+    ...defaults,
+    ...options,
+    env: { ...defaults.env, ...options.env },
+    labels: { ...defaults.labels, ...options.labels },
+  };
 }
 
-async function makeHome(paths: Paths): Promise<void> {
-  try {
-    for (const folder of [paths.home, paths.boxes, paths.system]) {
-      await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
-    }
-    await refuseReadOnly(paths.home);
-  } catch (error) {
-    const full = asNoSpace(error, paths.home);
-    if (full instanceof HutchError) throw full;
-    throw new HutchError("home_unusable", `Cannot use home ${paths.home}: ${errorText(error)}`, {
-      hint: "make it writable, or choose another one with HUTCH_HOME",
-      cause: error,
-    });
-  }
-}
-
-/** Folders that are there already don't tell that their mount is read-only. */
-async function refuseReadOnly(home: string): Promise<void> {
-  const now = new Date();
-  try {
-    await Deno.utime(home, now, now);
-  } catch (error) {
-    if (/os error 30\)/.test(errorText(error))) throw error; // EROFS
-    // Somebody else's folder may be writable all the same.
-  }
-}
-
-async function system(paths: Paths): Promise<{ kernelPath: string; diskPath: string }> {
-  // Both are waited for, even when one fails: nothing is written behind a start that has failed.
-  const [kernel, disk] = await Promise.allSettled([
-    kernelLibrary().then((library) => kernelPath(paths.system, library, readKernel)),
-    readAgent().then((agent) => systemDiskPath(paths.system, agent, Ext4Image.create)),
-  ]);
-  if (kernel.status === "rejected") throw kernel.reason;
-  if (disk.status === "rejected") throw disk.reason;
-  return { kernelPath: kernel.value, diskPath: disk.value };
-}
-
-function once(make: () => Promise<KvmReport>): () => Promise<KvmReport> {
-  let made: Promise<KvmReport> | undefined;
-  return () => made ??= make();
+function notYet(): never {
+  throw new HutchError("plugin_failed", "Cannot use the runtime yet: it is being opened");
 }

@@ -5,7 +5,9 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { BoxConfig, BoxStatus } from "../box/options.ts";
-import { errorText, HutchError } from "../errors.ts";
+import { HutchError } from "../errors.ts";
+import { type BoxFilter, COLUMNS, listQuery } from "./box_list.ts";
+import { type DamagedBox, damagedError, damagedRow, parseRow } from "./box_rows.ts";
 import { transaction, translated } from "./database.ts";
 
 /** The mutable part of a box's record. */
@@ -19,6 +21,8 @@ export interface BoxState {
   readonly startedAt: string | null;
   readonly stoppedAt: string | null;
   readonly reason: string | null;
+  /** The stage in which the last start failed. */
+  readonly stage: string | null;
   readonly stages: Readonly<Record<string, number>>;
 }
 
@@ -39,42 +43,43 @@ export const NEW_STATE: BoxState = {
   startedAt: null,
   stoppedAt: null,
   reason: null,
+  stage: null,
   stages: {},
 };
 
 /** States in which a box process should be there. */
-export const ACTIVE: readonly BoxStatus[] = ["starting", "running", "stopping"];
+export const ACTIVE: readonly BoxStatus[] = [
+  "starting",
+  "running",
+  "pausing",
+  "paused",
+  "stopping",
+];
 
-/** Which boxes {@link BoxRecords.list} gives. */
-export interface BoxFilter {
-  /** Only these states. */
-  readonly statuses?: readonly BoxStatus[];
-  /** Only boxes that have all these labels. */
-  readonly labels?: Readonly<Record<string, string>>;
-}
-
-const SELECT = `
-  SELECT b.config, s.status, s.revision, s.pid, s.boot_id, s.document
-  FROM boxes b JOIN box_states s ON s.box_id = b.id`;
+const SELECT = `SELECT ${COLUMNS} FROM boxes b JOIN box_states s ON s.box_id = b.id`;
 
 /** The table of boxes. Nothing is cached: other programs share it. */
 export class BoxRecords {
   readonly #database: DatabaseSync;
+  readonly #write: (config: BoxConfig) => void;
   readonly #statements = new Map<string, StatementSync>();
 
-  /** Uses an open database. */
-  constructor(database: DatabaseSync) {
+  /**
+   * Uses an open database.
+   *
+   * @param write Keeps each configuration elsewhere too, before it is recorded; when it throws,
+   * nothing is recorded.
+   */
+  constructor(database: DatabaseSync, write: (config: BoxConfig) => void = () => {}) {
     this.#database = database;
+    this.#write = write;
   }
 
-  /**
-   * Adds a box.
-   *
-   * @throws HutchError `name_taken`.
-   */
-  add(config: BoxConfig): void {
-    transaction(this.#database, () => {
-      this.refuseTaken(config.name);
+  /** Adds a box, unless its name is taken: then nothing is added, and that box is returned. */
+  add(config: BoxConfig): BoxRecord | undefined {
+    return transaction(this.#database, () => {
+      const holder = this.byName(config.name);
+      if (holder) return holder;
       this.#prepare("INSERT INTO boxes VALUES (?, ?, ?, ?, ?, ?)").run(
         config.id,
         config.name,
@@ -88,21 +93,45 @@ export class BoxRecords {
         NEW_STATE.status,
         documentOf(NEW_STATE),
       );
+      this.#write(config);
+      return undefined;
     });
   }
 
-  /** Throws `name_taken` if a box has this name. */
-  refuseTaken(name: string): void {
-    if (!this.#byName(name)) return;
-    throw new HutchError("name_taken", `Cannot create box "${name}": the name is taken`, {
-      hint:
-        `remove that box (hutch rm ${name}), start it (hutch start ${name}), or choose another name`,
+  /**
+   * Writes the next version of a box's configuration, made from the one that is recorded.
+   *
+   * @returns The record as it is now, or undefined if the box is gone.
+   * @throws HutchError `name_taken`, and what `change` throws; then nothing has changed.
+   */
+  reconfigure(id: string, change: (record: BoxRecord) => BoxConfig): BoxRecord | undefined {
+    return transaction(this.#database, () => {
+      const record = this.byId(id);
+      if (!record) return undefined;
+      const config = { ...change(record), version: record.config.version + 1 };
+      const holder = this.byName(config.name);
+      if (holder && holder.config.id !== id) {
+        throw new HutchError(
+          "name_taken",
+          `Cannot rename box "${record.config.name}" to "${config.name}": the name is taken`,
+          { hint: `choose another name, or remove that box (hutch rm ${config.name})` },
+        );
+      }
+      this.#prepare("UPDATE boxes SET name = ?, config = ? WHERE id = ?")
+        .run(config.name, JSON.stringify(config), id);
+      this.#write(config);
+      return { ...record, config };
     });
+  }
+
+  /** The box with this very name. */
+  byName(name: string): BoxRecord | undefined {
+    return this.#all(`${SELECT} WHERE b.name = ?`, [name])[0];
   }
 
   /** The box with this very id. */
   byId(id: string): BoxRecord | undefined {
-    return recordOf(this.#prepare(`${SELECT} WHERE b.id = ?`).get(id));
+    return this.#all(`${SELECT} WHERE b.id = ?`, [id])[0];
   }
 
   /**
@@ -111,11 +140,13 @@ export class BoxRecords {
    * @throws HutchError `box_not_found`, `ambiguous_box`.
    */
   find(text: string): BoxRecord {
-    const exact = this.byId(text) ?? this.#byName(text);
+    const exact = this.byId(text) ?? this.byName(text);
     if (exact) return exact;
     const matches = /^[0-9a-f]{1,12}$/.test(text)
-      ? this.#prepare(`${SELECT} WHERE b.id >= ? AND b.id < ? ORDER BY b.id LIMIT 10`)
-        .all(text, `${text}g`).map(recordOf).filter((record) => record !== undefined)
+      ? this.#all(`${SELECT} WHERE b.id >= ? AND b.id < ? ORDER BY b.id LIMIT 10`, [
+        text,
+        `${text}g`,
+      ])
       : [];
     const [only, another] = matches;
     if (only && !another) return only;
@@ -134,32 +165,46 @@ export class BoxRecords {
     );
   }
 
-  /** Boxes in the order of their creation. */
-  list(filter: BoxFilter = {}): BoxRecord[] {
-    const conditions: string[] = [];
-    const values: string[] = [];
-    if (filter.statuses) {
-      conditions.push(`s.status IN (${filter.statuses.map(() => "?").join(", ")})`);
-      values.push(...filter.statuses);
-    }
-    for (const [key, value] of Object.entries(filter.labels ?? {})) {
-      conditions.push(
-        `EXISTS (SELECT 1 FROM json_each(b.config, '$.labels') WHERE key = ? AND value = ?)`,
-      );
-      values.push(key, value);
-    }
-    const where = conditions.length > 0 ? ` WHERE ${conditions.join(" AND ")}` : "";
-    return this.#prepare(`${SELECT}${where} ORDER BY b.created_at, b.id`)
-      .all(...values).map(recordOf).filter((record) => record !== undefined);
+  /**
+   * Boxes that a filter lets through, the oldest first unless it says otherwise.
+   *
+   * @param onDamaged Gets each box whose record can't be read, in place of an error.
+   */
+  list(filter: BoxFilter = {}, onDamaged?: (box: DamagedBox) => void): BoxRecord[] {
+    const { sql, values } = listQuery(filter);
+    return this.#all(sql, values, onDamaged);
+  }
+
+  /** Those of `ids` that no box has. Waits for programs that are adding boxes. */
+  unknown(ids: readonly string[]): string[] {
+    return transaction(this.#database, () => {
+      const one = this.#prepare("SELECT 1 FROM boxes WHERE id = ?");
+      return ids.filter((id) => one.get(id) === undefined);
+    });
+  }
+
+  /** How many boxes there are, those with damaged records included. */
+  count(): number {
+    const statement = this.#prepare("SELECT count(*) AS count FROM boxes");
+    return translated(this.#database, () => Number(statement.get()?.count));
+  }
+
+  /** All ids, those of boxes with damaged records included. */
+  ids(): Set<string> {
+    const statement = this.#prepare("SELECT id FROM boxes ORDER BY created_at");
+    const rows = translated(this.#database, () => statement.all());
+    return new Set(rows.map((row) => String(row.id)));
   }
 
   /** Boxes that may have ended unnoticed: active ones, and those that end with their program. */
-  uncertain(): BoxRecord[] {
+  uncertain(onDamaged?: (box: DamagedBox) => void): BoxRecord[] {
     const active = ACTIVE.map(() => "?").join(", ");
-    return this.#prepare(
+    return this.#all(
       `${SELECT} WHERE s.status IN (${active})
        UNION ALL ${SELECT} WHERE b.owned = 1 AND s.status NOT IN (${active})`,
-    ).all(...ACTIVE, ...ACTIVE).map(recordOf).filter((record) => record !== undefined);
+      [...ACTIVE, ...ACTIVE],
+      onDamaged,
+    );
   }
 
   /**
@@ -184,8 +229,25 @@ export class BoxRecords {
     return translated(this.#database, () => Number(removal.run(id).changes) > 0);
   }
 
-  #byName(name: string): BoxRecord | undefined {
-    return recordOf(this.#prepare(`${SELECT} WHERE b.name = ?`).get(name));
+  /** Records of the rows; a damaged one is an error unless somebody wants to hear of them. */
+  #all(
+    sql: string,
+    values: readonly (string | number)[],
+    onDamaged: (box: DamagedBox) => void = (box) => {
+      throw damagedError(box);
+    },
+  ): BoxRecord[] {
+    const statement = this.#prepare(sql);
+    const rows = translated(this.#database, () => statement.all(...values));
+    const records: BoxRecord[] = [];
+    for (const row of rows) {
+      try {
+        records.push(parseRow(row));
+      } catch (error) {
+        onDamaged(damagedRow(row, error));
+      }
+    }
+    return records;
   }
 
   #prepare(sql: string): StatementSync {
@@ -197,28 +259,8 @@ export class BoxRecords {
   }
 }
 
-function documentOf(state: BoxState): string {
-  const { engine, startedAt, stoppedAt, reason, stages } = state;
-  return JSON.stringify({ engine, startedAt, stoppedAt, reason, stages });
-}
-
-function recordOf(row: Record<string, unknown> | undefined): BoxRecord | undefined {
-  if (!row) return undefined;
-  try {
-    return {
-      config: JSON.parse(String(row.config)),
-      revision: Number(row.revision),
-      state: {
-        ...JSON.parse(String(row.document)),
-        status: row.status,
-        pid: row.pid,
-        bootId: row.boot_id,
-      },
-    };
-  } catch (error) {
-    throw new HutchError("state_corrupt", `Cannot read a box's record: ${errorText(error)}`, {
-      cause: error,
-      hint: "remove the box, or use another home with HUTCH_HOME",
-    });
-  }
+/** The part of a state that has no column. */
+export function documentOf(state: BoxState): string {
+  const { engine, startedAt, stoppedAt, reason, stage, stages } = state;
+  return JSON.stringify({ engine, startedAt, stoppedAt, reason, stage, stages });
 }

@@ -8,27 +8,44 @@ import { asNoSpace, isNoSpace } from "../atomic_file.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { MIGRATIONS } from "./migrations.ts";
 
+/** Most memory for pages, in `KiB`: with less, a list in another order reads them again and again. */
+const CACHE_KIB = 32 * 1024;
+const REPAIR = "repair it (hutch doctor --repair), which keeps a copy";
 /** How long a writer waits for another program's transaction, in `ms`. */
 const BUSY_TIMEOUT_MS = 10_000;
+const LOCKED_PAUSE_MS = 5;
 
 /**
  * Opens the database and brings it to this version's schema.
  *
- * @throws HutchError `state_too_new` when a newer hutch wrote it, `state_corrupt` when it isn't a
- * database, `home_unusable` when it can't be opened, `no_space`.
+ * @throws HutchError `state_too_new` when a newer hutch wrote it, `state_corrupt` when it is missing or
+ * isn't a database, `home_unusable` when it can't be opened, `no_space`.
  */
-export function openDatabase(path: string): DatabaseSync {
+export function openDatabase(
+  path: string,
+  options: {
+    /** How long a writer waits for another program's transaction, in `ms`. @default {10000} */
+    readonly busyTimeoutMs?: number;
+    /**
+     * Asked before tables are made, while no other program can make them: what it says makes the
+     * database a missing one. @default {says nothing}
+     */
+    readonly refuseNew?: () => string | undefined;
+  } = {},
+): DatabaseSync {
+  const { busyTimeoutMs = BUSY_TIMEOUT_MS } = options;
   let database: DatabaseSync;
   try {
-    database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
+    database = new DatabaseSync(path, { timeout: busyTimeoutMs });
   } catch (error) {
     throw translate(error, path);
   }
   try {
+    writeAhead(database, performance.now() + busyTimeoutMs);
     database.exec(
-      "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;",
+      `PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -${CACHE_KIB};`,
     );
-    migrate(database, path);
+    migrate(database, path, options.refuseNew);
     return database;
   } catch (error) {
     database.close();
@@ -36,10 +53,34 @@ export function openDatabase(path: string): DatabaseSync {
   }
 }
 
-function migrate(database: DatabaseSync, path: string): void {
+/**
+ * Turns write-ahead logging on. Where another program does so at the same moment SQLite doesn't wait
+ * but fails at once, so it is tried again here.
+ */
+function writeAhead(database: DatabaseSync, until: number): void {
+  for (;;) {
+    try {
+      database.exec("PRAGMA journal_mode = WAL");
+      return;
+    } catch (error) {
+      if (!/database is locked/.test(errorText(error)) || performance.now() >= until) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOCKED_PAUSE_MS);
+    }
+  }
+}
+
+function migrate(
+  database: DatabaseSync,
+  path: string,
+  refuseNew: () => string | undefined = () => undefined,
+): void {
   if (version(database) === MIGRATIONS.length) return; // the usual case takes no lock
   transaction(database, () => {
     const from = version(database);
+    const refused = from === 0 ? refuseNew() : undefined;
+    if (refused !== undefined) {
+      throw new HutchError("state_corrupt", `Cannot use ${path}: ${refused}`, { hint: REPAIR });
+    }
     if (from > MIGRATIONS.length) {
       throw new HutchError(
         "state_too_new",
@@ -99,7 +140,7 @@ export function translate(error: unknown, path: string): unknown {
   if (/not a database|malformed|disk image/.test(text)) {
     return new HutchError("state_corrupt", `Cannot read ${path}: it is damaged (${text})`, {
       cause: error,
-      hint: "move it away, or use another home with HUTCH_HOME",
+      hint: REPAIR,
     });
   }
   return new HutchError("home_unusable", `Cannot use ${path}: ${text}`, {

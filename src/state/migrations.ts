@@ -40,4 +40,87 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX image_references_by_digest ON image_references (digest);
   `,
+  // Events, and what they add up to. Sequence numbers are never used again: whoever reads on from
+  // one would miss what came after. Counters of a box go with it.
+  `
+  CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL,
+    type TEXT NOT NULL,
+    box_id TEXT,
+    box_name TEXT,
+    document TEXT NOT NULL
+  ) STRICT;
+
+  CREATE TABLE counters (
+    name TEXT PRIMARY KEY,
+    count INTEGER NOT NULL,
+    sum REAL NOT NULL,
+    least REAL,
+    most REAL,
+    last REAL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE box_counters (
+    box_id TEXT NOT NULL REFERENCES boxes (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    sum REAL NOT NULL,
+    least REAL,
+    most REAL,
+    last REAL,
+    PRIMARY KEY (box_id, name)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE running_execs (
+    box_id TEXT NOT NULL REFERENCES boxes (id) ON DELETE CASCADE,
+    program TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (box_id, program)
+  ) STRICT, WITHOUT ROWID;
+  `,
+  // What keepers go by. A row begins with the first start of a box that wants a keeper.
+  `
+  CREATE TABLE keepings (
+    box_id TEXT PRIMARY KEY REFERENCES boxes (id) ON DELETE CASCADE,
+    kept INTEGER NOT NULL,
+    detached INTEGER NOT NULL,
+    health TEXT NOT NULL,
+    restarts INTEGER NOT NULL,
+    restart_row INTEGER NOT NULL,
+    restarted_at TEXT,
+    plugins TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX keepings_kept ON keepings (box_id) WHERE kept = 1 AND detached = 1;
+  `,
+  // For lists: labels by value, and boxes by when they were started. Triggers, so that no way of
+  // writing a configuration forgets the labels. Damaged JSON has none of either.
+  `
+  CREATE TABLE box_labels (
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    box_id TEXT NOT NULL REFERENCES boxes (id) ON DELETE CASCADE,
+    PRIMARY KEY (key, value, box_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX boxes_by_name ON boxes (name, id); -- covers what a search by name reads
+  CREATE INDEX box_labels_by_box ON box_labels (box_id);
+  CREATE TRIGGER boxes_added AFTER INSERT ON boxes BEGIN
+    INSERT OR IGNORE INTO box_labels
+    SELECT key, CAST(value AS TEXT), NEW.id
+    FROM json_each(CASE WHEN json_valid(NEW.config) THEN NEW.config ELSE '{}' END, '$.labels');
+  END;
+  CREATE TRIGGER boxes_reconfigured AFTER UPDATE OF config ON boxes BEGIN
+    DELETE FROM box_labels WHERE box_id = OLD.id;
+    INSERT OR IGNORE INTO box_labels
+    SELECT key, CAST(value AS TEXT), NEW.id
+    FROM json_each(CASE WHEN json_valid(NEW.config) THEN NEW.config ELSE '{}' END, '$.labels');
+  END;
+  INSERT OR IGNORE INTO box_labels
+  SELECT label.key, CAST(label.value AS TEXT), boxes.id
+  FROM boxes, json_each(CASE WHEN json_valid(config) THEN config ELSE '{}' END, '$.labels') label;
+
+  ALTER TABLE box_states ADD COLUMN started_at TEXT GENERATED ALWAYS AS (
+    CASE WHEN json_valid(document)
+    THEN coalesce(CAST(json_extract(document, '$.startedAt') AS TEXT), '') ELSE '' END
+  ) VIRTUAL;
+  CREATE INDEX box_states_by_start ON box_states (started_at);
+  `,
 ];

@@ -8,25 +8,27 @@
  * @module
  */
 import { FileLock } from "../file_lock.ts";
-import { makeFrame } from "../guest/codec.ts";
-import { FrameType, HEADER_SIZE, MAX_MESSAGE } from "../guest/protocol.ts";
+import { answers, askToShutDown } from "./ask_guest.ts";
 import { limitConsole } from "./console_limit.ts";
 import type { Machine, MachineRunner } from "./engine.ts";
-import { DETACH, type ExitReason, type MachineFile, type ReadyLine } from "./machine_file.ts";
+import { keepLimits } from "./limits.ts";
+import {
+  DETACH,
+  type ExitReason,
+  type MachineFile,
+  type ReadyLine,
+  writeExitFile,
+} from "./machine_file.ts";
 import { Relay } from "./relay.ts";
 
-/** How long the guest gets to shut down when the box's creator is gone, in `ms`. */
-const CREATOR_GRACE_MS = 5_000;
+/** How long the guest gets to shut down when its creator is gone or a limit is reached, in `ms`. */
+const GRACE_MS = 5_000;
+/** How long a guest may take to answer before it counts as one that doesn't, in `ms`. */
+const ANSWER_MS = 5_000;
 /** How long a guest that said goodbye may take to be gone, in `ms`. */
 const GOODBYE_GRACE_MS = 10_000;
 /** How long clients get to read what is on its way to them when the machine has ended, in `ms`. */
 const DRAIN_MS = 2_000;
-/** `{op: "shutdown", graceMs: 2000}` as CBOR: the box process loads no encoder. */
-const SHUTDOWN = new Uint8Array([
-  0xa2,
-  ...[0x62, ...new TextEncoder().encode("op"), 0x68, ...new TextEncoder().encode("shutdown")],
-  ...[0x67, ...new TextEncoder().encode("graceMs"), 0x19, 0x07, 0xd0],
-]);
 
 if (import.meta.main) await main(Deno.args[0] ?? "");
 
@@ -46,6 +48,7 @@ async function run(file: MachineFile): Promise<void> {
   using _lock = await FileLock.acquire(file.lockPath); // waits for one that is just ending
   removeIfThere(file.socketPath);
   removeIfThere(file.spec.channelPath);
+  removeIfThere(file.spec.controlPath);
   const clients = Deno.listen({ transport: "unix", path: file.socketPath });
   const channel = Deno.listen({ transport: "unix", path: file.spec.channelPath });
   let kill: Machine["kill"] = () => Deno.exit(1); // there is no machine yet
@@ -55,12 +58,12 @@ async function run(file: MachineFile): Promise<void> {
   const leave = (reason: ExitReason, message: string) => {
     if (written) return;
     written = true;
-    const at = new Date().toISOString();
     try {
-      Deno.writeTextFileSync(`${file.exitPath}.new`, JSON.stringify({ reason, message, at }));
-      Deno.renameSync(`${file.exitPath}.new`, file.exitPath);
+      writeExitFile(file.exitPath, reason, message);
       removeIfThere(file.socketPath);
       removeIfThere(file.spec.channelPath);
+      removeIfThere(file.spec.controlPath);
+      if (file.spec.shares) removeIfThere(file.spec.shares.socketPath);
     } catch (error) {
       console.error(error); // a full disk mustn't keep the machine alive
     }
@@ -69,10 +72,18 @@ async function run(file: MachineFile): Promise<void> {
     leave(reason, message);
     kill();
   };
+  /** Why the guest was asked from here to shut down. */
+  let windingUp: { readonly reason: ExitReason; readonly message: string } | undefined;
+  const windUp = (reason: ExitReason, message: string) => {
+    if (windingUp) return;
+    windingUp = { reason, message };
+    setTimeout(() => end(reason, message), GRACE_MS);
+    askToShutDown(file.socketPath).catch(() => end(reason, message));
+  };
   const relay = new Relay(clients, {
     onGoodbye: (payload) => {
       if (saysLost(payload)) leave("guest", "its agent gave up, and said why on its console");
-      else leave("shutdown", "");
+      else leave(windingUp?.reason ?? "shutdown", windingUp?.message ?? "");
       setTimeout(() => kill(), GOODBYE_GRACE_MS);
     },
   });
@@ -89,9 +100,15 @@ async function run(file: MachineFile): Promise<void> {
   kill = () => machine.kill();
   const limit = limitConsole(file.spec.consolePath);
   say({ ready: true });
-  void watchCreator(() => {
-    setTimeout(() => end("creator", ""), CREATOR_GRACE_MS);
-    askToShutDown(file.socketPath).catch(() => end("creator", ""));
+  void watchCreator((detached) => {
+    if (detached) return machine.detached?.();
+    windUp("creator", "");
+  });
+  const limits = keepLimits({
+    limits: file.limits,
+    idleSinceMs: () => relay.idleSinceMs,
+    answers: () => answers(file.socketPath, ANSWER_MS),
+    reached: (message) => windUp("limit", message),
   });
   void channel.accept().then((agent) => relay.attach(agent)).catch(() => {});
 
@@ -102,6 +119,7 @@ async function run(file: MachineFile): Promise<void> {
     exit.code === 0 ? "the guest ended by itself" : `the engine ended with ${how}: ${exit.output}`,
   );
   limit.stop();
+  limits.stop();
   await relay.drain(DRAIN_MS);
   relay.close();
   channel.close();
@@ -110,16 +128,6 @@ async function run(file: MachineFile): Promise<void> {
 /** Whether a GOODBYE says `reason: "lost"`: its first pair, as CBOR, without a decoder. */
 function saysLost(payload: Uint8Array): boolean {
   return new TextDecoder("latin1").decode(payload.subarray(1, 13)) === "\x66reason\x64lost";
-}
-
-/** Asks the guest to shut down, as any client can. */
-async function askToShutDown(socketPath: string): Promise<void> {
-  using connection = await Deno.connect({ transport: "unix", path: socketPath });
-  const hello = new Uint8Array(HEADER_SIZE + MAX_MESSAGE);
-  if (await connection.read(hello) === null) return; // the agent is there once it has said hello
-  const frame = makeFrame(FrameType.OPEN, 1, SHUTDOWN);
-  for (let at = 0; at < frame.length;) at += await connection.write(frame.subarray(at));
-  while (await connection.read(hello) !== null); // until the guest is gone
 }
 
 /** Tells the starting program, which may have gone. */
@@ -131,12 +139,11 @@ function say(line: ReadyLine): void {
   }
 }
 
-/** Calls back when the creator ends without having detached: its end of our input closes. */
-async function watchCreator(gone: () => void): Promise<void> {
+/** Calls back when the creator has detached, or ends without: its end of our input closes. */
+async function watchCreator(parted: (detached: boolean) => void): Promise<void> {
   const buffer = new Uint8Array(1);
   const n = await Deno.stdin.read(buffer).catch(() => null);
-  if (n === 1 && new TextDecoder().decode(buffer) === DETACH) return;
-  gone();
+  parted(n === 1 && new TextDecoder().decode(buffer) === DETACH);
 }
 
 function removeIfThere(path: string): void {

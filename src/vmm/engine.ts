@@ -17,6 +17,29 @@ export interface MachineDisk {
   readonly readOnly: boolean;
 }
 
+/** A folder or file of the host that the guest gets. */
+export interface MachineShare {
+  /** Its name in {@link MachineShares.folder}: `[a-z0-9]+`. */
+  readonly tag: string;
+  /** Absolute path on the host, without links. */
+  readonly path: string;
+  /** Nobody can write to it there, whatever the guest does. */
+  readonly readOnly: boolean;
+}
+
+/** What the guest gets of the host's files. */
+export interface MachineShares {
+  /**
+   * A folder that holds every share under its tag, in the box process's own mount namespace. The
+   * engine gives it to the guest as one virtio-fs device with the tag `hutch`, so that any number
+   * of shares costs one device.
+   */
+  readonly folder: string;
+  /** Path for a unix socket, should the engine need one for the device; may be left behind. */
+  readonly socketPath: string;
+  readonly list: readonly MachineShare[];
+}
+
 /** Everything an engine needs to start a machine; plain JSON, handed to the box process. */
 export interface MachineSpec {
   /** The box's id, for names and messages. */
@@ -31,6 +54,8 @@ export interface MachineSpec {
     readonly commandLine: string;
   };
   readonly disks: readonly MachineDisk[];
+  /** Undefined when there are no volumes: then the machine gets no device for them. */
+  readonly shares?: MachineShares | undefined;
   /** File that gets the guest's console output; the engine appends or creates it. */
   readonly consolePath: string;
   /**
@@ -38,6 +63,11 @@ export interface MachineSpec {
    * virtio-serial port `hutch.agent`.
    */
   readonly channelPath: string;
+  /**
+   * Where the engine may listen for orders from outside the box process, such as its
+   * {@link MachinePauser}'s; the box process removes the socket at the end.
+   */
+  readonly controlPath: string;
   /** A folder of the box alone, for files that the engine needs. */
   readonly folder: string;
   /** What the engine's `probe` found and its runner needs (paths of libraries, accelerator). */
@@ -63,6 +93,8 @@ export interface Machine {
   readonly exited: Promise<MachineExit>;
   /** Ends the machine at once; idempotent. An engine within this process ends the process. */
   kill(): void;
+  /** Told when the box is to outlive the program that started it. */
+  detached?(): void;
 }
 
 /** Default export of an engine's runner module. */
@@ -101,12 +133,35 @@ export interface EngineReport {
   readonly found: readonly EnginePart[];
 }
 
+/** A machine that runs, for any program of the same user. */
+export interface MachineHandle {
+  /** Process id of its box process, which lives. */
+  readonly pid: number;
+  /** {@link MachineSpec.controlPath}. */
+  readonly controlPath: string;
+}
+
+/** Stops a machine's processors and lets them go on, from outside its box process. */
+export interface MachinePauser {
+  /** Resolves when the machine stands still. */
+  pause(machine: MachineHandle): Promise<void>;
+  /** Resolves when it goes on. */
+  resume(machine: MachineHandle): Promise<void>;
+  /** Whether it stands still. */
+  isPaused(machine: MachineHandle): Promise<boolean>;
+}
+
 /** A way to run machines. */
 export interface Engine {
   /** As in `--engine NAME`, such as `libkrun`, `qemu`. */
   readonly name: string;
   /** URL of the module whose default export is the {@link MachineRunner}. */
   readonly runner: string;
+  /**
+   * How its machines are paused. Without it the whole box process is stopped and continued; then a
+   * machine whose program ends must be continued by the runner or the kernel, to end with it.
+   */
+  readonly pauser?: MachinePauser;
   /** Finds out whether the engine can run here, without starting anything that lasts. */
   probe(options: EngineProbeOptions): Promise<EngineReport>;
 }

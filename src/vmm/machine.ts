@@ -6,16 +6,15 @@
 import { spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { writeAtomically } from "../atomic_file.ts";
+import { sharePath } from "../../ffi/library.ts";
+import { exists, writeAtomically } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
-import type { EngineReport } from "./engine.ts";
-import { DETACH, type MachineFile, type ReadyLine } from "./machine_file.ts";
+import type { EngineReport, MachineShares } from "./engine.ts";
+import { firstLine } from "./first_line.ts";
+import { DETACH, type MachineFile, type ReadyLine, writeExitFile } from "./machine_file.ts";
 
-/** Longest first line that a box process may print, in characters. */
-const READY_LIMIT = 16 * 1024;
 /** Text of a box process's log that goes into an error, in characters. */
 const LOG_TAIL = 2_000;
 
@@ -40,7 +39,7 @@ export interface StartOptions {
 /**
  * Starts the box process of a machine and waits until it serves its sockets.
  *
- * @throws HutchError `boot_failed` when the engine can't start the machine.
+ * @throws HutchError `boot_failed` when the engine can't start the machine, `part_missing`.
  */
 export async function startBoxProcess(options: StartOptions): Promise<BoxProcess> {
   const { file } = options;
@@ -48,11 +47,15 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
   const filePath = join(folder, "machine.json");
   const logPath = join(folder, "box.log");
   await writeAtomically(filePath, JSON.stringify(file));
+  const [program, ...args] = await withShares(file.spec.shares, [
+    Deno.execPath(),
+    ...boxProcessArguments(options, filePath),
+  ]);
   options.signal.throwIfAborted();
   const log = openSync(logPath, "w", 0o600);
   const child = (() => {
     try {
-      return spawn(Deno.execPath(), boxProcessArguments(options, filePath), {
+      return spawn(program, args, {
         detached: true, // a session of its own: the terminal's Ctrl-C is for the user's program
         stdio: ["pipe", "pipe", log],
         cwd: folder,
@@ -112,6 +115,27 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
 }
 
 /**
+ * The command in a mount namespace that has the shares; as it is when there are none. The program
+ * that makes the namespace becomes the command: the process stays the same.
+ */
+async function withShares(
+  shares: MachineShares | undefined,
+  command: readonly [string, ...string[]],
+): Promise<readonly [string, ...string[]]> {
+  if (!shares || shares.list.length === 0) return command;
+  const path = sharePath();
+  if (!await exists(path)) {
+    throw new HutchError("part_missing", `Cannot mount volumes: there is no ${path}`, {
+      hint: "build it (deno task build), or name it with HUTCH_SHARE",
+    });
+  }
+  const each = shares.list.flatMap((
+    { tag, path, readOnly },
+  ) => [readOnly ? "ro" : "rw", tag, path]);
+  return [path, "enter", shares.folder, ...each, "--", ...command];
+}
+
+/**
  * The command line of a box process. It gets what its machine needs and nothing else: the box's
  * own files, the engine's programs and libraries.
  */
@@ -121,6 +145,8 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     file.spec.folder,
     file.socketPath,
     file.spec.channelPath,
+    file.spec.controlPath,
+    ...(file.spec.shares ? [file.spec.shares.socketPath] : []),
   ].join(",");
   const { run = [], ffi = [] } = permissions;
   const readable = file.runner.startsWith("file:")
@@ -149,24 +175,6 @@ function environment(): Record<string, string> {
   };
 }
 
-function firstLine(stream: Readable): Promise<string> {
-  return new Promise((resolve) => {
-    let text = "";
-    const done = () => {
-      stream.removeAllListeners("data");
-      resolve(text.split("\n", 1)[0] ?? "");
-    };
-    stream.setEncoding("utf8");
-    stream.on("data", (chunk: string) => {
-      text += chunk;
-      if (text.includes("\n") || text.length > READY_LIMIT) done();
-    });
-    stream.once("end", done);
-    stream.once("error", done);
-    stream.once("close", done);
-  });
-}
-
 function parseReady(line: string): ReadyLine | undefined {
   try {
     return JSON.parse(line);
@@ -180,28 +188,40 @@ export function isAlive(lockPath: string): boolean {
   return FileLock.isHeld(lockPath);
 }
 
-/** Waits until the box process has ended, whoever started it. */
-export async function untilEnded(lockPath: string): Promise<void> {
-  try {
-    using _lock = await FileLock.acquire(lockPath);
-  } catch (error) {
-    // The box's folder was removed: then nothing lives in it.
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+/** Tells a living box process from those that are started after it; for {@link untilEnded}. */
+export function lifeOf(lockPath: string): string | undefined {
+  return FileLock.fileAt(lockPath);
 }
 
-/** Ends a box process and its machine at once. */
-export async function killBoxProcess(pid: number, lockPath: string): Promise<void> {
+/**
+ * Waits until a box process has ended, whoever started it.
+ *
+ * @param life The one that is meant: the box may have been started again. @default {the one now}
+ */
+export async function untilEnded(lockPath: string, life = lifeOf(lockPath)): Promise<void> {
+  await FileLock.untilFree(lockPath, life);
+}
+
+/**
+ * Ends a box process and its machine at once, a stopped one too. It isn't asked, which would take
+ * it longer than dying: its exit file is written in its stead, unless it has just done so itself.
+ *
+ * @param pid Null when its program ended before it wrote the number down: then it ends by itself.
+ */
+export async function killBoxProcess(
+  pid: number | null,
+  { lockPath, exitPath }: { readonly lockPath: string; readonly exitPath: string },
+): Promise<void> {
+  const life = lifeOf(lockPath);
   if (!isAlive(lockPath)) return; // the number may be somebody else's by now
-  signalProcess(pid, "SIGTERM"); // it ends its machine and says so in its exit file
-  const timer = setTimeout(() => {
-    if (isAlive(lockPath)) signalProcess(pid, "SIGKILL");
-  }, 2_000);
+  if (pid === null) return await untilEnded(lockPath, life);
   try {
-    await untilEnded(lockPath);
-  } finally {
-    clearTimeout(timer);
+    writeExitFile(exitPath, "killed");
+  } catch {
+    // On a full disk the box counts as one whose process was killed, which is as true.
   }
+  signalProcess(pid, "SIGKILL");
+  await untilEnded(lockPath, life);
 }
 
 function signalProcess(pid: number, signal: Deno.Signal): void {

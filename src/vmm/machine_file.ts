@@ -4,6 +4,7 @@
  * @module
  */
 import type { MachineSpec } from "./engine.ts";
+import type { Limits } from "./limits.ts";
 
 /** Written by the starting program, read by the box process. */
 export interface MachineFile {
@@ -16,6 +17,7 @@ export interface MachineFile {
   readonly lockPath: string;
   /** Where it says how the machine ended. */
   readonly exitPath: string;
+  readonly limits: Limits;
 }
 
 /** Why a machine ended. */
@@ -23,6 +25,7 @@ export type ExitReason =
   | "shutdown" // asked for
   | "killed" // asked for, without the guest's help
   | "creator" // the program it was attached to ended
+  | "limit" // its longest life or its idle time ended
   | "guest" // the guest ended by itself
   | "protocol" // the guest broke the protocol
   | "engine"; // the engine failed
@@ -40,6 +43,7 @@ const REASONS: readonly string[] = [
   "shutdown",
   "killed",
   "creator",
+  "limit",
   "guest",
   "protocol",
   "engine",
@@ -56,6 +60,19 @@ export async function readExitFile(path: string): Promise<ExitFile | undefined> 
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) return undefined;
     throw error;
+  }
+}
+
+/**
+ * Says how a machine ends, unless that has been said: the first reason counts. One call, since the
+ * machine may end at any moment; a file that isn't whole reads as none.
+ */
+export function writeExitFile(path: string, reason: ExitReason, message = ""): void {
+  const file: ExitFile = { reason, message, at: new Date().toISOString() };
+  try {
+    Deno.writeTextFileSync(path, JSON.stringify(file), { createNew: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
   }
 }
 

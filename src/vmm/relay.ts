@@ -6,9 +6,9 @@
  * @module
  */
 import { BlockReader, FrameScanner } from "../guest/blocks.ts";
-import { makeFrame, rewriteStream } from "../guest/codec.ts";
+import { clearFlags, makeFrame, rewriteStream } from "../guest/codec.ts";
 import { FrameReader } from "../guest/frame_reader.ts";
-import { CHANNEL_MASK, FrameType, HEADER_SIZE } from "../guest/protocol.ts";
+import { BACKGROUND, CHANNEL_MASK, FrameType, HEADER_SIZE } from "../guest/protocol.ts";
 import { SendQueue } from "../guest/send_queue.ts";
 import { RelayClient, type RelayConn } from "./relay_client.ts";
 import { type RelayStream, RelayStreams } from "./relay_streams.ts";
@@ -126,6 +126,14 @@ export class Relay {
     return this.#lastTrafficMs;
   }
 
+  /**
+   * Since when nothing but background streams is open, on the clock of `performance.now()`;
+   * undefined while something is, and before the first: a guest that boots isn't idle.
+   */
+  get idleSinceMs(): number | undefined {
+    return this.#streams.idleSinceMs;
+  }
+
   /** Bytes that wait to be written to clients, in all. */
   get queuedBytes(): number {
     let sum = 0;
@@ -229,9 +237,10 @@ export class Relay {
     let stream = client.streams.get(number);
     if (type === FrameType.OPEN) {
       if (stream) return "bad";
-      stream = this.#streams.add(client, number);
+      stream = this.#streams.add(client, number, (flags & BACKGROUND) !== 0);
       if (!stream) return this.#refuse(client, number) ? "drop" : "bad";
       client.streams.set(number, stream);
+      clearFlags(reader.view, reader.from);
     } else if (!stream || stream.closing) {
       return "drop"; // The agent's CLOSE, or the client's own, crossed it.
     } else if (type === FrameType.DATA) {

@@ -17,9 +17,12 @@ export class RelayStream<Client> {
   readonly clientNumber: number;
   /** Number at the agent, 1 to {@link MAX_STREAMS}. */
   readonly guestNumber: number;
+  /** Whether it is no activity of the box. */
+  readonly background: boolean;
 
   /** Ties the numbers together. */
-  constructor(client: Client, clientNumber: number, guestNumber: number) {
+  constructor(client: Client, clientNumber: number, guestNumber: number, background: boolean) {
+    this.background = background;
     this.client = client;
     this.clientNumber = clientNumber;
     this.guestNumber = guestNumber;
@@ -33,10 +36,20 @@ export class RelayStreams<Client> {
   readonly #free: number[] = [];
   #unused = 1;
   #count = 0;
+  #active = 0;
+  #idleSinceMs: number | undefined;
 
   /** Streams that are open. */
   get count(): number {
     return this.#count;
+  }
+
+  /**
+   * Since when nothing but background streams is open, on the clock of `performance.now()`;
+   * undefined while something is, and before the first: a guest that boots isn't idle.
+   */
+  get idleSinceMs(): number | undefined {
+    return this.#active > 0 ? undefined : this.#idleSinceMs;
   }
 
   /** The stream with the agent's `number`. */
@@ -45,12 +58,17 @@ export class RelayStreams<Client> {
   }
 
   /** A new stream, or undefined if the guest has as many as it may. */
-  add(client: Client, clientNumber: number): RelayStream<Client> | undefined {
+  add(
+    client: Client,
+    clientNumber: number,
+    background: boolean,
+  ): RelayStream<Client> | undefined {
     const number = this.#unused <= MAX_STREAMS ? this.#unused++ : this.#free.shift();
     if (number === undefined) return undefined;
-    const stream = new RelayStream(client, clientNumber, number);
+    const stream = new RelayStream(client, clientNumber, number, background);
     this.#byNumber[number] = stream;
     this.#count++;
+    if (!background) this.#active++;
     return stream;
   }
 
@@ -60,5 +78,8 @@ export class RelayStreams<Client> {
     this.#byNumber[stream.guestNumber] = undefined;
     this.#free.push(stream.guestNumber);
     this.#count--;
+    if (stream.background) return;
+    this.#active--;
+    this.#idleSinceMs = performance.now();
   }
 }

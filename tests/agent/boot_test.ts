@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { buildTarget, projectTargets } from "../../scripts/build.ts";
+import { PROTOCOL_VERSION } from "../../src/guest/protocol.ts";
 import { missingTools, runTool } from "../support/tools.ts";
 import { testKernel } from "../support/kernel.ts";
 import { TempFolder } from "../support/temp.ts";
@@ -10,7 +11,7 @@ import { Peer } from "./peer.ts";
 // What runs a guest here: the test's own machine, so that only the agent can be at fault.
 const kernel = await testKernel();
 const missing = [
-  ...missingTools("cc", "qemu-system-x86_64", "mke2fs", "e2fsck", "busybox"),
+  ...missingTools("cc", "qemu-system-x86_64", "mke2fs", "e2fsck", "dumpe2fs", "busybox"),
   ...kernel ? [] : ["libkrunfw"],
 ];
 const ignore = missing.length > 0;
@@ -52,12 +53,19 @@ class Guest implements AsyncDisposable {
   }
 }
 
-/** Boots a guest whose box's disk has busybox and what `prepare` puts beside it. */
-async function boot(prepare: (root: string) => void = () => {}): Promise<Guest> {
+/**
+ * Boots a guest whose box's disk has busybox and what `prepare` puts beside it; `spoil` may change
+ * the finished disk.
+ */
+async function boot(
+  prepare: (root: string) => void = () => {},
+  spoil: (disk: string) => void = () => {},
+): Promise<Guest> {
   const folder = new TempFolder();
   const at = (name: string) => join(folder.path, name);
   await systemDisk(at("system"), at("system.img"));
   await boxDisk(at("box"), at("box.img"), prepare);
+  spoil(at("box.img"));
   using listener = Deno.listen({ transport: "unix", path: at("agent.sock") });
   const child = new Deno.Command("qemu-system-x86_64", {
     args: [
@@ -112,8 +120,13 @@ function etc(root: string): void {
 
 async function configured(guest: Guest): Promise<void> {
   const hello = await guest.peer.hello;
-  assert.partialDeepStrictEqual(hello, { protocol: 1 });
-  const outcome = await guest.peer.open({ op: "configure", hostname: "nest", grow: true })
+  assert.partialDeepStrictEqual(hello, { protocol: PROTOCOL_VERSION });
+  const outcome = await guest.peer.open({
+    op: "configure",
+    hostname: "nest",
+    grow: true,
+    mounts: [],
+  })
     .outcome();
   assert.equal(outcome.error, undefined);
   assert.deepEqual(outcome.order, ["REPLY", "CLOSE"]);
@@ -130,7 +143,14 @@ async function shutDown(guest: Guest, graceMs: number): Promise<void> {
   assert.deepEqual(outcome.order, ["REPLY", "CLOSE"]);
   assert.deepEqual(await guest.peer.goodbye, { reason: "shutdown", message: "" });
   assert.equal((await guest.end()).code, 0);
-  await runTool("e2fsck", "-fn", join(guest.folder.path, "box.img"));
+  await isClean(guest);
+}
+
+/** The box's disk is whole, and nothing waits in its journal. */
+async function isClean(guest: Guest): Promise<void> {
+  const disk = join(guest.folder.path, "box.img");
+  await runTool("e2fsck", "-fn", disk);
+  assert.doesNotMatch(await runTool("dumpe2fs", "-h", disk), /needs_recovery/);
 }
 
 Deno.test(
@@ -142,7 +162,8 @@ Deno.test(
     const early = await guest.peer.exec(["true"]).outcome();
     assert.partialDeepStrictEqual(early.error, { kind: "bad_request" });
     await configured(guest);
-    const again = await guest.peer.open({ op: "configure", hostname: "x", grow: false }).outcome();
+    const again = await guest.peer.open({ op: "configure", hostname: "x", grow: false, mounts: [] })
+      .outcome();
     assert.partialDeepStrictEqual(again.error, { kind: "bad_request" });
 
     assert.equal(await said(guest, "hostname; cat /etc/hostname"), "nest\nnest");
@@ -212,9 +233,11 @@ Deno.test(`the agent stops what runs: asked, then forced${note}`, { ignore }, as
   await shutDown(guest, 300);
   assert.partialDeepStrictEqual(await polite, {
     stdout: "ready\nbye\n",
-    exit: { code: 9, signal: null },
+    exit: { code: 9, signal: null, timedOut: false },
   });
-  assert.partialDeepStrictEqual(await stubborn, { exit: { code: null, signal: "SIGKILL" } });
+  assert.partialDeepStrictEqual(await stubborn, {
+    exit: { code: null, signal: "SIGKILL", timedOut: false },
+  });
 });
 
 Deno.test(
@@ -229,7 +252,7 @@ Deno.test(
       message: "the box asked for it",
     });
     assert.equal((await guest.end()).code, 0);
-    await runTool("e2fsck", "-fn", join(guest.folder.path, "box.img"));
+    await isClean(guest);
   },
 );
 
@@ -260,12 +283,17 @@ Deno.test(
 );
 
 Deno.test(`the agent says why a box's disk can't be mounted${note}`, { ignore }, async () => {
-  await using guest = await boot();
+  await using guest = await boot(undefined, (disk) => {
+    using file = Deno.openSync(disk, { write: true });
+    file.writeSync(new Uint8Array(64 * 1024));
+  });
   await guest.peer.hello;
-  // The guest hasn't looked at the disk yet.
-  using file = await Deno.open(join(guest.folder.path, "box.img"), { write: true });
-  await file.write(new Uint8Array(64 * 1024));
-  const outcome = await guest.peer.open({ op: "configure", hostname: "nest", grow: true })
+  const outcome = await guest.peer.open({
+    op: "configure",
+    hostname: "nest",
+    grow: true,
+    mounts: [],
+  })
     .outcome();
   assert.partialDeepStrictEqual(outcome.error, { kind: "failed" });
   assert.match(JSON.stringify(outcome.error), /mount the box's disk/);
@@ -273,6 +301,16 @@ Deno.test(`the agent says why a box's disk can't be mounted${note}`, { ignore },
   assert.partialDeepStrictEqual(await guest.peer.goodbye, { reason: "shutdown" });
   assert.equal((await guest.end()).code, 0);
 });
+
+Deno.test(
+  `the agent leaves the disk clean when the box was never configured${note}`,
+  { ignore },
+  async () => {
+    await using guest = await boot();
+    await guest.peer.hello;
+    await shutDown(guest, 1000);
+  },
+);
 
 Deno.test(
   `the agent ends the guest when the host is gone, or raves${note}`,
@@ -286,7 +324,7 @@ Deno.test(
       else guest.peer[Symbol.dispose]();
       assert.equal((await guest.end()).code, 0);
       if (rave) assert.partialDeepStrictEqual(await guest.peer.goodbye, { reason: "lost" });
-      await runTool("e2fsck", "-fn", join(guest.folder.path, "box.img"));
+      await isClean(guest);
     }
   },
 );

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { decodeCbor } from "../../src/deps.ts";
-import { Channel, FrameType, WINDOW } from "../../src/guest/protocol.ts";
+import { Channel, FrameType, PROTOCOL_VERSION, WINDOW } from "../../src/guest/protocol.ts";
 import { needs } from "../support/tools.ts";
 import { TempFolder } from "../support/temp.ts";
 import { NativeAgent } from "./native.ts";
@@ -18,7 +18,7 @@ function agentTest(name: string, body: (agent: NativeAgent) => Promise<void>): v
 
 agentTest("says hello first and answers ping", async ({ peer }) => {
   const hello = await peer.hello;
-  assert.partialDeepStrictEqual(hello, { protocol: 1 });
+  assert.partialDeepStrictEqual(hello, { protocol: PROTOCOL_VERSION });
   const outcome = await peer.open({ op: "ping" }).outcome();
   assert.deepEqual(outcome.reply, {});
   assert.deepEqual(outcome.order, ["REPLY", "CLOSE"]);
@@ -32,21 +32,25 @@ interface RunCase {
 }
 
 const runs: readonly RunCase[] = [
-  { name: "an exit code", argv: ["sh", "-c", "exit 7"], want: { exit: { code: 7, signal: null } } },
+  {
+    name: "an exit code",
+    argv: ["sh", "-c", "exit 7"],
+    want: { exit: { code: 7, signal: null, timedOut: false } },
+  },
   {
     name: "the largest code",
     argv: ["sh", "-c", "exit 255"],
-    want: { exit: { code: 255, signal: null } },
+    want: { exit: { code: 255, signal: null, timedOut: false } },
   },
   {
     name: "a signal",
     argv: ["sh", "-c", "kill -TERM $$"],
-    want: { exit: { code: null, signal: "SIGTERM" } },
+    want: { exit: { code: null, signal: "SIGTERM", timedOut: false } },
   },
   {
     name: "a real-time signal",
     argv: ["sh", "-c", "kill -36 $$"],
-    want: { exit: { code: null, signal: "SIGRTMIN+2" } },
+    want: { exit: { code: null, signal: "SIGRTMIN+2", timedOut: false } },
   },
   {
     name: "separate outputs",
@@ -79,7 +83,7 @@ const runs: readonly RunCase[] = [
   {
     name: "no input without stdin",
     argv: ["cat"],
-    want: { stdout: "", exit: { code: 0, signal: null } },
+    want: { stdout: "", exit: { code: 0, signal: null, timedOut: false } },
   },
   {
     name: "a session and group of its own",
@@ -312,7 +316,7 @@ agentTest("tells that a command closed its stdin, and gives the credit back", as
   assert(second.credited >= WINDOW / 4);
   stream.signal(15);
   const last = await stream.outcome();
-  assert.deepEqual(last.exit, { code: null, signal: "SIGTERM" });
+  assert.deepEqual(last.exit, { code: null, signal: "SIGTERM", timedOut: false });
 });
 
 agentTest("queues stdin that isn't read, up to the window", async ({ peer }) => {
@@ -368,7 +372,7 @@ agentTest("sends a signal to the whole group", async ({ peer }) => {
   stream.signal(10);
   const outcome = await stream.outcome();
   assert.equal(outcome.stdout, "caught\n");
-  assert.deepEqual(outcome.exit, { code: 5, signal: null });
+  assert.deepEqual(outcome.exit, { code: 5, signal: null, timedOut: false });
 });
 
 agentTest("never has more than the window under way", async ({ peer }) => {
@@ -391,13 +395,13 @@ agentTest("never has more than the window under way", async ({ peer }) => {
   stream.credit(Channel.STDERR, WINDOW);
   const outcome = await stream.outcome();
   assert.equal(outcome.stdoutBytes + WINDOW, 3_000_000);
-  assert.deepEqual(outcome.exit, { code: 0, signal: null });
+  assert.deepEqual(outcome.exit, { code: 0, signal: null, timedOut: false });
 });
 
 agentTest("sends EXIT after what was in the pipes, not after their end", async ({ peer }) => {
   const stream = peer.exec(["sh", "-c", "sleep 1000 & echo $!; head -c 900000 /dev/zero; exit 4"]);
   const first = await stream.outcome("EXIT");
-  assert.deepEqual(first.exit, { code: 4, signal: null });
+  assert.deepEqual(first.exit, { code: 4, signal: null, timedOut: false });
   assert.equal(first.stdoutBytes, 900_000 + first.stdout.indexOf("\n") + 1);
   assert(!first.order.includes("END1"));
   const sleeper = Number.parseInt(first.stdout);
@@ -426,7 +430,7 @@ agentTest("survives a command that reads its own output", async ({ peer }) => {
   const outcome = await peer.shell(
     "(cat /proc/$$/fd/1 >/dev/null & echo $! >&2); head -c 2000000 /dev/zero; exit 3",
   );
-  assert.deepEqual(outcome.exit, { code: 3, signal: null });
+  assert.deepEqual(outcome.exit, { code: 3, signal: null, timedOut: false });
   assert.equal(outcome.order.at(-1), "CLOSE");
 });
 

@@ -29,6 +29,12 @@ static void on_message(void *context, const struct frame *frame, const uint8_t *
       expect(strlen(*entry) <= frame->length);
     }
     expect(entries == request.env_count);
+    expect(request.limit_count <= EXEC_LIMIT_COUNT && request.timeout_ms <= REQUEST_MAX_TIMEOUT_MS);
+    for (size_t i = 0; i < request.limit_count; i++) {
+      expect(request.limits[i].resource >= 0 && request.limits[i].resource < EXEC_LIMIT_COUNT);
+      expect(request.limits[i].soft <= request.limits[i].hard);
+    }
+    if (request.op == REQUEST_EXEC) expect((request.caps.give & ~request.caps.keep) == 0);
     request_free(&request);
   } else {
     expect(why != NULL);
@@ -97,16 +103,32 @@ static size_t put_text(uint8_t *at, const char *text) {
   return length + 1;
 }
 
+/* Good limits, more or less. */
+static size_t put_limits(uint8_t *at) {
+  static const char *const NAMES[] = {"as", "cpu", "nofile", "stack"};
+  size_t used = 0;
+  unsigned pairs = next(4);
+  at[used++] = (uint8_t)(0xa0 | pairs);
+  for (unsigned i = 0; i < pairs; i++) {
+    used += put_text(at + used, NAMES[next(4)]);
+    at[used++] = 0x82;
+    at[used++] = (uint8_t)next(12);
+    at[used++] = (uint8_t)(next(4) ? 12 + next(12) : 0xf6);
+  }
+  return used;
+}
+
 /* A good exec request, more or less. */
 static size_t put_request(uint8_t *at) {
-  static const char *const KEYS[] = {"argv", "env", "cwd", "user", "stdin", "hostname", "grow", "signal", "graceMs"};
+  static const char *const KEYS[] = {"argv", "env", "cwd", "user", "stdin", "hostname", "grow",
+                                     "signal", "graceMs", "timeoutMs", "capKeep", "capGive", "rlimits"};
   size_t used = 0;
   unsigned pairs = 1 + next(9);
   at[used++] = (uint8_t)(0xa0 | pairs);
   used += put_text(at + used, "op");
   used += put_text(at + used, next(2) ? "exec" : next(2) ? "signal" : "ping");
   for (unsigned i = 1; i < pairs; i++) {
-    unsigned key = next(9);
+    unsigned key = next(sizeof KEYS / sizeof KEYS[0]);
     used += put_text(at + used, KEYS[key]);
     if (key < 2) {
       at[used++] = 0x82;
@@ -114,6 +136,8 @@ static size_t put_request(uint8_t *at) {
       used += put_text(at + used, "c=");
     } else if (key == 4 || key == 6) {
       at[used++] = (uint8_t)(0xf4 + next(2));
+    } else if (key == 12) {
+      used += put_limits(at + used);
     } else if (key > 6) {
       at[used++] = (uint8_t)next(24);
     } else {

@@ -3,7 +3,7 @@ import { needs, runTool } from "../support/tools.ts";
 import { TempFolder } from "../support/temp.ts";
 import { projectRoot, sanitizers } from "./native.ts";
 
-const parts = ["frames.c", "request.c", "cbor_in.c"].map((name) =>
+const parts = ["frames.c", "request.c", "exec_limits.c", "failure.c", "cbor_in.c"].map((name) =>
   join(projectRoot, "ffi", "agent", name)
 );
 const target = join(projectRoot, "tests", "agent", "fuzz_frames.c");

@@ -37,6 +37,8 @@ export interface ExecFields {
   readonly cwd?: string;
   readonly user?: string;
   readonly stdin?: boolean;
+  /** Keys beside these, right or wrong. */
+  readonly more?: Readonly<Record<string, unknown>>;
 }
 
 const BUFFER = 1024 * 1024;
@@ -95,6 +97,7 @@ export class Peer implements Disposable {
       cwd: fields.cwd ?? "/",
       user: fields.user ?? String(Deno.uid() ?? 0),
       stdin: fields.stdin ?? false,
+      ...fields.more,
     });
   }
 

@@ -112,7 +112,7 @@ const badRequests: readonly (readonly [string, unknown])[] = [
     user: "0",
     stdin: 1,
   }],
-  ["a guest's request", { op: "configure", hostname: "x", grow: false }],
+  ["a guest's request", { op: "configure", hostname: "x", grow: false, mounts: [] }],
   ["bytes behind", new Uint8Array([...encodeCbor({ op: "ping" }), 0])],
   [
     "a key twice",
@@ -160,6 +160,51 @@ agentTest("refuses requests that are malformed, and goes on", async ({ peer }) =
   const extra = await peer.open({ later: [{ deep: new Uint8Array(9) }, 1.5, null, -7], op: "ping" })
     .outcome();
   assert.deepEqual(extra.reply, {});
+});
+
+const mount = { tag: "uservol0", path: "/a/b", readOnly: true };
+const badMounts: readonly (readonly [string, unknown])[] = [
+  ["no list", { ...mount }],
+  ["no map", ["uservol0"]],
+  ["an empty map", [{}]],
+  ["a missing tag", [{ path: "/a", readOnly: true }]],
+  ["a missing path", [{ tag: "a", readOnly: true }]],
+  ["a missing readOnly", [{ tag: "a", path: "/a" }]],
+  ["a readOnly that isn't a boolean", [{ ...mount, readOnly: 1 }]],
+  ["an op in a mount", [{ ...mount, op: "ping" }]],
+  ["mounts in a mount", [{ ...mount, mounts: [mount] }]],
+  ["an empty tag", [{ ...mount, tag: "" }]],
+  ["a tag that is a path", [{ ...mount, tag: "../etc" }]],
+  ["a long tag", [{ ...mount, tag: "a".repeat(33) }]],
+  ["a relative path", [{ ...mount, path: "a/b" }]],
+  ["an empty path", [{ ...mount, path: "" }]],
+  ["the root", [{ ...mount, path: "//" }]],
+  ["a path with ..", [{ ...mount, path: "/a/../b" }]],
+  ["a path that ends with ..", [{ ...mount, path: "/a/.." }]],
+  ["a path with .", [{ ...mount, path: "/a/./b" }]],
+  ["a path with NUL", [{ ...mount, path: "/a\0b" }]],
+  ["a long path", [{ ...mount, path: `/${"a".repeat(1023)}` }]],
+  ["a bad one behind a good one", [mount, { ...mount, path: "/" }]],
+  ["65 of them", Array.from({ length: 65 }, () => mount)],
+];
+
+agentTest("reads mounts, and refuses those that are malformed", async ({ peer }) => {
+  const ask = async (mounts: unknown) =>
+    (await peer.open({ op: "configure", hostname: "x", grow: false, mounts }).outcome()).error;
+  const good = [
+    [],
+    [mount],
+    [{ ...mount, later: [1, { x: null }] }],
+    [{ tag: "z9".repeat(16), path: `/${"a".repeat(1022)}`, readOnly: false }],
+    [{ ...mount, path: "/..a/b../.c" }],
+    Array.from({ length: 64 }, () => mount),
+  ];
+  for (const mounts of good) {
+    assert.match(JSON.stringify(await ask(mounts)), /isn't the first process/);
+  }
+  for (const [name, mounts] of badMounts) {
+    assert.match(JSON.stringify(await ask(mounts)), /read the request: .*mount/, name);
+  }
 });
 
 const breaches: readonly (readonly [string, (peer: Peer, stream: PeerStream) => void, string])[] = [
@@ -219,7 +264,11 @@ agentTest("ends a stream that breaks a rule, and no other", async ({ peer }) => 
     assert.deepEqual(outcome.order.slice(-2), ["ERROR", "CLOSE"], name);
   }
   other.signal(9);
-  assert.deepEqual((await other.outcome()).exit, { code: null, signal: "SIGKILL" });
+  assert.deepEqual((await other.outcome()).exit, {
+    code: null,
+    signal: "SIGKILL",
+    timedOut: false,
+  });
 });
 
 agentTest("refuses stdin that wasn't asked for", async ({ peer }) => {

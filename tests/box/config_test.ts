@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { checkOptions, makeConfig } from "../../src/box/config.ts";
+import { createHash } from "node:crypto";
+import { checkOptions, hostnameOf, makeConfig } from "../../src/box/config.ts";
 import type { BoxOptions } from "../../src/box/options.ts";
 import type { ImageConfig } from "../../src/images/config.ts";
 
@@ -41,11 +42,32 @@ for (
     ["an environment name with =", { env: { "A=B": "" } }, '"A=B"'],
     ["an environment name of hutch's", { env: { HUTCH_X: "" } }, '"HUTCH_X"'],
     ["an environment value with NUL", { env: { A: "\0" } }, '"A"'],
+    ["an empty environment name", { env: { "": "x" } }, '""'],
+    ["an environment name with NUL", { env: { "A\0B": "x" } }, "A\\u0000B"],
+    ["a label with NUL in its key", { labels: { "a\0": "x" } }, "a\\u0000"],
+    ["a label with NUL in its value", { labels: { a: "\0" } }, '"a"'],
+    ["an empty host name", { hostname: "" }, '""'],
+    ["a host name that begins with a dash", { hostname: "-a" }, '"-a"'],
+    ["a host name that ends with a dot", { hostname: "a." }, '"a."'],
+    ["a host name of 33 letters of two bytes", { hostname: "\u00e9".repeat(33) }, "66 bytes"],
     ["an empty label", { labels: { "": "x" } }, '""'],
     ["a label of hutch's", { labels: { "hutch.x": "" } }, '"hutch.x"'],
     ["a host name of 65 bytes", { hostname: "a".repeat(65) }, "65 bytes"],
     ["a host name with a space", { hostname: "a b" }, '"a b"'],
     ["a boot timeout of zero", { bootTimeoutMs: 0 }, "0 ms"],
+    ["a longest life of zero", { maxDurationMs: 0 }, "maxDurationMs of 0 ms"],
+    ["a longest life without end", { maxDurationMs: Infinity }, "Infinity ms"],
+    ["an idle time below zero", { idleTimeoutMs: -1 }, "idleTimeoutMs of -1 ms"],
+    ["an idle time that isn't a number", { idleTimeoutMs: NaN }, "NaN ms"],
+    ["no restarts at all", { restart: "on-failure:0" }, '"on-failure:0"'],
+    ["half a restart", { restart: "on-failure:1.5" }, '"on-failure:1.5"'],
+    ["a health command without a program", { health: { command: ["", "x"] } }, "empty program"],
+    ["a health command with NUL", { health: { command: ["a", "\0"] } }, "health command"],
+    ["health checks without a pause", { health: { intervalMs: 0 } }, "intervalMs of 0 ms"],
+    ["health checks without time", { health: { timeoutMs: -1 } }, "timeoutMs of -1 ms"],
+    ["zero failures", { health: { retries: 0 } }, "0 retries"],
+    ["half a failure", { health: { retries: 1.5 } }, "1.5 retries"],
+    ["a start period below zero", { health: { startPeriodMs: -1 } }, "startPeriodMs of -1 ms"],
   ] as const
 ) {
   Deno.test(`checkOptions refuses ${why} and names it`, () => {
@@ -57,6 +79,15 @@ for (
     });
   });
 }
+
+Deno.test("checkOptions takes names, labels and variables at their limits", () => {
+  check({
+    name: `a${"._-".repeat(20)}bc`,
+    hostname: `${"a".repeat(62)}.b`,
+    env: { hutch_x: "", HUTCH: "", "a.b-c": "=\n" },
+    labels: { "hutch": "", "xhutch.y": "", " ": "\u{1f600}", "__proto__x": "" },
+  });
+});
 
 Deno.test("checkOptions takes numbers as MiB and text with units", () => {
   const checked = check({ memory: "1.5GiB", disk: 100 });
@@ -109,3 +140,66 @@ Deno.test("makeConfig makes a detached box that nobody owns", () => {
   const config = makeConfig(check({ autoRemove: true, detached: true }), REFERENCE, IMAGE);
   assert.deepEqual([config.autoRemove, config.owned], [true, false]);
 });
+
+Deno.test("makeConfig fills in how a box lives", () => {
+  const plain = makeConfig(check({}), REFERENCE, IMAGE);
+  assert.deepEqual(
+    [plain.maxDurationMs, plain.idleTimeoutMs, plain.restart, plain.health],
+    [null, null, "no", null],
+  );
+  const asked = makeConfig(
+    check({ maxDurationMs: 5, idleTimeoutMs: 6, restart: "on-failure:2", health: { retries: 1 } }),
+    REFERENCE,
+    IMAGE,
+  );
+  assert.deepEqual([asked.maxDurationMs, asked.idleTimeoutMs, asked.restart], [
+    5,
+    6,
+    "on-failure:2",
+  ]);
+  assert.deepEqual(asked.health, {
+    command: [],
+    intervalMs: 30_000,
+    timeoutMs: 10_000,
+    retries: 1,
+    startPeriodMs: 60_000,
+  });
+});
+
+Deno.test("checkOptions takes a start period of zero", () => {
+  check({ health: { startPeriodMs: 0 } });
+});
+
+for (
+  const [name, expected] of [
+    ["web", "web"],
+    ["a".repeat(63), "a".repeat(63)],
+    ["a".repeat(64), "a".repeat(64)],
+    ["a".repeat(65), `${"a".repeat(55)}-${hash("a".repeat(65))}`],
+    // 27 of two bytes and one more byte fit: the 28th isn't cut in two.
+    [`x${"\u00e9".repeat(40)}`, `x${"\u00e9".repeat(27)}-${hash(`x${"\u00e9".repeat(40)}`)}`],
+    ["\u{1f600}".repeat(20), `${"\u{1f600}".repeat(13)}-${hash("\u{1f600}".repeat(20))}`],
+    ["web.", `web-${hash("web.")}`], // a host name ends with a letter or digit
+    ["web-._", `web-${hash("web-._")}`],
+  ] as const
+) {
+  Deno.test(`hostnameOf makes a host name of ${JSON.stringify(name)}`, () => {
+    const made = hostnameOf(name);
+    assert.equal(made, expected);
+    assert(new TextEncoder().encode(made).length <= 64);
+  });
+}
+
+Deno.test("hostnameOf gives different long names different host names", () => {
+  const names = ["a", "b", "c"].map((end) => hostnameOf("x".repeat(70) + end));
+  assert.equal(new Set(names).size, 3);
+});
+
+Deno.test("makeConfig takes a host name from a name that can't be one", () => {
+  const config = makeConfig(check({ name: "web." }), REFERENCE, IMAGE);
+  assert.equal(config.hostname, `web-${hash("web.")}`);
+});
+
+function hash(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 8);
+}

@@ -16,3 +16,25 @@ Deno.test("Runtime.list clears away folders of boxes that no record knows, and n
   const left = [...Deno.readDirSync(boxes)].map(({ name }) => name).sort();
   assert.deepEqual(left, ["cccccccccccc", "somebody's"]);
 });
+
+Deno.test("Runtime.list keeps a folder that may hold a box's data, and one that is being worked in", async () => {
+  await using folder = new TempFolder();
+  const logged: string[] = [];
+  await using runtime = await Runtime.open({
+    home: folder.path,
+    log: (line) => logged.push(line),
+  });
+  const boxes = join(folder.path, "boxes");
+  for (const name of ["aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc", "dddddddddddd.removed"]) {
+    await Deno.mkdir(join(boxes, name));
+    await Deno.writeTextFile(join(boxes, name, "box.json"), "{}");
+  }
+  await Deno.writeTextFile(join(boxes, "aaaaaaaaaaaa", "disk.qcow2"), "");
+  await Deno.writeTextFile(join(boxes, "dddddddddddd.removed", "disk.qcow2"), "");
+  using _operation = await FileLock.acquire(join(boxes, "cccccccccccc", "operation.lock"));
+  await runtime.list({ all: true });
+  const left = [...Deno.readDirSync(boxes)].map(({ name }) => name).sort();
+  assert.deepEqual(left, ["aaaaaaaaaaaa", "cccccccccccc"]);
+  assert.equal(logged.length, 1);
+  assert.match(logged[0] ?? "", /aaaaaaaaaaaa holds a box that has no record.*doctor --repair/);
+});

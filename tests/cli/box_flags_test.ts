@@ -25,6 +25,8 @@ Deno.test("boxOptionsOf passes on what was given and nothing else", async () => 
       engine: "qemu",
       bootTimeout: 5,
       rm: true,
+      maxDuration: 6,
+      idleTimeout: 7,
     }, lookup),
     {
       image: "x",
@@ -41,8 +43,36 @@ Deno.test("boxOptionsOf passes on what was given and nothing else", async () => 
       engine: "qemu",
       bootTimeoutMs: 5,
       autoRemove: true,
+      maxDurationMs: 6,
+      idleTimeoutMs: 7,
     },
   );
+});
+
+Deno.test("boxOptionsOf gives the health command to a shell, and asks the agent without one", async () => {
+  const whole = {
+    healthCmd: "test -e /ok",
+    healthInterval: 1,
+    healthTimeout: 2,
+    healthRetries: 4,
+    healthStartPeriod: 0,
+  };
+  assert.deepEqual((await boxOptionsOf("x", whole, lookup)).health, {
+    command: ["/bin/sh", "-c", "test -e /ok"],
+    intervalMs: 1,
+    timeoutMs: 2,
+    retries: 4,
+    startPeriodMs: 0,
+  });
+  assert.deepEqual((await boxOptionsOf("x", { healthRetries: 1 }, lookup)).health, { retries: 1 });
+  await assert.rejects(boxOptionsOf("x", { healthCmd: " " }, lookup), { code: "invalid_option" });
+});
+
+Deno.test("boxOptionsOf refuses to restart a box that goes when it ends", async () => {
+  const both = { rm: true, restart: "always" } as const;
+  await assert.rejects(boxOptionsOf("x", both, lookup), /--rm with --restart/);
+  const { restart } = await boxOptionsOf("x", { rm: true, restart: "no" }, lookup);
+  assert.equal(restart, "no");
 });
 
 Deno.test("boxOptionsOf takes the entrypoint away when it is empty", async () => {

@@ -35,7 +35,11 @@ Deno.test("hutch ls prints only the header in an empty home", () =>
     assert.deepEqual(await hutch("ls", "-a", "--json"), { code: 0, stdout: "[]\n", stderr: "" });
     assert.deepEqual(await hutch("ls", "-aq"), { code: 0, stdout: "", stderr: "" });
     const images = await hutch("images");
-    assert.deepEqual(images, { code: 0, stdout: "IMAGE   DIGEST   PULLED   SIZE\n", stderr: "" });
+    assert.deepEqual(images, {
+      code: 0,
+      stdout: "IMAGE   DIGEST   PULLED   SIZE   BOXES\n",
+      stderr: "",
+    });
     assert.equal((await hutch("images", "--json")).stdout, "[]\n");
   }));
 

@@ -5,6 +5,7 @@ import type { DoctorReport } from "../../src/runtime/doctor.ts";
 const REPORT: DoctorReport = {
   ok: true,
   home: "/home/me/.hutch",
+  plugins: [],
   kvm: { usable: false, ms: 231.44, problem: "guests are emulated", remedy: "use a real machine" },
   parts: [{ name: "helper", path: "/h.so" }],
   engines: [
@@ -48,4 +49,13 @@ Deno.test("formatReport says when nothing can run here, and when KVM works", () 
   const text = formatReport({ ...REPORT, ok: false, kvm: { usable: true, ms: 0.31 }, engines: [] });
   assert.match(text, /kvm {6}works \(probe: 0\.3 ms\)\n/);
   assert.match(text, /Nothing can run here/);
+});
+
+Deno.test("formatReport shows the configuration file and the plugins in use", () => {
+  const text = formatReport({
+    ...REPORT,
+    config: "/w/hutch.config.ts",
+    plugins: ["audit", "x\x1b"],
+  });
+  assert(text.includes("\nconfig   /w/hutch.config.ts\nplugins  audit, x\\x1b\nkvm "), text);
 });

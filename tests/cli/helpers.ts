@@ -1,6 +1,7 @@
 /** Streams that keep what they get, for the command line's tests. */
 import type { BoxInfo } from "../../src/box/options.ts";
 import type { ByteSink, ByteSource, CliIo } from "../../src/cli/io.ts";
+import { config } from "../state/config.ts";
 
 /** A sink that keeps all bytes; `accepts` bounds what one write takes. */
 export class MemorySink implements ByteSink {
@@ -70,9 +71,7 @@ export function boxInfo(
     id,
     name: "web",
     status: "configured",
-    config: {
-      id,
-      name: "web",
+    config: config(id, "web", {
       createdAt,
       image: {
         reference: "registry:docker.io/library/debian:12",
@@ -81,21 +80,18 @@ export function boxInfo(
       cpus: 2,
       memoryMiB: 512,
       diskMiB: 10_240,
-      hostname: "web",
-      labels: {},
-      engine: "auto",
-      autoRemove: false,
-      owned: false,
       bootTimeoutMs: 30_000,
-      exec: { env: {}, cwd: "/", user: "" },
-      entrypoint: [],
       command: ["sh"],
-    },
+    }),
     pid: null,
     engine: null,
     startedAt: null,
     stoppedAt: null,
     reason: null,
+    health: "none",
+    restarts: 0,
+    restartedAt: null,
+    stage: null,
     stages: {},
     ...changes,
   };

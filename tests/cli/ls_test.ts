@@ -50,6 +50,12 @@ Deno.test("formatStatus says for how long, or how long ago", () => {
   }
 });
 
+Deno.test("formatStatus says how well a box with checks is", () => {
+  const startedAt = "2026-01-01T22:00:00.000Z";
+  const box = boxInfo({ status: "running", startedAt, health: "unhealthy" });
+  assert.equal(formatStatus(box, NOW), "running 2 hours (unhealthy)");
+});
+
 Deno.test("shortReference leaves out what is understood", () => {
   const table: [string, string][] = [
     ["registry:docker.io/library/debian:12", "debian:12"],
@@ -62,15 +68,27 @@ Deno.test("shortReference leaves out what is understood", () => {
   for (const [reference, text] of table) assert.equal(shortReference(reference), text);
 });
 
-Deno.test("parseFilters reads labels with and without values", () => {
+Deno.test("parseFilters reads labels with and without values, states and a name", () => {
   assert.deepEqual(parseFilters(["label=a", "label=b=1", "label=c=x=y", "label=d="]), {
-    labels: { b: "1", c: "x=y", d: "" },
-    keys: ["a"],
+    labels: { a: true, b: "1", c: "x=y", d: "" },
   });
-  for (const filter of ["", "label", "label=", "label==x", "name=x", "a"]) {
+  assert.deepEqual(parseFilters(["status=stopped", "status=failed", "name=w=*", "label=x"]), {
+    labels: { x: true },
+    status: ["stopped", "failed"],
+    name: "w=*",
+  });
+  assert.deepEqual(parseFilters([]), {});
+  for (const filter of ["", "label", "label=", "label==x", "name=", "status", "a", "x=y"]) {
     assert.throws(() => parseFilters([filter]), {
       code: "invalid_option",
       message: `Cannot read --filter: ${JSON.stringify(filter)} is not a filter`,
     });
   }
+  assert.throws(() => parseFilters(["name=a", "name=b"]), {
+    message: 'Cannot read --filter: "name=b" is a second name',
+  });
+  assert.throws(() => parseFilters(["status=runing"]), {
+    message: /^Cannot read --filter status: "runing" is not one of configured, /,
+    hint: "did you mean running?",
+  });
 });

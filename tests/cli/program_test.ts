@@ -43,6 +43,17 @@ Deno.test("parseCommandLine reads every command's options and operands", async (
     [["run", "--entrypoint=", "x"], "run", ["x"], { entrypoint: "" }],
     [["run", "--boot-timeout", "1.5", "x"], "run", ["x"], { bootTimeout: 1500 }],
     [["run", "--boot-timeout", "2m", "x"], "run", ["x"], { bootTimeout: 120_000 }],
+    [["create", "--max-duration", "5m", "x"], "create", ["x"], { maxDuration: 300_000 }],
+    [["create", "--idle-timeout", "30s", "x"], "create", ["x"], { idleTimeout: 30_000 }],
+    [["run", "--restart", "on-failure:3", "x"], "run", ["x"], { restart: "on-failure:3" }],
+    [["run", "--health-cmd", "true", "--health-start-period", "0", "x"], "run", ["x"], {
+      healthCmd: "true",
+      healthStartPeriod: 0,
+    }],
+    [["run", "--health-interval", "1s", "--health-retries", "2", "x"], "run", ["x"], {
+      healthInterval: 1000,
+      healthRetries: 2,
+    }],
     [["run", "--hostname", "h", "--engine", "qemu", "--name", "n", "x"], "run", ["x"], {
       hostname: "h",
       engine: "qemu",
@@ -68,6 +79,17 @@ Deno.test("parseCommandLine reads every command's options and operands", async (
     [["inspect", "a"], "inspect", ["a"], {}],
     [["pull", "debian:12"], "pull", ["debian:12"], {}],
     [["images", "--json"], "images", [], { json: true }],
+    [["rmi", "-f", "a", "b"], "rmi", ["a", "b"], { force: true }],
+    [["image", "ls", "-a"], "ls", [], { all: true }],
+    [["image", "list", "-q"], "ls", [], { quiet: true }],
+    [["image", "rm", "a"], "rm", ["a"], {}],
+    [["image", "tag", "a", "b:1"], "tag", ["a", "b:1"], {}],
+    [["image", "save", "-o", "x", "a", "--format", "oci"], "save", ["a"], {
+      output: "x",
+      format: "oci",
+    }],
+    [["image", "prune", "-an"], "prune", [], { all: true, dryRun: true }],
+    [["run", "--pull", "newer", "x"], "run", ["x"], { pull: "newer" }],
     [["doctor", "--json"], "doctor", [], { json: true }],
     [["completion", "zsh"], "completion", ["zsh"], {}],
     [["version"], "version", [], {}],
@@ -118,7 +140,13 @@ Deno.test("parseCommandLine takes global options before and after the command", 
     ]
   ) {
     const { globals } = await parsed(line);
-    assert.deepEqual(globals, { home: "/h", insecureRegistries: ["a", "b:1"], debug: true });
+    assert.deepEqual(globals, {
+      home: "/h",
+      insecureRegistries: ["a", "b:1"],
+      plugins: [],
+      config: undefined,
+      debug: true,
+    });
   }
   assert.equal((await parsed(["--home", "h", "ls"])).globals.home, `${Deno.cwd()}/h`);
   assert.equal((await parsed(["ls"])).globals.home, undefined);
@@ -134,6 +162,8 @@ Deno.test("parseCommandLine refuses bad values and names the option and the valu
     [["run", "-m", "512", "x"], /--memory: "512"/],
     [["create", "--disk", "-1g", "x"], /--disk: "-1g"/],
     [["run", "--boot-timeout", "soon", "x"], /--boot-timeout: "soon"/],
+    [["run", "--restart", "sometimes", "x"], /--restart: "sometimes"/],
+    [["run", "--health-timeout", "soon", "x"], /--health-timeout: "soon"/],
     [["stop", "-t", "-1", "x"], /--time: "-1"/],
     [["stop", "-t", "99999999", "x"], /--time: "99999999"/],
     [["--home=", "ls"], /--home: ""/],
@@ -146,6 +176,12 @@ Deno.test("parseCommandLine refuses what it doesn't understand, with a near miss
     [["rnu"], /unknown command 'rnu'/, /did you mean run\?/],
     [["help", "inspct"], /unknown command 'inspct'/, /did you mean inspect\?/],
     [["zzzzz"], /unknown command 'zzzzz'/, /hutch --help/],
+    [["image", "histry"], /unknown command 'histry'/, /did you mean history\?/],
+    [["help", "image", "histry"], /unknown command 'histry'/, /did you mean history\?/],
+    [["image", "zzzzz"], /unknown command 'zzzzz'/, /hutch image --help/],
+    [["image", "tag", "a"], /missing required argument 'NAME'/, /hutch image tag --help/],
+    [["image", "save", "--format", "zip", "a"], /--format: "zip" is not one of oci, /, /^$/],
+    [["run", "--pull", "allways", "x"], /--pull: "allways" is not one of missing, /, /always/],
     [["run", "--nmae", "n", "x"], /unknown option '--nmae'/, /did you mean --name\?/],
     [["run", "-Z", "x"], /unknown option '-Z'/, /hutch run --help/],
     [["--hme", "x", "ls"], /unknown option '--hme'/, /--home/],
@@ -175,11 +211,15 @@ Deno.test("parseCommandLine gives help for the program and each command", async 
       if (!hidden) assert(result.text.includes(summary.slice(0, 30)), name);
     }
   }
-  for (const { name } of COMMANDS) {
-    for (const line of [[name, "--help"], ["help", name], ["--debug", name, "-h"]]) {
+  const names = COMMANDS.flatMap(({ name, commands = [] }) => [
+    [name],
+    ...commands.map((nested) => [name, nested.name]),
+  ]);
+  for (const name of names) {
+    for (const line of [[...name, "--help"], ["help", ...name], ["--debug", ...name, "-h"]]) {
       const result = await parseCommandLine(line);
       assert(result.kind === "text", line.join(" "));
-      assert.match(result.text, new RegExp(`^Usage: hutch ${name}[ |]`));
+      assert.match(result.text, new RegExp(`^Usage: hutch ${name.join(" ")}[ |]`));
     }
   }
 });
@@ -194,5 +234,26 @@ Deno.test("parseCommandLine wraps help at the columns asked for", async () => {
 Deno.test("parseCommandLine does the same each time", async () => {
   for (let i = 0; i < 2; i++) {
     assert.deepEqual((await parsed(["run", "-e", "A=1", "x"])).options, { env: ["A=1"] });
+  }
+});
+
+Deno.test("parseCommandLine takes plugins and the configuration before and after the command", async () => {
+  const table: [string[], readonly string[], string | false | undefined][] = [
+    [["ls"], [], undefined],
+    [["--plugin", "./a.ts", "ls", "--plugin=jsr:@b/c"], ["./a.ts", "jsr:@b/c"], undefined],
+    [["--config", "c.ts", "ls"], [], "c.ts"],
+    [["ls", "--no-config"], [], false],
+    [["--config", "c.ts", "ls", "--no-config"], [], false],
+    [["--no-config", "run", "--config=c.ts", "x", "--no-config", "--plugin", "p"], [], "c.ts"],
+  ];
+  for (const [line, plugins, config] of table) {
+    const { globals } = await parsed(line);
+    assert.deepEqual([globals.plugins, globals.config], [plugins, config], line.join(" "));
+  }
+  for (const option of ["--plugin", "--config", "--home"]) {
+    assert.match(
+      (await refused([option, "", "ls"])).message,
+      new RegExp(`Cannot use ${option}: ""`),
+    );
   }
 });

@@ -4,7 +4,7 @@ import { type Joined, relay } from "../../src/cli/relay.ts";
 import { memoryIo, MemorySink } from "./helpers.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
-const DONE = { success: true, code: 0, signal: null };
+const DONE = { success: true, code: 0, signal: null, timedOut: false };
 
 function joined(parts: Partial<Joined> = {}): Joined {
   return {
@@ -23,7 +23,7 @@ Deno.test("relay keeps standard output and standard error apart, byte by byte", 
     joined({
       stdout: ReadableStream.from([bytes, new Uint8Array(0), bytes]),
       stderr: ReadableStream.from([encode("err")]),
-      status: Promise.resolve({ success: false, code: 3, signal: null }),
+      status: Promise.resolve({ success: false, code: 3, signal: null, timedOut: false }),
     }),
     io,
     { stdin: false },

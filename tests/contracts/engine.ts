@@ -7,8 +7,9 @@ import { join } from "node:path";
 import type { Engine, EngineReport, KvmReport, MachineDisk } from "../../mod.ts";
 import { createOverlay } from "../../src/disk/qcow2.ts";
 import { GuestClient } from "../../src/guest/client.ts";
-import { startBoxProcess } from "../../src/vmm/machine.ts";
+import { killBoxProcess, startBoxProcess } from "../../src/vmm/machine.ts";
 import { readExitFile } from "../../src/vmm/machine_file.ts";
+import { processPauser } from "../../src/vmm/pauser.ts";
 
 /** What a machine of the suite boots from. */
 export interface ContractParts {
@@ -92,6 +93,49 @@ export function engineContract(
     assert.notEqual((await readExitFile(machine.exitPath))?.reason, "killed");
   });
 
+  test("stands still while it is paused, and goes on where it was", async (machine) => {
+    const pauser = engine.pauser ?? processPauser;
+    const handle = { pid: machine.process.pid, controlPath: join(machine.folder, "control") };
+    const count = "n=0; while :; do n=$((n + 1)); echo $n; sleep 0.01; done";
+    const stream = machine.client.open(request(count, false));
+    const lines = stream.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    await lines.read();
+    assert.equal(await pauser.isPaused(handle), false);
+    await pauser.pause(handle);
+    assert.equal(await pauser.isPaused(handle), true);
+    await pauser.pause(handle); // changes nothing
+    // What was on its way comes; then nothing more does.
+    let next = lines.read();
+    for (;;) {
+      const quiet = Promise.withResolvers<"quiet">();
+      const timer = setTimeout(() => quiet.resolve("quiet"), 300);
+      const first = await Promise.race([next, quiet.promise]);
+      clearTimeout(timer);
+      if (first === "quiet") break;
+      next = lines.read();
+    }
+    await pauser.resume(handle);
+    assert.equal(await pauser.isPaused(handle), false);
+    assert.equal((await next).done, false);
+    await pauser.resume(handle); // changes nothing
+    assert.equal(await output(machine.client, "echo on"), "on\n");
+    await lines.cancel();
+    await stream.close();
+  });
+
+  test("ends at once when it is killed while it is paused", async (machine) => {
+    const pauser = engine.pauser ?? processPauser;
+    await pauser.pause({
+      pid: machine.process.pid,
+      controlPath: join(machine.folder, "control"),
+    });
+    await killBoxProcess(machine.process.pid, {
+      lockPath: join(machine.folder, "running.lock"),
+      exitPath: machine.exitPath,
+    });
+    assert.equal((await readExitFile(machine.exitPath))?.reason, "killed");
+  });
+
   test("moves a large stream both ways unchanged", async ({ client }) => {
     const stream = client.open(request("sha256sum; head -c 8388608 /dev/zero", true));
     const writer = stream.stdin.getWriter();
@@ -150,6 +194,7 @@ async function start(
         disks,
         consolePath: join(folder, "console.log"),
         channelPath: join(folder, "guest"),
+        controlPath: join(folder, "control"),
         folder,
         engine: report.parts,
       },
@@ -157,12 +202,13 @@ async function start(
       socketPath: join(folder, "sock"),
       lockPath: join(folder, "running.lock"),
       exitPath,
+      limits: { maxDurationMs: null, idleTimeoutMs: null },
     },
     permissions: report.permissions,
     signal: new AbortController().signal,
   });
   const client = await GuestClient.connect(join(folder, "sock"), { timeoutMs: 60_000 });
-  await client.request({ op: "configure", hostname: "contract", grow: true });
+  await client.request({ op: "configure", hostname: "contract", grow: true, mounts: [] });
   return {
     client,
     process,

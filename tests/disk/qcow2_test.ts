@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { createOverlay, overlayBytes } from "../../src/disk/qcow2.ts";
+import { createOverlay, overlayContent } from "../../src/disk/qcow2.ts";
 import { HutchError } from "../../src/errors.ts";
 
 async function qemuImg(...args: string[]): Promise<string> {
@@ -19,7 +19,25 @@ async function withFolder(run: (folder: string) => Promise<void>): Promise<void>
   }
 }
 
-for (const sizeBytes of [512, 64 << 20, 10 * 2 ** 30, 512 * 2 ** 30 + 512, 16 * 2 ** 40]) {
+const CLUSTER = 65536;
+const OPTIONS = { path: "x", backingPath: "b", backingFormat: "raw", sizeBytes: 512 } as const;
+
+/** Clusters of an overlay's tables, by what they hold. */
+function tablesOf(head: Uint8Array<ArrayBuffer>) {
+  const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
+  const run = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
+  const pointers = (clusters: number[]) =>
+    clusters.flatMap((cluster) =>
+      run(cluster * 8192, 8192)
+        .map((entry) => Number(view.getBigUint64(entry * 8) & 0xfffffffffffe00n) / CLUSTER)
+        .filter((pointer) => pointer !== 0)
+    );
+  const refcountTable = run(Number(view.getBigUint64(48)) / CLUSTER, view.getUint32(56));
+  const l1 = run(Number(view.getBigUint64(40)) / CLUSTER, Math.ceil(view.getUint32(36) / 8192));
+  return { refcountTable, refcountBlocks: pointers(refcountTable), l1, l2: pointers(l1) };
+}
+
+for (const sizeBytes of [512, 64 << 20, 10 * 2 ** 30, 512 * 2 ** 30 + 512]) {
   Deno.test(`createOverlay of ${sizeBytes} bytes satisfies qemu-img`, () =>
     withFolder(async (folder) => {
       await Deno.writeFile(join(folder, "base"), new Uint8Array(1 << 20).fill(7));
@@ -30,9 +48,49 @@ for (const sizeBytes of [512, 64 << 20, 10 * 2 ** 30, 512 * 2 ** 30 + 512, 16 * 
       assert.equal(info["virtual-size"], sizeBytes);
       assert.equal(info["backing-filename"], "base");
       assert.equal(info["backing-filename-format"], "raw");
-      if (sizeBytes <= 2 ** 42) assert.ok((await Deno.stat(path)).size <= 256 * 1024);
+      const { blocks } = await Deno.stat(path);
+      assert.ok((blocks ?? 0) * 512 <= 256 * 1024);
     }));
 }
+
+// Above 4 TiB the L1 table has several clusters, from 16 TiB on the refcount table as well.
+for (const sizeBytes of [512, 4 * 2 ** 40, 4 * 2 ** 40 + 512, 16 * 2 ** 40, 64 * 2 ** 40]) {
+  Deno.test(`overlayContent of ${sizeBytes} bytes has all tables, each in clusters of its own`, () => {
+    const { head, length } = overlayContent({ ...OPTIONS, sizeBytes });
+    const tables = tablesOf(head);
+    assert.equal(tables.l2.length, Math.ceil(sizeBytes / (8192 * CLUSTER)));
+    const clusters = length / CLUSTER;
+    const spare = tables.refcountBlocks.length * (CLUSTER / 2) - clusters - sizeBytes / CLUSTER;
+    assert.ok(spare * CLUSTER >= 2 ** 31, `${spare} clusters more than the disk's can be counted`);
+    // Together they are the whole file, and nothing is twice.
+    const used = [0, ...Object.values(tables).flat()];
+    assert.deepEqual(used.toSorted((a, b) => a - b), Array.from({ length: clusters }, (_, i) => i));
+    const counts = new DataView(head.buffer, (tables.refcountBlocks[0] ?? 0) * CLUSTER);
+    assert.ok(used.every((cluster) => counts.getUint16(cluster * 2) === 1), "each counts once");
+    assert.equal(counts.byteLength % CLUSTER, 0);
+    assert.ok(new Uint8Array(head.buffer, counts.byteOffset + clusters * 2).every((b) => b === 0));
+  });
+}
+
+// What libkrun does to new tables doesn't outlive a kill: there must never be one.
+Deno.test("createOverlay leaves no table to be made, wherever the disk is written", () =>
+  withFolder(async (folder) => {
+    await Deno.writeFile(join(folder, "base"), new Uint8Array(1 << 20).fill(7));
+    const path = join(folder, "box.qcow2");
+    const sizeBytes = 3 * 2 ** 30;
+    await createOverlay({ path, backingPath: "base", backingFormat: "raw", sizeBytes });
+    const before = (await Deno.readFile(path)).subarray(0, 3 * CLUSTER);
+    const writes = Array.from({ length: 48 }, (_, i) => ["-c", `write ${i * 64}M 4k`]).flat();
+    const { code, stderr } = await new Deno.Command("qemu-io", {
+      args: ["--cache", "unsafe", ...writes, path],
+    }).output();
+    assert.equal(code, 0, new TextDecoder().decode(stderr));
+    assert.match(await qemuImg("check", path), /No errors were found/);
+    using file = await Deno.open(path);
+    const after = new Uint8Array(before.length);
+    assert.equal(await file.read(after), after.length);
+    assert.deepEqual(tablesOf(after), tablesOf(before));
+  }));
 
 Deno.test("createOverlay shows the base's bytes and keeps writes to itself", () =>
   withFolder(async (folder) => {
@@ -82,10 +140,9 @@ for (
     ["a backing path of 1024 bytes", { backingPath: "a".repeat(1024) }],
   ] as const
 ) {
-  Deno.test(`overlayBytes refuses ${why}`, () => {
-    const options = { path: "x", backingPath: "b", backingFormat: "raw", sizeBytes: 512 } as const;
+  Deno.test(`overlayContent refuses ${why}`, () => {
     assert.throws(
-      () => overlayBytes({ ...options, ...change }),
+      () => overlayContent({ ...OPTIONS, ...change }),
       (error) => error instanceof HutchError && error.code === "invalid_option",
     );
   });

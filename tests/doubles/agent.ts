@@ -72,8 +72,8 @@ export class DoubleStream {
     this.frame(FrameType.ERROR, encodeCbor(whole));
   }
 
-  exit(code: number | null = 0, signal: string | null = null): void {
-    this.frame(FrameType.EXIT, encodeCbor({ code, signal }));
+  exit(code: number | null = 0, signal: string | null = null, timedOut = false): void {
+    this.frame(FrameType.EXIT, encodeCbor({ code, signal, timedOut }));
   }
 
   /** The last frame. */
@@ -259,6 +259,7 @@ export class AgentDouble implements AsyncDisposable {
     const known = this.streams.get(number);
     if (type !== FrameType.OPEN) return known?.take(type, flags, reader.payload);
     if (known) this.violations.push(`OPEN of ${number}, which is open`);
+    if (flags !== 0) this.violations.push(`OPEN with flags ${flags}`);
     this.opened.push(number);
     const fields = decodeFields(reader.payload);
     const stream = new DoubleStream(this, number, fields ?? new Map());

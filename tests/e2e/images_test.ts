@@ -11,7 +11,7 @@ import { copyImage, IMAGE_TOOLS, LONG_PATH, makeLayeredImage } from "../support/
 import { startRegistry } from "../support/registry.ts";
 import { writeTar } from "../support/tar.ts";
 import { TempFolder } from "../support/temp.ts";
-import { needs } from "../support/tools.ts";
+import { needs, runTool } from "../support/tools.ts";
 import { type CliResult, hutch, RUN, spawnHutch, TEST_ENGINE, until, withHome } from "./support.ts";
 
 const { ignore, note } = needs(...IMAGE_TOOLS, "docker-registry");
@@ -67,40 +67,49 @@ const TREE = [
 
 /** All about the host's side: the same whatever runs the guest. */
 if (TEST_ENGINE === "qemu") {
-  Deno.test(`hutch run sees the tree of an image's layers, gzip, zstd or in a folder${note}`, {
-    ignore,
-  }, () =>
-    withHome(async (home) => {
-      await using folder = new TempFolder();
-      await using registry = await startRegistry();
-      const layout = await makeLayeredImage(folder.path, { busybox: BUSYBOX });
-      const remote = `${registry.host}/team/layered`;
-      // First: skopeo would take the layers that the registry then has in zstd, which it can't be.
-      await copyImage(`oci:${layout}:latest`, `docker://${remote}:docker`, { format: "v2s2" });
-      await copyImage(`oci:${layout}:latest`, `docker://${remote}:gzip`, { compression: "gzip" });
-      await copyImage(`oci:${layout}:latest`, `docker://${remote}:zstd`, { compression: "zstd" });
-      for (
-        const image of [`${remote}:gzip`, `${remote}:zstd`, `${remote}:docker`, `oci:${layout}`]
-      ) {
-        const { code, stdout, stderr } = await run(home, ["-u", "0", image, "-c", LIST]);
-        assert.equal(code, 0, `${image}: ${stderr}`);
-        const lines = stdout.trimEnd().split("\n");
-        assert.equal(lines.pop(), "one file", image);
-        assert.deepEqual(lines.sort(), [...TREE].sort(), image);
-      }
-      // busybox shows no extended attributes: the disks that the boxes had do.
-      const images = JSON.parse((await hutch(home, ["images", "--json"])).stdout);
-      const digests = new Set<string>(
-        images.map(({ digest }: { digest: string }) => digest.replace("sha256:", "")),
-      );
-      assert.equal(digests.size, 5, "four of these and the home's busybox");
-      for (const { reference, digest } of images) {
-        if (reference === "builtin:busybox") continue;
-        const disk = join(home, "disks", `${digest.replace("sha256:", "")}.ext4`);
-        const attr = (await readExt4(disk)).get("data/attr");
-        assert.deepEqual(attr?.attributes, { "user.hutch": "bytes" }, reference);
-      }
-    }));
+  Deno.test(
+    `hutch run sees the tree of an image's layers, gzip, zstd, folder or tar${note}`,
+    {
+      ignore,
+    },
+    () =>
+      withHome(async (home) => {
+        await using folder = new TempFolder();
+        await using registry = await startRegistry();
+        const layout = await makeLayeredImage(folder.path, { busybox: BUSYBOX });
+        const remote = `${registry.host}/team/layered`;
+        // First: skopeo would take the layers that the registry then has in zstd, which it can't be.
+        await copyImage(`oci:${layout}:latest`, `docker://${remote}:docker`, { format: "v2s2" });
+        await copyImage(`oci:${layout}:latest`, `docker://${remote}:gzip`, { compression: "gzip" });
+        await copyImage(`oci:${layout}:latest`, `docker://${remote}:zstd`, { compression: "zstd" });
+        const tar = join(folder.path, "layout.tar");
+        await runTool("tar", "-C", layout, "-cf", tar, ".");
+        const saved = join(folder.path, "saved.tar");
+        await copyImage(`oci:${layout}:latest`, `docker-archive:${saved}:layered:1`);
+        const remotes = ["gzip", "zstd", "docker"].map((tag) => `${remote}:${tag}`);
+        const locals = [`oci:${layout}`, `oci:${tar}:latest`, `docker-archive:${saved}`];
+        for (const image of [...remotes, ...locals]) {
+          const { code, stdout, stderr } = await run(home, ["-u", "0", image, "-c", LIST]);
+          assert.equal(code, 0, `${image}: ${stderr}`);
+          const lines = stdout.trimEnd().split("\n");
+          assert.equal(lines.pop(), "one file", image);
+          assert.deepEqual(lines.sort(), [...TREE].sort(), image);
+        }
+        // busybox shows no extended attributes: the disks that the boxes had do.
+        const images = JSON.parse((await hutch(home, ["images", "--json"])).stdout);
+        const digests = new Set<string>(
+          images.map(({ digest }: { digest: string }) => digest.replace("sha256:", "")),
+        );
+        // The layout's image is the same in a folder and in an archive.
+        assert.equal(digests.size, 6, "five of these and the home's busybox");
+        for (const { reference, digest } of images) {
+          if (reference === "builtin:busybox") continue;
+          const disk = join(home, "disks", `${digest.replace("sha256:", "")}.ext4`);
+          const attr = (await readExt4(disk)).get("data/attr");
+          assert.deepEqual(attr?.attributes, { "user.hutch": "bytes" }, reference);
+        }
+      }),
+  );
 
   Deno.test(`hutch run applies the image's configuration, and options go before it${note}`, {
     ignore,
@@ -147,12 +156,18 @@ if (TEST_ENGINE === "qemu") {
           const [first = "", ...rest] = pulled.stderr.trimEnd().split("\n");
           const shown = digest.slice(0, "sha256:".length + 12);
           assert.ok(first.startsWith(`${image}: ${shown}, 3 layers, `), first);
-          assert.equal(rest.length, 3);
-          for (const line of rest) assert.match(line, /^sha256:[0-9a-f]{12}: fetched$/);
+          assert.equal(rest.length, 5);
+          for (const line of rest.slice(0, 3)) {
+            assert.match(line, /^sha256:[0-9a-f]{12}: fetched, [\d.]+ [KM]?i?B$/);
+          }
+          assert.equal(rest[3], `${image}: making the base disk`);
+          assert.match(rest[4] ?? "", /: fetched [\d.]+ [KM]iB, in [\d.]+ s$/);
 
           const again = await hutch(home, ["pull", image]);
           assert.equal(again.stdout, pulled.stdout);
-          assert.equal(again.stderr.match(/: already here$/gm)?.length, 3, again.stderr);
+          assert.match(again.stderr, /: nothing new, in [\d.]+ s\n$/);
+          const quiet = await hutch(home, ["pull", "--quiet", image]);
+          assert.deepEqual([quiet.stdout, quiet.stderr], [pulled.stdout, ""]);
 
           const images = JSON.parse((await hutch(home, ["images", "--json"])).stdout);
           const mine = images.find((one: { digest: string }) => one.digest === digest);
@@ -161,7 +176,7 @@ if (TEST_ENGINE === "qemu") {
             [`registry:${image}`, 3, ["/bin/sh"], "yes"],
           );
           const table = (await hutch(home, ["images"])).stdout;
-          assert.match(table, /^IMAGE +DIGEST +PULLED +SIZE$/m);
+          assert.match(table, /^IMAGE +DIGEST +PULLED +SIZE +BOXES$/m);
           assert.ok(table.split("\n").some((line) => line.includes(image) && line.includes(shown)));
         }
         // The registry is gone.
@@ -213,7 +228,7 @@ if (TEST_ENGINE === "qemu") {
     Deno.test(`hutch ${command} that ${signal} ends leaves what the next pull goes on from`, async () => {
       await using home = new TempFolder();
       await using registry = new FakeRegistry();
-      const bytes = someBytes(8 << 20);
+      const bytes = writeTar({ path: "large", data: someBytes(8 << 20) });
       const image = memoryImage([bytes]);
       const [layer = ""] = image.layers;
       registry.addImage("slow:latest", image);

@@ -11,6 +11,10 @@ import { type BoxOptions, type Plugin, Runtime, type RuntimeOptions } from "../.
 import { fileURLToPath } from "node:url";
 import { helper } from "../../ffi/library.ts";
 import { pathsOf } from "../../src/runtime/paths.ts";
+import { ACTIVE } from "../../src/state/boxes.ts";
+import { processesOf, until } from "../support/processes.ts";
+
+export { processesOf, until };
 
 helper(); // loaded once, not by the first test that needs it
 
@@ -131,18 +135,6 @@ export async function hutch(
 /** Options of `run` and `create` for the engine under test. */
 export const RUN = ["--engine", ENGINE, "--memory", "128m"] as const;
 
-/** Processes whose command line names the home, or something in it. */
-export async function processesOf(home: string): Promise<{ pid: number; command: string }[]> {
-  const found: { pid: number; command: string }[] = [];
-  for await (const entry of Deno.readDir("/proc")) {
-    const pid = Number(entry.name);
-    if (!Number.isInteger(pid) || pid === Deno.pid) continue;
-    const command = await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "");
-    if (command.includes(home)) found.push({ pid, command: command.replaceAll("\0", " ") });
-  }
-  return found;
-}
-
 /** No process, socket, lock or unfinished file of this home is left, and no record claims more. */
 export async function assertNothingLeft(home: string): Promise<void> {
   await until(
@@ -163,25 +155,13 @@ export async function assertNothingLeft(home: string): Promise<void> {
   await using runtime = await Runtime.open({ home });
   for (const box of await runtime.list({ all: true })) {
     assert.ok(
-      !["starting", "running", "stopping"].includes(box.status),
+      !ACTIVE.includes(box.status),
       `${box.name} is ${box.status}`,
     );
     assert.ok(boxes.includes(box.id) || box.status === "configured", `${box.name} has no folder`);
   }
   const ids = (await runtime.list({ all: true })).map((box) => box.id);
   assert.deepEqual(boxes.filter((id) => !ids.includes(id)), [], "folders without records are left");
-}
-
-/** Polls until a condition holds; for things that end by themselves with nobody to ask. */
-export async function until(
-  condition: () => Promise<boolean>,
-  message: () => Promise<string>,
-): Promise<void> {
-  for (let tries = 0; tries < 600; tries++) {
-    if (await condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  assert.fail(await message());
 }
 
 async function killLeftOvers(home: string): Promise<void> {

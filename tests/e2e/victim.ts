@@ -28,10 +28,19 @@ switch (what) {
   }
   case "run": {
     const runtime = await Runtime.open();
-    const kept = await runtime.create({ ...BOX, name: "kept" });
+    const kept = await runtime.create({ ...BOX, name: "kept", restart: "always" });
     const owned = await runtime.create(BOX);
     await Promise.all([kept.start(), owned.start()]);
     await Deno.stdout.write(new TextEncoder().encode("running\n"));
+    die();
+    break;
+  }
+  case "pause": {
+    const runtime = await Runtime.open();
+    const box = await runtime.create({ ...BOX, name: "kept" });
+    await box.start();
+    await box.pause();
+    await Deno.stdout.write(new TextEncoder().encode("paused\n"));
     die();
     break;
   }
@@ -40,6 +49,14 @@ switch (what) {
     const box = await runtime.get(stage);
     const execution = box.exec("sleep", ["7777"]);
     await execution.started;
+    await Deno.stdout.write(new TextEncoder().encode("running\n"));
+    die();
+    break;
+  }
+  case "keep": {
+    const runtime = await Runtime.open();
+    const box = await runtime.create({ ...BOX, name: stage, restart: "always", detached: true });
+    await box.start();
     await Deno.stdout.write(new TextEncoder().encode("running\n"));
     die();
     break;

@@ -4,7 +4,7 @@ import { Ext4Image } from "../../ffi/helper.ts";
 import { HutchError } from "../../src/errors.ts";
 import { checkExt4, listExt4, readExt4, readInodes } from "../support/ext4.ts";
 import { makeImage, summaries, writeImage } from "../support/layers.ts";
-import { type TarFields, writeTar } from "../support/tar.ts";
+import { concat, tarEntry, type TarFields, writeTar } from "../support/tar.ts";
 import { TempFolder } from "../support/temp.ts";
 
 const INDEXED = 0x1000;
@@ -194,6 +194,54 @@ Deno.test("Ext4Image gives the room of removed files to later layers and back to
   const { size, blocks } = await Deno.stat(path);
   assert.ok(size < 40 * 1024 * 1024, `size is ${size}`);
   assert.ok((blocks ?? 0) * 512 < 1024 * 1024, `takes ${blocks} blocks`);
+});
+
+Deno.test("Ext4Image mixes no files when layers replace and remove those of others", async () => {
+  await using folder = new TempFolder();
+  const image = join(folder.path, "image");
+  const expected = new Map<string, string>();
+  const layers = Array.from(
+    { length: 10 },
+    (_, layer) =>
+      writeTar(...Array.from({ length: 25 }, (_, index): TarFields => {
+        const [name, number] = [`f${(index * 7 + layer) % 40}`, layer * 25 + index];
+        if (number % 4 === 3) {
+          // Hides a lower layer's alone.
+          if (expected.get(name)?.startsWith(`layer ${layer},`) !== true) expected.delete(name);
+          return { path: `.wh.${name}` };
+        }
+        const data = `layer ${layer}, ${index}; `.repeat(number * 7919 % 20_000);
+        expected.set(name, data);
+        return { path: name, data };
+      })),
+  );
+  await writeImage(image, layers);
+  await checkExt4(image);
+  const found = await readExt4(image);
+  found.delete("");
+  assert.deepEqual([...found.keys()].sort(), [...expected.keys()].sort());
+  for (const [name, { content }] of found) assert.ok(content === expected.get(name), name);
+});
+
+Deno.test("Ext4Image finds room for many attributes, beyond groups with superblock copies too", async () => {
+  await using folder = new TempFolder();
+  const image = join(folder.path, "image");
+  const count = 40_000; // a block each: through groups 0 and 1 into the next
+  const entries = Array.from(
+    { length: count },
+    (_, index) =>
+      tarEntry({
+        path: `d/${index}`,
+        pax: { "SCHILY.xattr.user.a": `${index}`.padStart(300, "v") },
+      }),
+  );
+  await writeImage(image, [concat(entries)]);
+  await checkExt4(image);
+  const inodes = await listExt4(image);
+  assert.equal(inodes.size, count + 2);
+  const last = `d/${count - 1}`;
+  const [file] = (await readInodes(image, new Map([[last, inodes.get(last) ?? 0]]))).values();
+  assert.deepEqual(file?.attributes, { "user.a": `${count - 1}`.padStart(300, "v") });
 });
 
 Deno.test("Ext4Image is small for a small image", async () => {

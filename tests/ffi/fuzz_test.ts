@@ -2,18 +2,21 @@ import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildTarget } from "../../scripts/build.ts";
+import { fc } from "../deps.ts";
 import { checkExt4 } from "../support/ext4.ts";
+import { onlyAllowed } from "../support/layer_model.ts";
+import { archive } from "../support/layer_writer.ts";
+import { randomLayers } from "../support/random_layers.ts";
 import { type TarFields, writeTar } from "../support/tar.ts";
-import { TempFolder } from "../support/temp.ts";
+import { MEMORY, TempFolder } from "../support/temp.ts";
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const ROUNDS = 4000;
+/** Random layers that are changed as well. */
+const RANDOM_STACKS = 30;
 const SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 
 const octal = (value: number) => `${value.toString(8).padStart(11, "0")}\0`;
-
-/** Thousands of images are synced: a folder in memory, if there is one, makes that free. */
-const MEMORY = isFolder("/dev/shm") ? "/dev/shm" : undefined;
 
 /** Between them they reach every part of the parser. */
 const seeds: readonly (readonly TarFields[])[] = [
@@ -97,10 +100,13 @@ Deno.test("hutch_ext4_layer_push survives mutated layers under sanitizers, and w
     flags: ["-std=gnu11", "-Wall", "-Wextra", "-Werror", ...SANITIZED],
     libraries: ["-lext2fs", "-lcom_err", "-larchive", "-ldl"],
   });
+  const random = fc.sample(randomLayers("abcd"), { seed: 1, numRuns: RANDOM_STACKS })
+    .flatMap((layers) => onlyAllowed([layers.flat()]));
+  const tars = [...seeds.map((entries) => writeTar(...entries)), ...random.map(archive)];
   const paths: string[] = [];
-  for (const [index, entries] of seeds.entries()) {
+  for (const [index, tar] of tars.entries()) {
     const path = join(folder.path, `seed-${index}`);
-    await Deno.writeFile(path, writeTar(...entries));
+    await Deno.writeFile(path, tar);
     paths.push(path);
   }
   const { code, stdout, stderr } = await new Deno.Command(output, {
@@ -111,18 +117,10 @@ Deno.test("hutch_ext4_layer_push survives mutated layers under sanitizers, and w
   const text = new TextDecoder();
   assert.equal(code, 0, text.decode(stderr).slice(0, 4000));
   const [, refused, finished] = /^(\d+) refused, (\d+) finished$/m.exec(text.decode(stdout)) ?? [];
-  assert.equal(Number(refused) + Number(finished), ROUNDS + seeds.length);
+  assert.equal(Number(refused) + Number(finished), ROUNDS + tars.length);
   assert.ok(Number(finished) > ROUNDS / 10, `only ${finished} finished`);
   assert.ok(Number(refused) > ROUNDS / 10, `only ${refused} were refused`);
   const kept = [...Deno.readDirSync(folder.path)].filter(({ name }) => name.startsWith("keep-"));
   assert.ok(kept.length > 5);
   for (const { name } of kept) await checkExt4(join(folder.path, name));
 });
-
-function isFolder(path: string): boolean {
-  try {
-    return Deno.statSync(path).isDirectory;
-  } catch {
-    return false;
-  }
-}

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync, zstdCompressSync } from "node:zlib";
@@ -11,7 +12,7 @@ import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
 import "../support/native.ts";
 
-const HEADER = fileURLToPath(import.meta.resolve("../../ffi/helper/helper.h"));
+const HEADERS = fileURLToPath(import.meta.resolve("../../ffi/helper/"));
 const LIBRARY = fileURLToPath(import.meta.resolve("../../ffi/library.ts"));
 
 async function decoded(bytes: Uint8Array, format: DecoderFormat): Promise<Uint8Array> {
@@ -21,8 +22,14 @@ async function decoded(bytes: Uint8Array, format: DecoderFormat): Promise<Uint8A
   return concat(await Array.fromAsync(decodeFile(path, format)));
 }
 
-Deno.test("SYMBOLS has every function of helper.h, with as many parameters", async () => {
-  const header = (await Deno.readTextFile(HEADER)).replaceAll(/\/\*[^]*?\*\//g, "");
+Deno.test("SYMBOLS has every function that a header exports, with as many parameters", async () => {
+  const texts: string[] = [];
+  for (const { name } of Deno.readDirSync(HEADERS)) {
+    if (name.endsWith(".h")) texts.push(await Deno.readTextFile(join(HEADERS, name)));
+  }
+  const header = texts.map((text) =>
+    /visibility push\(default\)[^]*visibility pop/.exec(text)?.[0] ?? ""
+  ).join("").replaceAll(/\/\*[^]*?\*\//g, "");
   const declared = [...header.matchAll(/(\w+)\(([^()]*)\)\s*;/g)].map(([, name, parameters]) => ({
     name: name ?? "",
     count: parameters?.split(",").length ?? 0,
@@ -85,6 +92,45 @@ Deno.test("decodeFile refuses what is cut, isn't there, or isn't what it is said
   await assert.rejects(decoded(random, "gzip"), invalid);
   await assert.rejects(decoded(new Uint8Array(), "zstd"), invalid);
   await assert.rejects(Array.fromAsync(decodeFile("/nowhere", "zstd")), /ENOENT/);
+});
+
+Deno.test("decodeFile tells how much of the file it used, in all as much as there is", async () => {
+  await using folder = new TempFolder();
+  const path = join(folder.path, "file");
+  const plain = new Uint8Array(5_000_000);
+  for (let at = 0; at < plain.length; at += 50_000) {
+    crypto.getRandomValues(plain.subarray(at, at + 50_000));
+  }
+  const packed = zstdCompressSync(plain);
+  await Deno.writeFile(path, packed);
+  const told: number[] = [];
+  const pieces = decodeFile(path, "zstd", { onRead: (bytes) => told.push(bytes) });
+  assert.deepEqual(concat(await Array.fromAsync(pieces)), plain);
+  assert.ok(told.filter((bytes) => bytes > 0).length > 5);
+  assert.equal(told.reduce((sum, bytes) => sum + bytes, 0), packed.length);
+});
+
+Deno.test("decodeFile uses memory again, but not of the pieces that may still be read", async () => {
+  await using folder = new TempFolder();
+  const path = join(folder.path, "file");
+  const plain = new Uint8Array(8_000_000).map((_, at) => at >> 12);
+  await Deno.writeFile(path, zstdCompressSync(plain));
+  const kept: Uint8Array[] = [];
+  const memory = new Set<ArrayBufferLike>();
+  let seen = 0;
+  for await (const piece of decodeFile(path, "zstd", { recycle: true })) {
+    memory.add(piece.buffer);
+    kept.push(piece);
+    // The two before it are as they were.
+    let end = seen + piece.length;
+    for (const earlier of kept.slice(-3).reverse()) {
+      assert.ok(Buffer.from(plain.subarray(end - earlier.length, end)).equals(earlier));
+      end -= earlier.length;
+    }
+    seen += piece.length;
+  }
+  assert.equal(seen, plain.length);
+  assert.ok(kept.length > 10 && memory.size === 4, `${memory.size} of ${kept.length}`);
 });
 
 Deno.test("decodeFile may be left early", async () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { ImageLimits } from "../../ffi/helper.ts";
 import { HutchError } from "../../src/errors.ts";
+import { readExt4 } from "../support/ext4.ts";
 import { writeImage } from "../support/layers.ts";
 import { concat, latin1, tarEntry, type TarFields, writeTar } from "../support/tar.ts";
 import { TempFolder } from "../support/temp.ts";
@@ -69,6 +70,16 @@ const cases: readonly Case[] = [
     name: "a whiteout of ..",
     tar: one({ path: "d", type: "5" }, { path: "d/.wh..." }),
     message: /whiteout of no name/,
+  },
+  {
+    name: "a whiteout of 256 bytes",
+    tar: one({ path: "x", gnuPath: `.wh.${"n".repeat(256)}` }),
+    message: /whiteout of what is no name/,
+  },
+  {
+    name: "a whiteout with a zero byte",
+    tar: one({ path: "x", pax: { path: ".wh.a\0b" } }),
+    message: /whiteout of what is no name/,
   },
   { name: "a whiteout as a folder", tar: one({ path: ".wh.d/f" }), message: /whiteout's name/ },
   {
@@ -261,12 +272,32 @@ const cases: readonly Case[] = [
     code: "limit_exceeded",
   },
   {
-    name: "more bytes than allowed",
-    tar: one({ path: "f", data: "x".repeat(5000) }),
-    message: /over 4096 bytes/,
+    name: "a path with more steps than it could have without symbolic links",
+    tar: one(
+      { path: "s", type: "2", gnuLink: "./".repeat(2000) },
+      { path: "x", gnuPath: `${"s/".repeat(3)}f` },
+    ),
+    message: /over 4096 steps/,
+  },
+  {
+    name: "more blocks of files than allowed",
+    tar: one(...Array.from({ length: 10 }, (_, n) => ({ path: `${n}`, data: "x" }))),
+    message: /files are over 20000 bytes/,
+    code: "limit_exceeded",
+    limits: { maxBytes: 20_000 },
+  },
+  ...([
+    ["in a global header", one({ path: "g", type: "g", data: "x".repeat(5000) })],
+    ["in a whiteout", one({ path: ".wh.f", data: "x".repeat(5000) })],
+    ["in extension headers", one({ path: "f", pax: { comment: "x".repeat(5000) } })],
+    ["behind the end mark", concat([one({ path: "f" }), new Uint8Array(5000)])],
+  ] as const).map(([where, tar]): Case => ({
+    name: `more bytes unpacked than allowed ${where}`,
+    tar,
+    message: /layers are over 4096 bytes unpacked/,
     code: "limit_exceeded",
     limits: { maxBytes: 4096 },
-  },
+  })),
   {
     name: "more entries than allowed",
     tar: one({ path: "a" }, { path: "a" }, { path: "a" }),
@@ -287,7 +318,7 @@ for (const { name, tar, message, code = "invalid_image", limits = {} } of cases)
   Deno.test(`Ext4Image.applyLayer refuses ${name}`, async () => {
     await using folder = new TempFolder();
     await assert.rejects(
-      writeImage(join(folder.path, "image"), [tar], { limits }),
+      writeImage(join(folder.path, "image"), [tar], { limits, pieceSize: 700 }),
       (error) => {
         assert.ok(error instanceof HutchError);
         assert.match(error.message, message);
@@ -298,3 +329,29 @@ for (const { name, tar, message, code = "invalid_image", limits = {} } of cases)
     assert.deepEqual([...Deno.readDirSync(folder.path)].map((entry) => entry.name), ["image"]);
   });
 }
+
+Deno.test("Ext4Image.applyLayer touches nothing of the host that a layer names", async () => {
+  await using folder = new TempFolder();
+  const host = join(folder.path, "host");
+  await Deno.mkdir(host);
+  await Deno.writeTextFile(join(host, "kept"), "the host's");
+  const [image, kept] = [join(folder.path, "image"), join(host, "kept")];
+  const layers = [
+    one({ path: "in", type: "2", link: host }, { path: "in/new", data: "the image's" }),
+    one({ path: "in/.wh.kept" }, { path: "in/.wh..wh..opq" }, { path: kept, data: "its own" }),
+    one({ path: "link", type: "1", link: "in/kept" }, { path: "file", type: "2", link: kept }),
+  ];
+  await writeImage(image, layers);
+  assert.deepEqual([...Deno.readDirSync(host)].map(({ name }) => name), ["kept"]);
+  assert.equal(await Deno.readTextFile(kept), "the host's");
+  assert.ok(!(await Deno.readTextFile(image)).includes("the host's"));
+  const found = await readExt4(image);
+  assert.equal(found.get(kept.slice(1))?.content, "its own");
+  assert.equal(found.get("link")?.content, "its own");
+  assert.equal(found.get("file")?.target, kept);
+  // What isn't in the image isn't there to be linked to, wherever else it is.
+  await assert.rejects(
+    writeImage(join(folder.path, "other"), [one({ path: "l", type: "1", link: kept })]),
+    /which isn't there/,
+  );
+});

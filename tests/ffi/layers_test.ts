@@ -185,6 +185,7 @@ const cases: readonly Case[] = [
     layers: [
       [
         file("gone", ""),
+        file("x", "", { gnuPath: LONG }),
         file("early", "low"),
         file("late", "low"),
         folder("tree", { mode: 0o700, pax: { "SCHILY.xattr.user.x": "1" } }),
@@ -196,6 +197,7 @@ const cases: readonly Case[] = [
       ],
       [
         file(".wh.gone", ""),
+        file("x", "", { gnuPath: `.wh.${LONG}` }),
         file(".wh.early", ""),
         file("early", "new"),
         file("late", "new"),

@@ -5,7 +5,14 @@ import { HutchError } from "../../src/errors.ts";
 import { GuestClient } from "../../src/guest/client.ts";
 import { makeFrame } from "../../src/guest/codec.ts";
 import type { FailureKind } from "../../src/guest/messages.ts";
-import { Channel, END, FrameType, MAX_PAYLOAD, WINDOW } from "../../src/guest/protocol.ts";
+import {
+  Channel,
+  END,
+  FrameType,
+  MAX_PAYLOAD,
+  PROTOCOL_VERSION,
+  WINDOW,
+} from "../../src/guest/protocol.ts";
 import type { AgentScript, DoubleStream } from "../doubles/agent.ts";
 import { BoxDouble, exec } from "../doubles/box.ts";
 
@@ -33,7 +40,7 @@ async function withClient(
 Deno.test("GuestClient.connect gives the agent's hello", () =>
   withClient({ hello: { kernel: "6.12.7", bootMs: 99.5 } }, (client) => {
     assert.deepEqual(client.hello, {
-      protocol: 1,
+      protocol: PROTOCOL_VERSION,
       agent: "double",
       kernel: "6.12.7",
       bootMs: 99.5,
@@ -50,7 +57,7 @@ Deno.test("GuestClient.connect waits for an agent that comes later", async () =>
 });
 
 const hellos: readonly [string, AgentScript["hello"], ErrorCode, RegExp][] = [
-  ["another version", { protocol: 2 }, "agent_protocol", /version 2, not 1/],
+  ["another version", { protocol: PROTOCOL_VERSION + 1 }, "agent_protocol", /version 3, not 2/],
   ["no CBOR", Uint8Array.of(0xff, 0), "agent_protocol", /isn't CBOR/],
   ["missing fields", encodeCbor({ protocol: 1 }), "agent_protocol", /agent isn't text/],
   ["silence", null, "boot_timeout", /within 40 ms/],
@@ -84,7 +91,12 @@ Deno.test("GuestClient.connect can be cancelled before and while it waits", asyn
 Deno.test("GuestClient.request gets replies", () =>
   withClient({}, async (client) => {
     assert.deepEqual(await client.request({ op: "ping" }), {});
-    const configured = await client.request({ op: "configure", hostname: "box", grow: true });
+    const configured = await client.request({
+      op: "configure",
+      hostname: "box",
+      grow: true,
+      mounts: [],
+    });
     assert.deepEqual(configured, { ms: 1.5 });
     assert.deepEqual(await client.request({ op: "shutdown", graceMs: 0 }), {});
     assert.equal(client.streams, 0);
@@ -155,7 +167,7 @@ Deno.test("GuestStream carries a command's streams and its end", () =>
     assert.deepEqual(await stream.reply, { pid: 5 });
     assert.equal(await text(stream.stderr), "warned");
     assert.equal(await text(stream.stdout), "SOME TEXT");
-    assert.deepEqual(await stream.exit, { code: null, signal: "SIGKILL" });
+    assert.deepEqual(await stream.exit, { code: null, signal: "SIGKILL", timedOut: false });
     await stream.closed;
     assert.equal(stream.control({ op: "signal", signal: 15 }), false);
   }));
@@ -165,7 +177,7 @@ Deno.test("GuestStream.control sends signals", () =>
     const stream = client.open(exec("wait"));
     await stream.reply;
     assert.equal(stream.control({ op: "signal", signal: 15 }), true);
-    assert.deepEqual(await stream.exit, { code: null, signal: "SIGTERM" });
+    assert.deepEqual(await stream.exit, { code: null, signal: "SIGTERM", timedOut: false });
   }));
 
 for (const frameSize of [7, 4096, MAX_PAYLOAD]) {
@@ -184,7 +196,7 @@ for (const frameSize of [7, 4096, MAX_PAYLOAD]) {
         assert.ok(stream.queuedBytes <= WINDOW);
       }
       assert.equal(seen, total);
-      assert.deepEqual(await stream.exit, { code: 0, signal: null });
+      assert.deepEqual(await stream.exit, { code: 0, signal: null, timedOut: false });
     }));
 }
 
@@ -231,7 +243,7 @@ Deno.test("GuestStream.stdout that is cancelled lets the command go on", () =>
   withClient({}, async (client) => {
     const stream = client.open(exec("bytes", String(8 * WINDOW)));
     await stream.stdout.cancel();
-    assert.deepEqual(await stream.exit, { code: 0, signal: null });
+    assert.deepEqual(await stream.exit, { code: 0, signal: null, timedOut: false });
     assert.equal(stream.queuedBytes, 0);
   }));
 
@@ -262,7 +274,7 @@ Deno.test("GuestStream.stdin sends as much as the command reads, and a window mo
     await writer.write(new Uint8Array(0));
     await writer.write(new Uint8Array(5));
     await writer.close();
-    assert.deepEqual(await stream.exit, { code: 0, signal: null });
+    assert.deepEqual(await stream.exit, { code: 0, signal: null, timedOut: false });
   }));
 
 Deno.test("GuestStream.stdin fails once the command ended, even while it waits for credit", () =>
@@ -276,9 +288,9 @@ Deno.test("GuestStream.stdin fails once the command ended, even while it waits f
   }, async (client) => {
     const stream = client.open(exec("exit"));
     const writer = stream.stdin.getWriter();
-    await assert.rejects(writer.write(new Uint8Array(2 * WINDOW)), has("box_state", /has ended/));
-    await assert.rejects(writer.closed, has("box_state"));
-    assert.deepEqual(await stream.exit, { code: 3, signal: null });
+    await assert.rejects(writer.write(new Uint8Array(2 * WINDOW)), has("broken_pipe", /has ended/));
+    await assert.rejects(writer.closed, has("broken_pipe"));
+    assert.deepEqual(await stream.exit, { code: 3, signal: null, timedOut: false });
   }));
 
 Deno.test("GuestStream.stdin fails when the command closes it", () =>
@@ -290,7 +302,7 @@ Deno.test("GuestStream.stdin fails when the command closes it", () =>
     },
   }, async (client) => {
     await using stream = client.open(exec("true"));
-    await assert.rejects(stream.stdin.getWriter().closed, has("box_state", /has closed it/));
+    await assert.rejects(stream.stdin.getWriter().closed, has("broken_pipe", /has closed it/));
   }));
 
 Deno.test("GuestStream.stdin that is aborted while it waits for credit ends the input", () => {
@@ -312,7 +324,7 @@ Deno.test("GuestStream.stdin that is aborted while it waits for credit ends the 
     await full.promise;
     await writer.abort(new Error("no more"));
     await writing;
-    assert.deepEqual(await stream.exit, { code: 0, signal: null });
+    assert.deepEqual(await stream.exit, { code: 0, signal: null, timedOut: false });
   });
 });
 
@@ -330,7 +342,7 @@ Deno.test("GuestStream.exit doesn't wait for what the command left behind", () =
   }, async (client) => {
     const stream = client.open(exec("daemon"));
     assert.equal(await text(stream.stdout), "all");
-    assert.deepEqual(await stream.exit, { code: 0, signal: null });
+    assert.deepEqual(await stream.exit, { code: 0, signal: null, timedOut: false });
     await stream.closed;
     await closed.promise;
   });

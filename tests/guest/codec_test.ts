@@ -9,6 +9,7 @@ import {
   writeHeader,
 } from "../../src/guest/codec.ts";
 import {
+  BACKGROUND,
   Channel,
   END,
   FrameType,
@@ -61,6 +62,9 @@ const cases: readonly [string, "agent" | "host", number, number, number, number,
     ["open of an agent", "agent", T.OPEN, 1, 10, 0, /agent sends/],
     ["open on stream 0", "host", T.OPEN, 0, 10, 0, /stream 0/],
     ["large reply", "agent", T.REPLY, 1, MAX_MESSAGE + 1, 0, /isn't within/],
+    ["background request", "host", T.OPEN, 1, 10, BACKGROUND, null],
+    ["request with a channel", "host", T.OPEN, 1, 10, BACKGROUND | 1, /flags 65/],
+    ["background control", "host", T.CONTROL, 1, 10, BACKGROUND, /flags 64/],
     ["reply with flags", "agent", T.REPLY, 1, 10, 1, /flags 1/],
     ["data", "agent", T.DATA, 1, MAX_PAYLOAD, Channel.STDERR | END, null],
     ["large data", "agent", T.DATA, 1, MAX_PAYLOAD + 1, Channel.STDOUT, /isn't within/],

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { HutchError } from "../../src/errors.ts";
-import { type BlobOpener, BlobStore } from "../../src/images/blob_store.ts";
+import { BlobStore } from "../../src/images/blobs/blob_store.ts";
+import type { BlobOpener } from "../../src/images/pull/download.ts";
 import { digestHex, digestOf } from "../../src/images/digest.ts";
+import { rejects } from "../support/rejects.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
 
@@ -66,15 +67,6 @@ function serving(bytes: Uint8Array<ArrayBuffer>): { open: BlobOpener; offsets: n
       return Promise.resolve({ start: offset, body: streamOf(bytes.subarray(offset)) });
     },
   };
-}
-
-async function rejects(promise: Promise<unknown>, code: string, problem: RegExp): Promise<void> {
-  await assert.rejects(promise, (error) => {
-    assert.ok(error instanceof HutchError, String(error));
-    assert.equal(error.code, code);
-    assert.match(error.message, problem);
-    return true;
-  });
 }
 
 Deno.test("BlobStore.ingest keeps a blob whose size and digest are right", async () => {
@@ -142,6 +134,124 @@ Deno.test("BlobStore.ingest goes on where a download broke", async () => {
   assert.deepEqual(await temp.store.read(DIGEST), BYTES);
 });
 
+/** Gives so many bytes with each answer, and then breaks. */
+function dripping(bytes: Uint8Array<ArrayBuffer>, piece: number) {
+  const offsets: number[] = [];
+  const open: BlobOpener = ({ offset }) => {
+    offsets.push(offset);
+    const rest = bytes.subarray(offset, offset + piece);
+    return Promise.resolve({ start: offset, body: streamOf(rest, new Error("reset")) });
+  };
+  return { open, offsets };
+}
+
+Deno.test("BlobStore.ingest goes on after any number of breaks that bring it further", async () => {
+  await using temp = new TempStore();
+  const bytes = new Uint8Array(60 * 256 * 1024);
+  const { open, offsets } = dripping(bytes, 256 * 1024);
+  await temp.store.ingest(digestOf(bytes), bytes.length, open, { signal: FOREVER });
+  assert.equal(offsets.length, 60);
+});
+
+Deno.test("BlobStore.ingest gives up a source that drips, and goes on there later", async () => {
+  await using temp = new TempStore();
+  const { open, offsets } = dripping(BYTES, 1000);
+  const ingest = temp.store.ingest(DIGEST, BYTES.length, open, { signal: FOREVER });
+  await rejects(ingest, "registry_failed", /broke after 51000 of 3000000 bytes: reset/);
+  assert.equal(offsets.length, 51);
+  const whole = serving(BYTES);
+  await temp.store.ingest(DIGEST, BYTES.length, whole.open, { signal: FOREVER });
+  assert.deepEqual(whole.offsets, [51_000]);
+});
+
+Deno.test("BlobStore.ingest goes on after an end that came too early", async () => {
+  await using temp = new TempStore();
+  const offsets: number[] = [];
+  const open: BlobOpener = ({ offset }) => {
+    offsets.push(offset);
+    return Promise.resolve({ start: offset, body: streamOf(BYTES.subarray(offset, 2_000_000)) });
+  };
+  const cut: BlobOpener = (options) => offsets.length < 2 ? open(options) : whole.open(options);
+  const whole = serving(BYTES);
+  await temp.store.ingest(DIGEST, BYTES.length, cut, { signal: FOREVER });
+  assert.deepEqual([...offsets, ...whole.offsets], [0, 2_000_000, 2_000_000]);
+});
+
+for (const left of [BYTES.toReversed(), BYTES.map((byte) => byte ^ 1).slice(0, 1_000_000)]) {
+  Deno.test(`BlobStore.ingest starts over when ${left.length} left-over bytes turn out wrong`, async () => {
+    await using temp = new TempStore();
+    await Deno.mkdir(join(temp.path, "partial"), { recursive: true });
+    await Deno.writeFile(join(temp.path, "partial", HEX), left);
+    const { open, offsets } = serving(BYTES);
+    await temp.store.ingest(DIGEST, BYTES.length, open, { signal: FOREVER });
+    assert.deepEqual(offsets, left.length === BYTES.length ? [0] : [left.length, 0]);
+    assert.deepEqual(await temp.store.read(DIGEST), BYTES);
+  });
+}
+
+Deno.test("BlobStore.ingest that starts over goes on after breaks too", async () => {
+  await using temp = new TempStore();
+  await Deno.mkdir(join(temp.path, "partial"), { recursive: true });
+  await Deno.writeFile(join(temp.path, "partial", HEX), BYTES.toReversed());
+  const offsets: number[] = [];
+  const open: BlobOpener = ({ offset }) => {
+    offsets.push(offset);
+    const rest = BYTES.subarray(offset, offset + 400_000);
+    const error = offset + rest.length < BYTES.length ? new Error("reset") : undefined;
+    return Promise.resolve({ start: offset, body: streamOf(rest, error) });
+  };
+  await temp.store.ingest(DIGEST, BYTES.length, open, { signal: FOREVER });
+  assert.deepEqual(offsets, [0, 4, 8, 12, 16, 20, 24, 28].map((n) => n * 100_000));
+});
+
+Deno.test("BlobStore.ingest starts over once, and then a wrong blob is wrong", async () => {
+  await using temp = new TempStore();
+  const wrong = BYTES.map((byte) => byte ^ 1);
+  const offsets: number[] = [];
+  const open: BlobOpener = ({ offset }) => {
+    offsets.push(offset);
+    const broken = offset === 0 ? new Error("reset") : undefined;
+    const rest = wrong.slice(offset, broken ? 2_000_000 : undefined);
+    return Promise.resolve({ start: offset, body: streamOf(rest, broken) });
+  };
+  const ingest = temp.store.ingest(DIGEST, BYTES.length, open, { signal: FOREVER });
+  await rejects(ingest, "digest_mismatch", /its bytes have/);
+  assert.deepEqual(offsets, [0, 2_000_000, 0, 2_000_000]);
+  assert.deepEqual(temp.files(), []);
+});
+
+Deno.test("BlobStore.ingest that is cancelled at once keeps what was left", async () => {
+  await using temp = new TempStore();
+  await Deno.mkdir(join(temp.path, "partial"), { recursive: true });
+  await Deno.writeFile(join(temp.path, "partial", HEX), BYTES.subarray(0, 1_234_567));
+  const cancel = new AbortController();
+  const ingest = temp.store.ingest(DIGEST, BYTES.length, serving(BYTES).open, {
+    signal: cancel.signal,
+    onProgress: () => cancel.abort(), // while the left-over is being read
+  });
+  await rejects(ingest, "cancelled", /cancelled/);
+  assert.equal((await Deno.stat(join(temp.path, "partial", HEX))).size, 1_234_567);
+});
+
+Deno.test("BlobStore.ingest doesn't wait for a source that doesn't notice the cancelling", async () => {
+  await using temp = new TempStore();
+  const cancel = new AbortController();
+  const answer = Promise.withResolvers<Awaited<ReturnType<BlobOpener>>>();
+  const asked = Promise.withResolvers<void>();
+  const ingest = temp.store.ingest(DIGEST, BYTES.length, () => {
+    asked.resolve();
+    return answer.promise;
+  }, { signal: cancel.signal });
+  await asked.promise;
+  cancel.abort();
+  await rejects(ingest, "cancelled", /cancelled/);
+  assert.deepEqual(temp.files(), []);
+  // What it answers after all is ended.
+  const ended = Promise.withResolvers<void>();
+  answer.resolve({ start: 0, body: new ReadableStream({ cancel: () => ended.resolve() }) });
+  await ended.promise;
+});
+
 Deno.test("BlobStore.ingest starts over when the source can't go on", async () => {
   await using temp = new TempStore();
   let opened = 0;
@@ -169,7 +279,10 @@ Deno.test("BlobStore.ingest gives up a download that always breaks at the same p
   const ingest = temp.store.ingest(DIGEST, BYTES.length, open, { signal: FOREVER });
   await rejects(ingest, "registry_failed", /broke after 500000 of 3000000 bytes: reset/);
   assert.equal(opened, 4);
-  assert.deepEqual(temp.files(), []);
+  assert.deepEqual(temp.files(), [`partial/${HEX}`]);
+  const { open: good, offsets } = serving(BYTES);
+  await temp.store.ingest(DIGEST, BYTES.length, good, { signal: FOREVER });
+  assert.deepEqual(offsets, [500_000]);
 });
 
 Deno.test("BlobStore.ingest refuses a stream that begins elsewhere", async () => {
@@ -363,12 +476,12 @@ Deno.test({
 Deno.test("BlobStore.read refuses a file that was changed", async () => {
   await using temp = new TempStore();
   await temp.store.ingest(DIGEST, BYTES.length, serving(BYTES).open, { signal: FOREVER });
-  assert.equal(await temp.store.removeIfChanged(DIGEST), false);
+  assert.equal(await temp.store.removeIfChanged(DIGEST, FOREVER), false);
   await Deno.writeFile(temp.store.path(DIGEST), BYTES.toReversed());
   await rejects(temp.store.read(DIGEST), "digest_mismatch", /was changed/);
-  assert.equal(await temp.store.removeIfChanged(DIGEST), true);
+  assert.equal(await temp.store.removeIfChanged(DIGEST, FOREVER), true);
   assert.deepEqual(temp.files(), []);
-  assert.equal(await temp.store.removeIfChanged(DIGEST), false);
+  assert.equal(await temp.store.removeIfChanged(DIGEST, FOREVER), false);
 });
 
 Deno.test("BlobStore.path refuses what isn't a digest", async () => {
@@ -376,4 +489,57 @@ Deno.test("BlobStore.path refuses what isn't a digest", async () => {
   for (const text of ["", "../../x", `sha256:${"../".repeat(21)}x`, `sha512:${"0".repeat(128)}`]) {
     assert.throws(() => temp.store.path(text), /digest/);
   }
+});
+
+Deno.test("BlobStore.ingest tells how far another program is that fetches the blob", async () => {
+  await using temp = new TempStore();
+  const halted = Promise.withResolvers<void>();
+  const halting: BlobOpener = () => {
+    const first = streamOf(BYTES.subarray(0, 2_000_000)).getReader();
+    const rest = streamOf(BYTES.subarray(2_000_000)).getReader();
+    const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+      async pull(controller) {
+        let next = await first.read();
+        if (next.done) {
+          await halted.promise;
+          next = await rest.read();
+        }
+        if (next.value) controller.enqueue(next.value);
+        else controller.close();
+      },
+    });
+    return Promise.resolve({ start: 0, body });
+  };
+  const begun = Promise.withResolvers<void>();
+  const one = temp.store.ingest(DIGEST, BYTES.length, halting, {
+    signal: FOREVER,
+    onProgress: () => begun.resolve(),
+  });
+  await begun.promise;
+  const other = new TempStore(temp.path).store;
+  const seen: (readonly [string, number])[] = [];
+  const two = other.ingest(DIGEST, BYTES.length, () => assert.fail("it fetches too"), {
+    signal: FOREVER,
+    onProgress(bytes, doing) {
+      seen.push([doing, bytes]);
+      if (bytes >= 2 ** 20) halted.resolve();
+    },
+  });
+  assert.deepEqual(await Promise.all([one, two]), [true, false]);
+  assert.ok(seen.length > 0 && seen.every(([doing]) => doing === "wait"), JSON.stringify(seen));
+});
+
+Deno.test("BlobStore.ingest tells bytes it checks from those it fetches", async () => {
+  await using temp = new TempStore();
+  await Deno.mkdir(join(temp.path, "partial"));
+  await Deno.writeFile(join(temp.path, "partial", HEX), BYTES.subarray(0, 1_500_000));
+  const seen: (readonly [string, number])[] = [];
+  const onProgress = (bytes: number, doing: string) => void seen.push([doing, bytes]);
+  const { open } = serving(BYTES);
+  await temp.store.ingest(DIGEST, BYTES.length, open, { signal: FOREVER, onProgress });
+  const order = seen.map(([doing]) => doing).filter((doing, at, all) => doing !== all[at - 1]);
+  assert.deepEqual(order, ["verify", "fetch", "verify"]);
+  assert.deepEqual(seen.find(([, bytes]) => bytes === 1_500_000)?.[0], "verify");
+  assert.ok(seen.every(([doing, bytes]) => doing === "verify" || bytes > 1_500_000));
+  assert.deepEqual(seen.at(-1), ["verify", BYTES.length]);
 });

@@ -3,7 +3,7 @@
  * fetched the blob itself, else `false`.
  */
 import { join } from "node:path";
-import { BlobStore } from "../../src/images/blob_store.ts";
+import { BlobStore } from "../../src/images/blobs/blob_store.ts";
 
 const [folder = "", digest = "", size = "", url = ""] = Deno.args;
 const store = new BlobStore({ blobs: join(folder, "blobs"), partial: join(folder, "partial") });

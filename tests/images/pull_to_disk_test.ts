@@ -7,7 +7,7 @@ import { hostPlatform } from "../../src/images/platform.ts";
 import { MemoryImageRecords } from "../../src/images/records.ts";
 import type { ImageSource } from "../../src/images/source.ts";
 import { ImageStore } from "../../src/images/store.ts";
-import { buildBaseDisk } from "../../src/images/unpack.ts";
+import { buildBaseDisk } from "../../src/images/base_disk/unpack.ts";
 import { copyImage, IMAGE_TOOLS, LONG_PATH, makeLayeredImage } from "../support/images.ts";
 import { startRegistry } from "../support/registry.ts";
 import { TempFolder } from "../support/temp.ts";

@@ -4,12 +4,16 @@ import { ociSource } from "../../plugins/sources/oci.ts";
 import { registrySource } from "../../plugins/sources/registry.ts";
 import { FileLock } from "../../src/file_lock.ts";
 import { HutchError } from "../../src/errors.ts";
+import { BlobStore } from "../../src/images/blobs/blob_store.ts";
+import { BlobUse } from "../../src/images/blobs/blob_use.ts";
 import { digestHex, digestOf } from "../../src/images/digest.ts";
 import { parsePlatform } from "../../src/images/platform.ts";
-import type { PullEvent } from "../../src/images/pull.ts";
+import type { PullEvent } from "../../src/images/pull/pull.ts";
 import { MemoryImageRecords } from "../../src/images/records.ts";
+import { readReferences, rebuildImage } from "../../src/images/reference_files.ts";
 import type { ImageSource } from "../../src/images/source.ts";
-import { type BaseDiskRequest, ImageStore } from "../../src/images/store.ts";
+import type { BaseDiskRequest } from "../../src/images/base_disk/base_disks.ts";
+import { type AskOfImages, ImageStore } from "../../src/images/store.ts";
 import {
   breakingResponse,
   FakeRegistry,
@@ -19,6 +23,7 @@ import {
 } from "../support/fake_registry.ts";
 import { copyImage, IMAGE_TOOLS, makeLayeredImage } from "../support/images.ts";
 import { startRegistry } from "../support/registry.ts";
+import { rejects } from "../support/rejects.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
 
@@ -44,6 +49,7 @@ class TempStore implements AsyncDisposable {
   readonly store: ImageStore;
   readonly events: PullEvent[] = [];
   build: (request: BaseDiskRequest) => Promise<void> = concatenate;
+  ask: AskOfImages = { credentials: unasked, verify: unasked };
 
   constructor(home?: string) {
     this.home = home ?? this.#folder.path;
@@ -63,6 +69,10 @@ class TempStore implements AsyncDisposable {
       sources,
       platform: parsePlatform("linux/amd64"),
       build: (request) => this.build(request),
+      ask: {
+        credentials: (registry, signal) => this.ask.credentials(registry, signal),
+        verify: (image, signal) => this.ask.verify(image, signal),
+      },
       retryDelayMs: 1,
     });
   }
@@ -85,6 +95,10 @@ class TempStore implements AsyncDisposable {
   }
 }
 
+function unasked(): Promise<undefined> {
+  return Promise.resolve(undefined);
+}
+
 function serving(image: MemoryImage = IMAGE): FakeRegistry {
   const registry = new FakeRegistry();
   registry.addImage("a/b:1", image);
@@ -92,16 +106,8 @@ function serving(image: MemoryImage = IMAGE): FakeRegistry {
 }
 
 function blobFiles(image: MemoryImage): readonly string[] {
-  return [...image.blobs.keys()].map((digest) => `blobs/sha256/${digestHex(digest)}`).sort();
-}
-
-async function rejects(promise: Promise<unknown>, code: string, problem: RegExp): Promise<void> {
-  await assert.rejects(promise, (error) => {
-    assert.ok(error instanceof HutchError, String(error));
-    assert.equal(error.code, code, error.message);
-    assert.match(error.message, problem);
-    return true;
-  });
+  return [image.digest, ...image.blobs.keys()].map((digest) => `blobs/sha256/${digestHex(digest)}`)
+    .sort();
 }
 
 Deno.test("ImageStore.pull fetches an image, records it, and tells how far it is", async () => {
@@ -115,6 +121,7 @@ Deno.test("ImageStore.pull fetches an image, records it, and tells how far it is
   assert.deepEqual(rest, {
     reference,
     digest: IMAGE.digest,
+    resolvedDigest: IMAGE.digest,
     platform: { os: "linux", architecture: "amd64" },
     layers: LAYERS.map((layer) => ({
       digest: digestOf(layer),
@@ -141,9 +148,88 @@ Deno.test("ImageStore.pull fetches an image, records it, and tells how far it is
   for (const layer of LAYERS) {
     const own = events.filter((event) => "digest" in event && event.digest === digestOf(layer));
     const total = layer.length;
-    assert.deepEqual(own.at(-2), { type: "layer", digest: digestOf(layer), done: total, total });
-    assert.deepEqual(own.at(-1), { type: "layer.done", digest: digestOf(layer), cached: false });
+    const digest = digestOf(layer);
+    assert.deepEqual(own.at(0), { type: "layer", digest, done: 0, total });
+    assert.deepEqual(own.slice(-3), [
+      { type: "layer", digest, done: total, total },
+      { type: "layer.verify", digest, done: total, total },
+      { type: "layer.done", digest, total, cached: false },
+    ]);
   }
+});
+
+Deno.test("ImageStore.pull asks whether an image may be used, and keeps nothing of a refused one", async () => {
+  await using registry = serving();
+  await using temp = new TempStore();
+  const reference = `registry:${registry.host}/a/b:1`;
+  temp.ask = {
+    credentials: unasked,
+    verify(image) {
+      assert.deepEqual(
+        { ...image, manifest: digestOf(image.manifest) },
+        {
+          reference,
+          digest: IMAGE.digest,
+          manifest: IMAGE.digest,
+          source: reference,
+          resolvedDigest: IMAGE.digest,
+        },
+      );
+      assert.deepEqual(registry.paths, ["a/b/manifests/1"]);
+      return Promise.resolve({ ok: false, reason: "nobody signed it" });
+    },
+  };
+  const pulling = temp.store.pull(`${registry.host}/a/b:1`, { onProgress: temp.onProgress });
+  await rejects(pulling, "image_refused", /^Cannot use registry:.*\/a\/b:1: nobody signed it$/);
+  assert.deepEqual(registry.paths, ["a/b/manifests/1"], "it asked for more than the manifest");
+  assert.deepEqual(temp.files(), []);
+  assert.deepEqual(temp.records.list(), []);
+  assert.deepEqual(temp.events.map(({ type }) => type), ["resolving"]);
+});
+
+Deno.test("ImageStore.pull keeps the old image when a newer one is refused", async () => {
+  await using registry = serving();
+  await using temp = new TempStore();
+  const old = await temp.store.pull(`${registry.host}/a/b:1`);
+  const before = temp.files();
+  registry.addImage("a/b:1", memoryImage([someBytes(500, 9)]));
+  const verdicts: string[] = [];
+  temp.ask = {
+    credentials: unasked,
+    verify({ digest }) {
+      verdicts.push(digest);
+      return Promise.resolve(
+        digest === old.digest ? { ok: true } : { ok: false, reason: "too new" },
+      );
+    },
+  };
+  await rejects(temp.store.pull(old.reference), "image_refused", /too new/);
+  assert.deepEqual(temp.files(), before);
+  assert.deepEqual(temp.records.list(), [old]);
+  // What is here is used without asking; pulling it by its digest asks, and changes nothing.
+  assert.equal(await temp.store.resolve(old.reference), old);
+  assert.equal(verdicts.length, 1);
+  await temp.store.pull(`${registry.host}/a/b@${old.digest}`);
+  assert.equal(verdicts.length, 2);
+  assert.deepEqual(temp.files(), before);
+});
+
+Deno.test("ImageStore.pull takes the credentials that plugins give", async () => {
+  await using registry = serving();
+  await using temp = new TempStore();
+  const password = `Basic ${btoa("me:secret")}`;
+  registry.misbehave = (request) =>
+    request.headers.get("authorization") === password
+      ? undefined
+      : new Response(null, { status: 401, headers: { "www-authenticate": "Basic" } });
+  temp.ask = {
+    verify: unasked,
+    credentials: (host) =>
+      Promise.resolve(
+        host === registry.host ? { username: "me", password: "secret" } : undefined,
+      ),
+  };
+  assert.equal((await temp.store.pull(`${registry.host}/a/b:1`)).digest, IMAGE.digest);
 });
 
 Deno.test("ImageStore.resolve makes no request for an image that is here", async () => {
@@ -209,13 +295,6 @@ const BLOB_FAULTS:
       "digest_mismatch",
       /larger/,
     ],
-    ["isn't there", () => new Response(null, { status: 404 }), "registry_failed", /answers 404/],
-    [
-      "always breaks",
-      (bytes) => breakingResponse(bytes.slice(0, 9)),
-      "registry_failed",
-      /broke after/,
-    ],
   ];
 
 for (const [name, answer, code, problem] of BLOB_FAULTS) {
@@ -238,6 +317,130 @@ for (const [name, answer, code, problem] of BLOB_FAULTS) {
     await temp.store.pull(reference);
   });
 }
+
+const PASSING_FAULTS: readonly (readonly [string, () => Response, RegExp])[] = [
+  ["isn't there", () => new Response(null, { status: 404 }), /answers 404/],
+  ["always breaks", () => breakingResponse(LAYERS[2]?.slice(0, 9) ?? new Uint8Array()), /broke/],
+];
+
+for (const [name, answer, problem] of PASSING_FAULTS) {
+  Deno.test(`ImageStore.pull keeps what it has of an image of which one layer ${name}`, async () => {
+    await using registry = serving();
+    await using temp = new TempStore();
+    const victim = LAYERS[2] ?? new Uint8Array();
+    registry.misbehave = (_request, url) =>
+      url.pathname.endsWith(digestOf(victim)) ? answer() : undefined;
+    const reference = `${registry.host}/a/b:1`;
+    await rejects(temp.store.pull(reference), "registry_failed", problem);
+    assert.deepEqual(temp.records.list(), []);
+    const kept = temp.files();
+    assert.ok(
+      kept.every((path) => /^blobs\/(sha256|partial)\/[0-9a-f]{64}$/.test(path)),
+      `${kept}`,
+    );
+    registry.misbehave = () => undefined;
+    const before = registry.requests.length;
+    await temp.store.pull(reference);
+    const asked = registry.paths.slice(before).join();
+    for (const path of kept.filter((path) => path.startsWith("blobs/sha256/"))) {
+      assert.ok(!asked.includes(path.slice(-64)), `${path} was fetched again`);
+    }
+    assert.deepEqual(temp.files(), blobFiles(IMAGE));
+  });
+}
+
+for (
+  const [code, kept] of [["invalid_image", 0], ["limit_exceeded", 0], ["cancelled", 8]] as const
+) {
+  Deno.test(`ImageStore.pull keeps ${kept} blobs of an image whose disk ends in ${code}`, async () => {
+    await using registry = serving();
+    await using temp = new TempStore();
+    temp.build = async ({ output }) => {
+      await Deno.writeTextFile(output, "a half");
+      throw new HutchError(code, "Cannot make it");
+    };
+    const pulling = temp.store.pull(`${registry.host}/a/b:1`, { disk: true });
+    await rejects(pulling, code, /Cannot make it/);
+    assert.deepEqual(temp.files(), blobFiles(IMAGE).slice(0, kept));
+    assert.deepEqual(temp.records.list(), []);
+  });
+}
+
+Deno.test("ImageStore.pull replaces a configuration and a manifest that were changed", async () => {
+  await using registry = serving();
+  await using temp = new TempStore();
+  const reference = `${registry.host}/a/b:1`;
+  await temp.store.pull(reference);
+  const [config = ""] = IMAGE.blobs.keys();
+  for (const digest of [config, IMAGE.digest]) {
+    const path = join(temp.home, "blobs/sha256", digestHex(digest));
+    await Deno.writeFile(path, (await Deno.readFile(path)).reverse());
+  }
+  await temp.store.pull(reference);
+  for (const digest of [config, IMAGE.digest]) {
+    const path = join(temp.home, "blobs/sha256", digestHex(digest));
+    assert.equal(digestOf(await Deno.readFile(path)), digest);
+  }
+});
+
+Deno.test("ImageStore.pull that fails for good leaves blobs that another pull counts on", async () => {
+  await using registry = serving();
+  await using one = new TempStore();
+  await using two = new TempStore(one.home);
+  const [shared = new Uint8Array()] = LAYERS;
+  const bad = someBytes(700, 9);
+  registry.addImage("bad:1", memoryImage([shared, bad]));
+  // The bad one's second layer comes when the other pull has seen the first.
+  const counted = Promise.withResolvers<void>();
+  const fetched = Promise.withResolvers<void>();
+  const hold = Promise.withResolvers<void>();
+  registry.misbehave = async (_request, url) => {
+    if (url.pathname.endsWith(digestOf(bad))) {
+      await counted.promise;
+      return new Response(bad.toReversed());
+    }
+    // The good one's last layer comes when the other pull has failed.
+    if (url.pathname.endsWith(IMAGE.layers[5] ?? "?")) await hold.promise;
+    return undefined;
+  };
+  const failing = one.store.pull(`${registry.host}/bad:1`, {
+    onProgress: (event) => event.type === "layer.done" && fetched.resolve(),
+  });
+  await fetched.promise;
+  const good = two.store.pull(`${registry.host}/a/b:1`, {
+    onProgress: (event) => event.type === "layer.done" && event.cached && counted.resolve(),
+  });
+  await rejects(failing, "digest_mismatch", /its bytes have/);
+  hold.resolve();
+  await good;
+  // What only the bad one needs may have stayed, since the other was there.
+  for (const file of blobFiles(IMAGE)) assert.ok(one.files().includes(file), file);
+  assert.ok(!one.files().some((file) => file.startsWith("blobs/partial/")));
+});
+
+Deno.test("ImageStore.pull that fails for good leaves blobs of an image that came meanwhile", async () => {
+  await using registry = serving();
+  await using temp = new TempStore();
+  const bad = someBytes(700, 9);
+  const [shared = new Uint8Array()] = LAYERS;
+  registry.addImage("bad:1", memoryImage([shared, someBytes(10, 5), bad]));
+  const release = Promise.withResolvers<void>();
+  const fetched = Promise.withResolvers<void>();
+  registry.misbehave = async (_request, url) => {
+    if (!url.pathname.endsWith(digestOf(bad))) return undefined;
+    await release.promise;
+    return new Response(bad.toReversed());
+  };
+  let left = 2;
+  const failing = temp.store.pull(`${registry.host}/bad:1`, {
+    onProgress: (event) => event.type === "layer.done" && --left === 0 && fetched.resolve(),
+  });
+  await fetched.promise;
+  await temp.store.pull(`${registry.host}/a/b:1`);
+  release.resolve();
+  await rejects(failing, "digest_mismatch", /its bytes have/);
+  assert.deepEqual(temp.files(), blobFiles(IMAGE));
+});
 
 Deno.test("ImageStore.pull keeps the blobs of other images when one is broken", async () => {
   await using registry = serving();
@@ -349,8 +552,38 @@ Deno.test("ImageStore.baseDisk makes a disk once, whoever asks", async () => {
     `disks/${digestHex(digest)}.ext4`,
   ]);
   const total = LAYERS.reduce((sum, layer) => sum + layer.length, 0);
-  assert.deepEqual(one.events.at(-2), { type: "disk", digest, done: total, total });
-  assert.deepEqual(one.events.at(-1), { type: "disk.done", digest, path: expected });
+  const told = one.events.filter(({ type }) => type !== "disk.waiting");
+  assert.deepEqual(told.at(-4), { type: "disk", digest, done: total, total });
+  assert.deepEqual(
+    told.slice(-3),
+    [false, true, true].map((cached) => ({ type: "disk.done", digest, path: expected, cached })),
+  );
+  assert.ok(one.events.length > told.length, "those that waited didn't say so");
+});
+
+Deno.test("ImageStore.pull makes the base disk where it is asked to, before it records the image", async () => {
+  await using registry = serving();
+  await using temp = new TempStore();
+  const reference = `${registry.host}/a/b:1`;
+  const broken = new Error("no disk today");
+  temp.build = () => Promise.reject(broken);
+  await assert.rejects(temp.store.pull(reference, { disk: true }), broken);
+  assert.deepEqual(temp.records.list(), []);
+  temp.build = concatenate;
+  const { digest } = await temp.store.pull(reference, { disk: true, onProgress: temp.onProgress });
+  const path = join(temp.home, "disks", `${digestHex(digest)}.ext4`);
+  assert.deepEqual(await Deno.readFile(path), concatenated(LAYERS));
+  const total = LAYERS.reduce((sum, layer) => sum + layer.length, 0);
+  const first = temp.events.find(({ type }) => type === "disk");
+  assert.deepEqual(first, { type: "disk", digest, done: 0, total });
+  assert.deepEqual(temp.events.slice(-3), [
+    { type: "disk", digest, done: total, total },
+    { type: "disk.done", digest, path, cached: false },
+    { type: "done", reference: `registry:${reference}`, digest },
+  ]);
+  temp.build = () => assert.fail("it makes a disk that is there");
+  await temp.store.pull(reference, { disk: true, onProgress: temp.onProgress });
+  assert.deepEqual(temp.events.at(-2), { type: "disk.done", digest, path, cached: true });
 });
 
 Deno.test("ImageStore.baseDisk leaves nothing when it fails, and works the next time", async () => {
@@ -417,13 +650,17 @@ Deno.test("ImageStore.sweep removes what died programs left, and nothing that is
   await using temp = new TempStore();
   const at = (path: string) => join(temp.home, path);
   const old = new Date("2020-01-01");
+  const [OLD, BUSY, FRESH] = ["0", "b", "f"].map((digit) => digit.repeat(64));
   const files = [
     "blobs/sha256/kept",
-    "blobs/partial/fresh",
-    "blobs/partial/old",
+    `blobs/partial/${FRESH}`,
+    `blobs/partial/${OLD}`,
     "blobs/partial/free.lock",
-    "blobs/partial/busy",
-    "blobs/partial/busy.lock",
+    "blobs/partial/load-dead",
+    "blobs/partial/load-busy",
+    "blobs/partial/load-busy.lock",
+    `blobs/partial/${BUSY}`,
+    `blobs/partial/${BUSY}.lock`,
     "disks/a.ext4",
     "disks/b.ext4.new",
     "disks/c.ext4.new",
@@ -432,18 +669,21 @@ Deno.test("ImageStore.sweep removes what died programs left, and nothing that is
     await Deno.mkdir(at(folder), { recursive: true });
   }
   for (const path of files) await Deno.writeTextFile(at(path), "x");
-  for (const path of ["sha256/kept", "partial/old", "partial/busy"]) {
+  for (const path of ["sha256/kept", `partial/${OLD}`, `partial/${BUSY}`]) {
     await Deno.utime(at(`blobs/${path}`), old, old);
   }
   {
-    using download = FileLock.try(at("blobs/partial/busy.lock"));
+    using download = FileLock.try(at(`blobs/partial/${BUSY}.lock`));
+    using load = FileLock.try(at("blobs/partial/load-busy.lock"));
     using disk = FileLock.try(at("disks/c.ext4.lock"));
-    assert.ok(download && disk);
+    assert.ok(download && load && disk);
     await temp.store.sweep();
     assert.deepEqual(temp.files(), [
-      "blobs/partial/busy",
-      "blobs/partial/busy.lock",
-      "blobs/partial/fresh",
+      `blobs/partial/${BUSY}`,
+      `blobs/partial/${BUSY}.lock`,
+      `blobs/partial/${FRESH}`,
+      "blobs/partial/load-busy",
+      "blobs/partial/load-busy.lock",
       "blobs/sha256/kept",
       "disks/a.ext4",
       "disks/c.ext4.lock",
@@ -451,8 +691,38 @@ Deno.test("ImageStore.sweep removes what died programs left, and nothing that is
     ]);
   }
   await temp.store.sweep();
-  assert.deepEqual(temp.files(), ["blobs/partial/fresh", "blobs/sha256/kept", "disks/a.ext4"]);
+  assert.deepEqual(temp.files(), [`blobs/partial/${FRESH}`, "blobs/sha256/kept", "disks/a.ext4"]);
 });
+
+Deno.test("ImageStore.sweep removes names that dead programs gave, and old halves of references", async () => {
+  await using temp = new TempStore();
+  const blobs = join(temp.home, "blobs/sha256");
+  const references = join(temp.home, "blobs/references");
+  for (const folder of [blobs, references]) await Deno.mkdir(folder, { recursive: true });
+  for (const name of ["a.json", "a.json.11111111.new", "b.json.22222222.new"]) {
+    await Deno.writeTextFile(join(references, name), "x");
+  }
+  await Deno.utime(join(references, "a.json"), 0, 0);
+  await Deno.utime(join(references, "b.json.22222222.new"), 0, 0);
+  const uses = join(temp.home, "blobs/uses");
+  const signal = new AbortController().signal;
+  using use = await BlobUse.share(blobs, signal);
+  use.name(["sha256:1"]);
+  const [held] = namesOf(uses);
+  await Deno.writeTextFile(join(uses, "dead.json"), "[]");
+  {
+    using _choosing = await BlobUse.share(blobs, signal); // somebody may just name some
+    await temp.store.sweep();
+    assert.deepEqual(namesOf(uses), ["dead.json", held].sort());
+  }
+  await temp.store.sweep();
+  assert.deepEqual(namesOf(uses), [held]);
+  assert.deepEqual(namesOf(references), ["a.json", "a.json.11111111.new"]);
+});
+
+function namesOf(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+}
 
 function concatenated(layers: readonly Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(layers.flatMap((layer) => [...layer]));
@@ -540,4 +810,29 @@ Deno.test({
       await rejects(temp.store.pull(`${host}/none`), "image_not_found", /none:latest/);
     });
   },
+});
+
+Deno.test("ImageStore.pull leaves what its record can be rebuilt from", async () => {
+  await using registry = serving();
+  await using temp = new TempStore();
+  const one = await temp.store.pull(`${registry.host}/a/b:1`);
+  const two = await temp.store.pull(`${registry.host}/a/b@${one.digest}`);
+  const blobs = join(temp.home, "blobs", "sha256");
+  const unreadable: string[] = [];
+  await Deno.writeTextFile(join(blobs, "../references/x.json"), '{"reference":1}');
+  const meanings = await readReferences(blobs, (path, why) => unreadable.push(`${path}: ${why}`));
+  assert.deepEqual(unreadable, [
+    `${join(temp.home, "blobs/references/x.json")}: it says of no reference what it means`,
+  ]);
+  const store = new BlobStore({ blobs, partial: join(temp.home, "blobs", "partial") });
+  const rebuilt = await Promise.all(meanings.map((each) => rebuildImage(store, each)));
+  assert.deepEqual(rebuilt, temp.records.list());
+  assert.deepEqual(
+    rebuilt.map(({ reference }) => reference).sort(),
+    [one, two].map((
+      { reference },
+    ) => reference).sort(),
+  );
+  await Deno.writeTextFile(store.path(one.digest), "{}");
+  await rejects(rebuildImage(store, one), "digest_mismatch", /was changed/);
 });

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { HutchError } from "../../src/errors.ts";
-import { buildBaseDisk, type UnpackRequest } from "../../src/images/unpack.ts";
+import { buildBaseDisk, type UnpackRequest } from "../../src/images/base_disk/unpack.ts";
 import { checkExt4, readExt4 } from "../support/ext4.ts";
 import { summaries } from "../support/layers.ts";
 import { concat, writeTar } from "../support/tar.ts";
@@ -25,6 +26,10 @@ interface Layer {
 
 function layer(mediaType: string, plain: Bytes, blob: Uint8Array = plain): Layer {
   return { mediaType, plain, blob: new Uint8Array(blob) };
+}
+
+function identity(plain: Bytes): Bytes {
+  return plain;
 }
 
 function diffId(plain: Bytes): string {
@@ -112,13 +117,43 @@ Deno.test("buildBaseDisk gives the same bytes again", async () => {
   assert.deepEqual(await Deno.readFile(a), await Deno.readFile(b));
 });
 
-Deno.test("buildBaseDisk tells how far it is", async () => {
+for (
+  const [name, pack] of [["", identity], ["+gzip", gzipSync], ["+zstd", zstdCompressSync]] as const
+) {
+  Deno.test(`buildBaseDisk tells how far it is in a layer${name && ` of ${name.slice(1)}`}`, async () => {
+    await using folder = new TempFolder();
+    const data = new Uint8Array(12 * 1024 * 1024);
+    for (let at = 0; at < data.length; at += 65536) {
+      crypto.getRandomValues(data.subarray(at, at + 65536));
+    }
+    const plain = writeTar({ path: "f", data });
+    const blob = pack(plain);
+    const seen: number[] = [];
+    await build(folder, [layer(`${OCI}${name}`, plain, blob)], {
+      onProgress: (bytes) => seen.push(bytes),
+    });
+    assert.ok(seen.length >= 2);
+    assert.ok(seen.every((bytes, at) => bytes <= blob.length && bytes > (seen[at - 1] ?? 0)));
+  });
+}
+
+Deno.test("buildBaseDisk gives the same bytes in another process", async () => {
   await using folder = new TempFolder();
-  const large = writeTar({ path: "f", data: new Uint8Array(12 * 1024 * 1024) });
-  const seen: number[] = [];
-  await build(folder, [layer(OCI, large)], { onProgress: (bytes) => seen.push(bytes) });
-  assert.ok(seen.length >= 2);
-  assert.ok(seen.every((bytes, index) => bytes <= large.length && bytes > (seen[index - 1] ?? 0)));
+  const many = Array.from({ length: 400 }, (_, index) => ({
+    path: `d/a-longer-name-to-fill-blocks-${index}`,
+    data: `${index}`.repeat(index),
+    pax: { "SCHILY.xattr.user.n": "v".repeat(index) },
+  }));
+  const plain = writeTar(...many, ...many.slice(100, 200));
+  const here = await build(folder, [layer(`${OCI}+gzip`, plain, gzipSync(plain))]);
+  const there = join(folder.path, "there");
+  const program = fileURLToPath(new URL("unpack_process.ts", import.meta.url));
+  const blob = join(folder.path, "blob0");
+  await runTool(
+    ...[Deno.execPath(), "run", "-A", "--quiet", program, blob] as const,
+    ...[`${OCI}+gzip`, diffId(plain), there],
+  );
+  assert.equal(diffId(await Deno.readFile(there)), diffId(await Deno.readFile(here)));
 });
 
 Deno.test("buildBaseDisk refuses a layer with another diff ID", async () => {

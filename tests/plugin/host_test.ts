@@ -1,10 +1,30 @@
 import assert from "node:assert/strict";
-import { definePlugin, type Plugin, PluginError, type StageHook } from "../../mod.ts";
+import { definePlugin, type Plugin, PluginError, type StageHook, type Stages } from "../../mod.ts";
 import { PluginHost } from "../../src/plugin/host.ts";
 
-type Configure = StageHook<{ hostname: string; grow: boolean }, { ms: number }>;
-const SIGNAL = new AbortController().signal;
-const INPUT = { hostname: "h", grow: false };
+type Configure = StageHook<Stages["configure"]["input"], Stages["configure"]["output"]>;
+const SCOPE = { signal: new AbortController().signal };
+const INPUT: Stages["configure"]["input"] = { hostname: "h", grow: false, volumes: [] };
+
+/** A host of these plugins, set up. */
+async function open(
+  plugins: readonly Plugin[],
+  log: (line: string) => void = () => {},
+): Promise<PluginHost> {
+  const host = new PluginHost(plugins, {
+    log,
+    runtime: () => assert.fail("there is no runtime"),
+    boxOf: () => undefined,
+    record: () => {},
+  });
+  try {
+    await host.setUp();
+  } catch (error) {
+    await host[Symbol.asyncDispose]();
+    throw error;
+  }
+  return host;
+}
 
 function plugin(name: string, hook: Configure, order?: "pre" | "post"): Plugin {
   return definePlugin({ name, stages: { configure: hook }, ...(order ? { order } : {}) });
@@ -14,8 +34,8 @@ async function run(
   plugins: readonly Plugin[],
   core = (_: typeof INPUT) => Promise.resolve({ ms: 1 }),
 ) {
-  await using host = await PluginHost.open(plugins, () => {});
-  return await host.run("configure", INPUT, SIGNAL, core);
+  await using host = await open(plugins);
+  return await host.run("configure", INPUT, SCOPE, core);
 }
 
 Deno.test("PluginHost runs before in order and after in reverse, pre and post where they belong", async () => {
@@ -104,11 +124,11 @@ Deno.test("PluginHost asks until the first answer", async () => {
         },
       },
     });
-  await using host = await PluginHost.open(
+  await using host = await open(
     [answer("passes", undefined), answer("knows", "qemu"), answer("late", "libkrun")],
     () => {},
   );
-  assert.equal(await host.ask("engine", { box: "b", usable: [] }, SIGNAL), "qemu");
+  assert.equal(await host.ask("engine", { box: "b", usable: [] }, SCOPE), "qemu");
   assert.deepEqual(asked, ["passes", "knows"]);
 });
 
@@ -117,7 +137,7 @@ Deno.test("PluginHost keeps failing and hanging listeners away from whoever emit
   const heard: number[] = [];
   const hanging = Promise.withResolvers<void>();
   {
-    await using host = await PluginHost.open([
+    await using host = await open([
       definePlugin({
         name: "throws",
         on: {
@@ -129,7 +149,7 @@ Deno.test("PluginHost keeps failing and hanging listeners away from whoever emit
       definePlugin({ name: "hangs", on: { "stage.finished": () => hanging.promise } }),
       definePlugin({ name: "hears", on: { "stage.finished": ({ ms }) => void heard.push(ms) } }),
     ], (line) => void log.push(line));
-    host.emit("stage.finished", { box: "b", stage: "boot", ms: 5 });
+    host.emit("stage.finished", { box: "b", name: "n", stage: "boot", ms: 5 });
     assert.deepEqual(heard, [], "a listener runs after the caller has gone on");
   }
   assert.deepEqual(heard, [5]);
@@ -148,7 +168,7 @@ Deno.test("PluginHost disposes of what was set up, in reverse, when opening fail
       },
     });
   await assert.rejects(
-    PluginHost.open([set("a"), set("b"), definePlugin({ name: "c", setup: refuse })], () => {}),
+    open([set("a"), set("b"), definePlugin({ name: "c", setup: refuse })], () => {}),
     (error: unknown) =>
       error instanceof PluginError && error.plugin === "c" && error.hook === "setup",
   );
@@ -163,10 +183,25 @@ Deno.test("PluginHost refuses a name, an engine or a scheme given twice", async 
       [{ name: "a", sources: { x: source } }, { name: "b", sources: { x: source } }],
     ] as const
   ) {
-    await assert.rejects(PluginHost.open([a, b], () => {}), { code: "invalid_option" });
+    await assert.rejects(open([a, b], () => {}), { code: "invalid_option" });
   }
 });
 
 function refuse(): never {
   throw new Error("refused");
 }
+
+Deno.test("PluginHost tells a plugin's failure to the others, not to itself", async () => {
+  const heard: string[] = [];
+  const listen = (name: string): Plugin =>
+    definePlugin({
+      name,
+      on: { "plugin.failed": ({ plugin }) => void heard.push(`${name} of ${plugin}`) },
+      ...name === "bad" ? { resolve: { secret: () => assert.fail("no") } } : {},
+    });
+  {
+    await using host = await open([listen("bad"), listen("other")]);
+    await assert.rejects(host.ask("secret", { box: "b", name: "n" }, SCOPE));
+  }
+  assert.deepEqual(heard, ["other of bad"]);
+});

@@ -24,7 +24,7 @@ function open(reference = "busybox"): Promise<SourceImage> {
   return source().open({
     reference,
     platform: hostPlatform(),
-    insecureRegistries: [],
+    credentials: () => Promise.resolve(undefined),
     signal: FOREVER,
   });
 }

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { formatOciReference, ociSource, parseOciReference } from "../../plugins/sources/oci.ts";
-import { HutchError } from "../../src/errors.ts";
 import { digestHex, digestOf } from "../../src/images/digest.ts";
 import { parsePlatform } from "../../src/images/platform.ts";
 import type { ImageSource, SourceImage } from "../../src/images/source.ts";
-import { type MemoryImage, memoryImage, memoryIndex, someBytes } from "../support/fake_registry.ts";
+import { memoryImage, memoryIndex, someBytes } from "../support/fake_registry.ts";
 import { IMAGE_TOOLS, makeLayeredImage } from "../support/images.ts";
+import { tagged, TempLayout } from "../support/layout.ts";
+import { rejects } from "../support/rejects.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
 
@@ -28,58 +29,9 @@ function open(reference: string): Promise<SourceImage> {
   return source().open({
     reference,
     platform: parsePlatform("linux/amd64"),
-    insecureRegistries: [],
+    credentials: () => Promise.resolve(undefined),
     signal: FOREVER,
   });
-}
-
-async function rejects(promise: Promise<unknown>, code: string, problem: RegExp): Promise<void> {
-  await assert.rejects(promise, (error) => {
-    assert.ok(error instanceof HutchError, String(error));
-    assert.equal(error.code, code, error.message);
-    assert.match(error.message, problem);
-    return true;
-  });
-}
-
-/** A layout in a folder of its own. */
-class TempLayout extends TempFolder {
-  constructor() {
-    super();
-    Deno.mkdirSync(join(this.path, "blobs/sha256"), { recursive: true });
-    this.write("oci-layout", '{"imageLayoutVersion":"1.0.0"}');
-    this.index();
-  }
-
-  write(path: string, content: string | Uint8Array): void {
-    Deno.writeFileSync(
-      join(this.path, path),
-      typeof content === "string" ? new TextEncoder().encode(content) : content,
-    );
-  }
-
-  blob(bytes: Uint8Array): string {
-    this.write(this.blobPath(digestOf(bytes)), bytes);
-    return digestOf(bytes);
-  }
-
-  blobPath(digest: string): string {
-    return `blobs/sha256/${digestHex(digest)}`;
-  }
-
-  add(image: MemoryImage): Record<string, unknown> {
-    this.blob(image.manifest);
-    for (const bytes of image.blobs.values()) this.blob(bytes);
-    return { mediaType: MANIFEST, digest: image.digest, size: image.manifest.length };
-  }
-
-  index(...manifests: readonly Record<string, unknown>[]): void {
-    this.write("index.json", JSON.stringify({ schemaVersion: 2, manifests }));
-  }
-}
-
-function tagged(entry: Record<string, unknown>, tag: string): Record<string, unknown> {
-  return { ...entry, annotations: { "org.opencontainers.image.ref.name": tag } };
 }
 
 const HEX = "0123456789abcdef".repeat(4);
@@ -178,9 +130,10 @@ Deno.test("ociSource doesn't follow indexes for ever", async () => {
 
 Deno.test("ociSource reports folders without a layout", async () => {
   await using folder = new TempFolder();
-  for (const path of [folder.path, join(folder.path, "none"), import.meta.filename ?? ""]) {
-    await rejects(open(path), "image_not_found", /Cannot read image folder .*oci-layout/);
-  }
+  await rejects(open(folder.path), "image_not_found", /Cannot read image folder .*oci-layout/);
+  const none = join(folder.path, "none");
+  await rejects(open(none), "image_not_found", /Cannot read image .*none: it isn't there/);
+  await rejects(open(join(import.meta.filename ?? "", "x")), "image_not_found", /it isn't there/);
 });
 
 Deno.test("ociSource reports an empty layout and a digest that isn't there", async () => {

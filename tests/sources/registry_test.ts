@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { registrySource } from "../../plugins/sources/registry.ts";
 import type { RegistryOptions } from "../../plugins/sources/registry.ts";
-import { HutchError } from "../../src/errors.ts";
 import { digestOf } from "../../src/images/digest.ts";
 import { parsePlatform } from "../../src/images/platform.ts";
 import type { ImageSource, SourceImage } from "../../src/images/source.ts";
@@ -13,6 +12,7 @@ import {
   memoryImage,
   someBytes,
 } from "../support/fake_registry.ts";
+import { rejects } from "../support/rejects.ts";
 
 const LAYER = someBytes(300_000);
 const IMAGE = memoryImage([LAYER]);
@@ -28,12 +28,14 @@ function sourceOf(options: RegistryOptions = {}): ImageSource {
 function open(
   reference: string,
   options: RegistryOptions = {},
-  more: { insecure?: readonly string[]; signal?: AbortSignal } = {},
+  more: { insecure?: readonly string[]; signal?: AbortSignal; token?: string } = {},
 ): Promise<SourceImage> {
   return sourceOf(options).open({
     reference,
     platform: parsePlatform("linux/amd64"),
-    insecureRegistries: more.insecure ?? [],
+    registries: new Map((more.insecure ?? []).map((host) => [host, { insecure: true }])),
+    credentials: () =>
+      Promise.resolve(more.token === undefined ? undefined : { token: more.token }),
     signal: more.signal ?? FOREVER,
   });
 }
@@ -41,15 +43,6 @@ function open(
 async function readBlob(image: SourceImage, digest: string, offset = 0) {
   const { start, body } = await image.blob(digest, { offset, signal: FOREVER });
   return { start, bytes: new Uint8Array(await new Response(body).arrayBuffer()) };
-}
-
-async function rejects(promise: Promise<unknown>, code: string, problem: RegExp): Promise<void> {
-  await assert.rejects(promise, (error) => {
-    assert.ok(error instanceof HutchError, String(error));
-    assert.equal(error.code, code, error.message);
-    assert.match(error.message, problem);
-    return true;
-  });
 }
 
 function serving(image: MemoryImage = IMAGE): FakeRegistry {
@@ -322,9 +315,7 @@ Deno.test("registrySource doesn't carry its token to the host of a redirect", as
     if (!url.pathname.includes("/blobs/")) return undefined;
     return Response.redirect(`http://${storage.host}/stored?signature=x`, 307);
   };
-  await using image = await open(`${registry.host}/a/b:1`, {
-    credentials: () => ({ token: "secret" }),
-  });
+  await using image = await open(`${registry.host}/a/b:1`, {}, { token: "secret" });
   assert.deepEqual(await readBlob(image, digestOf(LAYER), 7), { start: 7, bytes: LAYER.slice(7) });
   assert.equal(storage.requests.length, 1);
   assert.equal(storage.requests[0]?.headers.get("authorization"), null);
@@ -333,14 +324,15 @@ Deno.test("registrySource doesn't carry its token to the host of a redirect", as
 
 Deno.test("registrySource keeps its token for a redirect on the same host", async () => {
   await using registry = serving();
-  registry.misbehave = (_request, url) => {
+  registry.misbehave = (request, url) => {
+    if (request.headers.get("authorization") !== "Bearer secret") {
+      return new Response(null, { status: 401, headers: { "www-authenticate": "Bearer" } });
+    }
     if (url.pathname.startsWith("/elsewhere")) return new Response(LAYER);
     if (!url.pathname.includes("/blobs/")) return undefined;
     return new Response(null, { status: 302, headers: { location: "/elsewhere" } });
   };
-  await using image = await open(`${registry.host}/a/b:1`, {
-    credentials: () => ({ token: "secret" }),
-  });
+  await using image = await open(`${registry.host}/a/b:1`, {}, { token: "secret" });
   await readBlob(image, digestOf(LAYER));
   assert.equal(registry.requests.at(-1)?.path, "/elsewhere");
   assert.equal(registry.requests.at(-1)?.headers.get("authorization"), "Bearer secret");

@@ -18,16 +18,34 @@ export interface MemoryImage {
   readonly layers: readonly string[];
 }
 
-/** An image whose layers have these contents (bytes that a puller never looks into). */
+/**
+ * An image whose layers have these contents (bytes that a puller never looks into).
+ *
+ * @param more Further fields of its configuration.
+ */
 export function memoryImage(
   layers: readonly Uint8Array<ArrayBuffer>[],
   architecture = "amd64",
+  more: Readonly<Record<string, unknown>> = {},
+): MemoryImage {
+  const described = layers.map((layer) => ({ digest: digestOf(layer), size: layer.length }));
+  const image = describedImage(described, architecture, more);
+  const blobs = layers.map((layer) => [digestOf(layer), layer] as const);
+  return { ...image, blobs: new Map([...image.blobs, ...blobs]) };
+}
+
+/** An image whose layers somebody else has: its only blob is its configuration. */
+export function describedImage(
+  layers: readonly { readonly digest: string; readonly size: number }[],
+  architecture = "amd64",
+  more: Readonly<Record<string, unknown>> = {},
 ): MemoryImage {
   const config = json({
+    ...more,
     architecture,
     os: "linux",
     config: { Env: ["PATH=/bin"], Cmd: ["sh"] },
-    rootfs: { type: "layers", diff_ids: layers.map(digestOf) },
+    rootfs: { type: "layers", diff_ids: layers.map(({ digest }) => digest) },
   });
   const manifest = json({
     schemaVersion: 2,
@@ -39,15 +57,14 @@ export function memoryImage(
     },
     layers: layers.map((layer) => ({
       mediaType: "application/vnd.oci.image.layer.v1.tar",
-      digest: digestOf(layer),
-      size: layer.length,
+      ...layer,
     })),
   });
   return {
     digest: digestOf(manifest),
     manifest,
-    blobs: new Map([config, ...layers].map((blob) => [digestOf(blob), blob])),
-    layers: layers.map(digestOf),
+    blobs: new Map([[digestOf(config), config]]),
+    layers: layers.map(({ digest }) => digest),
   };
 }
 
@@ -92,9 +109,10 @@ export class FakeRegistry implements AsyncDisposable {
   /** Asked before each answer. */
   misbehave: Misbehaviour = () => undefined;
 
-  constructor() {
+  /** @param tls Certificate and key, as PEM. @default {plain HTTP} */
+  constructor(tls?: { readonly cert: string; readonly key: string }) {
     this.#server = Deno.serve(
-      { hostname: "127.0.0.1", port: 0, onListen() {} },
+      { hostname: "127.0.0.1", port: 0, onListen() {}, ...tls },
       (request) => this.#answer(request),
     );
   }
@@ -140,6 +158,9 @@ export class FakeRegistry implements AsyncDisposable {
     const path = url.pathname.replace(/^\/v2\//, "");
     const manifest = this.#manifests.get(path);
     if (manifest) {
+      if (request.headers.get("if-none-match") === `"${digestOf(manifest.bytes)}"`) {
+        return new Response(null, { status: 304 });
+      }
       return new Response(manifest.bytes, {
         headers: {
           "content-type": manifest.type,

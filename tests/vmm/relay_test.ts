@@ -111,7 +111,7 @@ Deno.test("Relay carries 200 streams at once, both ways", async () => {
     const back = new Uint8Array(await new Response(stream.stdout).arrayBuffer());
     await writing;
     assert.deepEqual(back, sent);
-    assert.deepEqual(await stream.exit, { code: 0, signal: null });
+    assert.deepEqual(await stream.exit, { code: 0, signal: null, timedOut: false });
   };
   await Promise.all(
     clients.flatMap((client, at) =>
@@ -170,7 +170,7 @@ Deno.test("Relay.streams of a client that vanishes end, and no others", async ()
   await until(() => box.relay.streams === 1 && box.relay.clients === 1);
   assert.equal(box.agent.streams.size, 1);
   kept.control({ op: "signal", signal: 15 });
-  assert.deepEqual(await kept.exit, { code: null, signal: "SIGTERM" });
+  assert.deepEqual(await kept.exit, { code: null, signal: "SIGTERM", timedOut: false });
 });
 
 Deno.test("Relay survives a client that vanishes within a frame", async () => {
@@ -426,4 +426,27 @@ Deno.test("Relay drops frames for streams that are over", async () => {
   }
   assert.equal(types.at(-1), T.CLOSE);
   assert.deepEqual([box.agent.opened, box.relay.streams, box.relay.clients], [[1], 0, 1]);
+});
+
+Deno.test("Relay is idle while nothing but background streams is open", async () => {
+  await using box = await BoxDouble.start();
+  await using client = await box.connect();
+  assert.equal(box.relay.idleSinceMs, undefined, "a guest that boots isn't idle");
+  const first = client.open(exec("true"));
+  await first.exit;
+  await first.closed;
+  const from = box.relay.idleSinceMs;
+  assert.ok(from !== undefined);
+  await client.request({ op: "ping" });
+  await using check = client.open(exec("wait"), { background: true });
+  await check.reply;
+  assert.equal(box.relay.streams, 1);
+  assert.equal(box.relay.idleSinceMs, from, "a ping and a check are no activity");
+  const command = client.open(exec("wait"));
+  await command.reply;
+  assert.equal(box.relay.idleSinceMs, undefined, "a silent command is");
+  await command.close();
+  const since = box.relay.idleSinceMs;
+  assert.ok(since !== undefined && since > from, "idle from the command's end on");
+  assert.deepEqual(box.agent.violations, [], "the agent sees nothing of it");
 });

@@ -1,5 +1,5 @@
 /**
- * Reading an OCI image layout without being led out of it.
+ * Reading an OCI image layout.
  *
  * @module
  */
@@ -8,15 +8,14 @@ import {
   type Descriptor,
   digestHex,
   digestOf,
-  errorText,
   HutchError,
   type ImageIndex,
   type ImageManifest,
   MANIFEST_LIMIT,
   parseManifest,
 } from "../../../mod.ts";
-
-const CHUNK = 256 * 1024;
+import { OtherKind } from "../archive/file.ts";
+import { type LayoutFiles, openLayoutFiles } from "./files.ts";
 
 /** A document of a layout, with its exact bytes. */
 export interface LayoutDocument {
@@ -24,70 +23,68 @@ export interface LayoutDocument {
   readonly manifest: ImageManifest | ImageIndex;
 }
 
-/** One layout folder. Its files are read only where they really are inside of it. */
-export class Layout {
-  readonly #name: string;
-  readonly #root: string;
+/** One layout, open until disposed. */
+export class Layout implements Disposable {
+  readonly #files: LayoutFiles;
 
-  private constructor(name: string, root: string) {
-    this.#name = name;
-    this.#root = root;
+  private constructor(files: LayoutFiles) {
+    this.#files = files;
   }
 
   /**
-   * Opens the folder.
+   * Opens a folder or an archive.
    *
-   * @throws {HutchError} `image_not_found` when there is no layout; `invalid_image`
+   * @param path Absolute.
+   * @throws {HutchError} `image_not_found` when there is no layout; `invalid_image`,
+   * `limit_exceeded`, `no_space`, `cancelled`
    */
-  static async open(path: string): Promise<Layout> {
-    let root: string;
+  static async open(path: string, signal: AbortSignal): Promise<Layout> {
+    const files = await openLayoutFiles(path, signal);
     try {
-      root = await Deno.realPath(path);
-      await Deno.stat(join(root, "oci-layout"));
+      if (!await files.has("oci-layout")) throw await noLayout(files);
+      const layout = new Layout(files);
+      await layout.#checkVersion();
+      return layout;
     } catch (error) {
-      const why =
-        error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory
-          ? "there is no file oci-layout in it"
-          : errorText(error);
-      throw new HutchError("image_not_found", `Cannot read image folder ${path}: ${why}`, {
-        cause: error,
-      });
+      files[Symbol.dispose]();
+      throw error;
     }
-    const layout = new Layout(path, root);
-    await layout.#checkVersion();
-    return layout;
+  }
+
+  /** Opens a layout; undefined when the file or folder is something else. Throws as {@link open}. */
+  static async openIfOne(path: string, signal: AbortSignal): Promise<Layout | undefined> {
+    try {
+      return await this.open(path, signal);
+    } catch (error) {
+      if (error instanceof OtherKind) return undefined;
+      throw error;
+    }
   }
 
   /** The manifests that `index.json` lists. */
   async index(): Promise<readonly Descriptor[]> {
-    const bytes = await this.#read("index.json", MANIFEST_LIMIT);
-    const index = parseManifest(bytes, `${this.#name}/index.json`);
+    const bytes = await this.#files.read("index.json", MANIFEST_LIMIT);
+    const index = parseManifest(bytes, `index.json of ${this.#files.name}`);
     if (index.kind === "index") return index.manifests;
     throw this.#invalid("its index.json isn't an index");
   }
 
   /** A manifest or an index among the blobs, its digest checked. */
   async document(digest: string, mediaType?: string): Promise<LayoutDocument> {
-    const bytes = await this.#read(blobPath(digest), MANIFEST_LIMIT);
+    const bytes = await this.#files.read(blobPath(digest), MANIFEST_LIMIT);
     const found = digestOf(bytes);
     if (found !== digest) {
       throw new HutchError(
         "digest_mismatch",
-        `Cannot read image folder ${this.#name}: blob ${digest} has digest ${found}`,
+        `Cannot read ${this.#files.name}: blob ${digest} has digest ${found}`,
       );
     }
-    return { bytes, manifest: parseManifest(bytes, `${digest} of ${this.#name}`, mediaType) };
+    return { bytes, manifest: parseManifest(bytes, `${digest} of ${this.#files.name}`, mediaType) };
   }
 
   /** Whether there is something where the blob would be. */
-  async has(digest: string): Promise<boolean> {
-    try {
-      await Deno.lstat(join(this.#root, blobPath(digest)));
-      return true;
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return false;
-      throw error;
-    }
+  has(digest: string): Promise<boolean> {
+    return this.#files.has(blobPath(digest));
   }
 
   /** A blob's bytes from `offset` on, not checked. */
@@ -95,18 +92,15 @@ export class Layout {
     digest: string,
     offset: number,
   ): Promise<{ start: number; body: ReadableStream<Uint8Array<ArrayBuffer>> }> {
-    const file = await this.#openFile(blobPath(digest));
-    try {
-      await file.seek(offset, Deno.SeekMode.Start);
-    } catch (error) {
-      file.close();
-      throw error;
-    }
-    return { start: offset, body: chunksOf(file) };
+    return { start: offset, body: await this.#files.stream(blobPath(digest), offset) };
+  }
+
+  [Symbol.dispose](): void {
+    this.#files[Symbol.dispose]();
   }
 
   async #checkVersion(): Promise<void> {
-    const bytes = await this.#read("oci-layout", 64 * 1024);
+    const bytes = await this.#files.read("oci-layout", 64 * 1024);
     let version: unknown;
     try {
       const parsed: unknown = JSON.parse(new TextDecoder().decode(bytes));
@@ -122,67 +116,20 @@ export class Layout {
     }
   }
 
-  async #read(path: string, limit: number): Promise<Uint8Array<ArrayBuffer>> {
-    using file = await this.#openFile(path);
-    const { size } = await file.stat();
-    if (size > limit) throw this.#invalid(`its ${path} is larger than ${limit} bytes`);
-    const bytes = new Uint8Array(size);
-    for (let at = 0; at < size;) {
-      const count = await file.read(bytes.subarray(at));
-      if (count === null) throw this.#invalid(`its ${path} was cut short meanwhile`);
-      at += count;
-    }
-    return bytes;
-  }
-
-  /**
-   * Opens a regular file. A link that leads out of the layout would make other files of this
-   * machine part of an image, and a named pipe would make us wait for ever.
-   */
-  async #openFile(path: string): Promise<Deno.FsFile> {
-    try {
-      const real = await Deno.realPath(join(this.#root, path));
-      if (!real.startsWith(this.#root === "/" ? "/" : `${this.#root}/`)) {
-        throw this.#invalid(`its ${path} is a link that leads out of it`);
-      }
-      if (!(await Deno.lstat(real)).isFile) throw this.#invalid(`its ${path} isn't a file`);
-      return await Deno.open(real);
-    } catch (error) {
-      if (error instanceof HutchError) throw error;
-      const why = error instanceof Deno.errors.NotFound ? "isn't there" : errorText(error);
-      throw new HutchError(
-        "invalid_image",
-        `Cannot read image folder ${this.#name}: its ${path} ${why}`,
-        { cause: error },
-      );
-    }
-  }
-
   #invalid(problem: string): HutchError {
-    return new HutchError("invalid_image", `Cannot read image folder ${this.#name}: ${problem}`);
+    return new HutchError("invalid_image", `Cannot read ${this.#files.name}: ${problem}`);
   }
+}
+
+async function noLayout(files: LayoutFiles): Promise<HutchError> {
+  const docker = await files.has("manifest.json");
+  return new OtherKind(
+    "image_not_found",
+    `Cannot read ${files.name}: there is no file oci-layout in it`,
+    docker ? { hint: "it looks like docker save's: name it docker-archive:PATH" } : {},
+  );
 }
 
 function blobPath(digest: string): string {
   return join("blobs", "sha256", digestHex(digest));
-}
-
-/** The rest of a file in large pieces; closes it at the end, on error and when cancelled. */
-function chunksOf(file: Deno.FsFile): ReadableStream<Uint8Array<ArrayBuffer>> {
-  return new ReadableStream({
-    async pull(controller) {
-      const chunk = new Uint8Array(CHUNK);
-      let count: number | null;
-      try {
-        count = await file.read(chunk);
-      } catch (error) {
-        file.close();
-        throw error;
-      }
-      if (count !== null) return controller.enqueue(chunk.subarray(0, count));
-      file.close();
-      controller.close();
-    },
-    cancel: () => file.close(),
-  }, { highWaterMark: 0 });
 }

@@ -3,156 +3,249 @@
  *
  * @module
  */
-import { errorText, HutchError } from "../../../mod.ts";
-import { fieldOf, readLimited } from "./body.ts";
+import { type Credentials, HutchError } from "../../../mod.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
+import { requestToken, type TokenRequest } from "./token.ts";
 import type { Transport } from "./transport.ts";
-
-/** What a registry lets a user in by. */
-export type RegistryCredentials =
-  | { readonly username: string; readonly password: string }
-  | { readonly token: string };
 
 /** Whom an {@link Authenticator} speaks to, and as whom. */
 export interface AuthenticatorOptions {
   readonly transport: Transport;
+  /** As in references. */
+  readonly registry: string;
   /** Root of the registry's API. */
   readonly root: URL;
-  readonly credentials: RegistryCredentials | undefined;
+  /** What is to be allowed, where the registry doesn't say it; undefined: to log in, no more. */
+  readonly scope: string | undefined;
+  /** Whom to be; asked once, and only when the registry wants to know. */
+  readonly credentials: () => Promise<Credentials | undefined>;
+  /** Whether a secret may go to this `host[:port]` in plain HTTP. */
+  readonly plainHttpAllowed: (host: string) => boolean;
 }
 
-const TOKEN_ANSWER_LIMIT = 1024 * 1024;
+/** An accepted header, or one that may be. */
+interface Pass {
+  readonly header: string;
+  /** When to get another, by `performance.now()`. */
+  readonly until: number;
+}
 
-/** Keeps one `Authorization` header per repository. */
+/** Secrets shorter than this can't be struck from a text without spoiling it. */
+const SHORT = 4;
+
+/** Keeps the `Authorization` header of one repository. */
 export class Authenticator {
   readonly #options: AuthenticatorOptions;
-  readonly #known = new Map<string, Promise<string>>();
+  #known: Promise<Pass> | undefined;
+  #credentials: Promise<Credentials | undefined> | undefined;
+  /** What the registry asked for last. */
+  #challenges: readonly Challenge[] = [];
+  /** Why there are no credentials although there should be some. */
+  #excuse: HutchError | undefined;
+  #refresh: string | undefined;
+  readonly #secrets = new Set<string>();
 
   constructor(options: AuthenticatorOptions) {
     this.#options = options;
   }
 
-  /** The header that was accepted before or may be; undefined to ask without. */
-  async current(repository: string): Promise<string | undefined> {
-    const known = this.#known.get(repository);
-    if (known) return await known.catch(() => undefined);
-    const { credentials } = this.#options;
-    return credentials && "token" in credentials ? bearer(credentials.token) : undefined;
+  /** A refresh token that the token server gave in place of a password. */
+  get refreshToken(): string | undefined {
+    return this.#refresh;
+  }
+
+  /**
+   * The header that was accepted before or may be; undefined to ask without. One that is about to
+   * run out is replaced.
+   */
+  async current(signal: AbortSignal): Promise<string | undefined> {
+    const known = this.#known;
+    const pass = await known?.catch(() => undefined);
+    if (!pass || performance.now() < pass.until) return pass?.header;
+    // What it was worth shows when it is used, should there be no other.
+    return await this.#replace(known, undefined, signal).catch((error) => {
+      if (signal.aborted) throw error;
+      return pass.header;
+    });
   }
 
   /**
    * A new header after `refused` (undefined: none was sent) got a 401 with this
-   * `WWW-Authenticate`. Many requests at once share one trip to the token server.
+   * `WWW-Authenticate`, which must be the registry's own. Many requests at once share one trip to
+   * the token server.
    *
    * @throws {HutchError} `registry_denied` when there is no way in.
    */
   async renew(
-    repository: string,
     header: string | null,
     refused: string | undefined,
     signal: AbortSignal,
   ): Promise<string> {
-    const known = this.#known.get(repository);
-    if (known) {
-      const other = await known.catch(() => undefined);
-      if (other !== undefined && other !== refused) return other; // somebody was faster
-    }
-    if (this.#known.get(repository) === known) {
-      const fresh = this.#answer(parseChallenges(header ?? ""), repository, refused, signal);
-      this.#known.set(repository, fresh);
-      fresh.catch(() => {
-        if (this.#known.get(repository) === fresh) this.#known.delete(repository);
-      });
-    }
-    return await (this.#known.get(repository) ?? this.#denied("it can't be let in"));
+    const known = this.#known;
+    const other = await known?.catch(() => undefined);
+    if (other !== undefined && other.header !== refused) return other.header; // somebody was faster
+    if (this.#known === known) this.#challenges = parseChallenges(header ?? "");
+    return await this.#replace(known, refused, signal);
   }
 
-  #answer(
-    challenges: readonly Challenge[],
-    repository: string,
+  /** A text of the server's without the secrets that it may have been told; undefined if unsure. */
+  redact(text: string): string | undefined {
+    let clean = text;
+    for (const secret of this.#secrets) {
+      if (secret.length < SHORT) return undefined;
+      clean = clean.replaceAll(secret, "…");
+    }
+    return clean;
+  }
+
+  async #replace(
+    known: Promise<Pass> | undefined,
     refused: string | undefined,
     signal: AbortSignal,
   ): Promise<string> {
-    const { credentials } = this.#options;
-    const named = credentials && "username" in credentials ? credentials : undefined;
-    const token = challenges.find(({ scheme }) => scheme === "bearer");
-    if (token && !(credentials && "token" in credentials)) {
-      return this.#token(token, repository, named, signal);
+    if (this.#known === known || this.#known === undefined) {
+      const fresh = this.#answer(refused, signal);
+      this.#known = fresh;
+      fresh.catch(() => {
+        if (this.#known === fresh) this.#known = known;
+      });
     }
-    if (challenges.some(({ scheme }) => scheme === "basic") && named) {
-      const header = basic(named);
-      if (header !== refused) return Promise.resolve(header);
+    return (await this.#known).header;
+  }
+
+  async #answer(refused: string | undefined, signal: AbortSignal): Promise<Pass> {
+    const credentials = await this.#asked();
+    const challenge = this.#challenges.find(({ scheme }) => scheme === "bearer");
+    if (challenge && !(credentials && "token" in credentials)) {
+      return await this.#token(challenge, credentials, signal);
     }
-    return this.#denied(
+    const basicTaken = this.#challenges.some(({ scheme }) => scheme === "basic");
+    let header: string | undefined;
+    if (credentials && "token" in credentials) header = challenge && bearer(credentials.token);
+    else if (credentials && "password" in credentials && basicTaken) header = basic(credentials);
+    if (header !== undefined && header !== refused) return { header, until: Infinity };
+    throw this.#denied(
       credentials === undefined ? "it asks for credentials" : "it doesn't take the credentials",
     );
   }
 
-  async #token(
-    challenge: Challenge,
-    repository: string,
-    named: { readonly username: string; readonly password: string } | undefined,
-    signal: AbortSignal,
-  ): Promise<string> {
-    const { root, transport } = this.#options;
-    const url = this.#realm(challenge.parameters.get("realm") ?? "");
-    const service = challenge.parameters.get("service");
-    if (service !== undefined) url.searchParams.set("service", service);
-    const scope = challenge.parameters.get("scope") ?? `repository:${repository}:pull`;
-    url.searchParams.append("scope", scope);
-    const headers = new Headers({ accept: "application/json", "user-agent": "hutch" });
-    if (named) headers.set("authorization", basic(named));
-    const answer = await transport.get(url, headers, signal);
-    if (answer.status === 401 || answer.status === 403) {
-      await answer.body.cancel();
-      return this.#denied(`${url.host} gives no token for it`);
-    }
-    if (answer.status !== 200) {
-      await answer.body.cancel();
-      throw this.#failed(`token server ${url.host} answers ${answer.status}`);
-    }
-    let value: unknown;
+  /** The credentials, checked: `fetch` would repeat a value that it can't send in its error. */
+  async #asked(): Promise<Credentials | undefined> {
+    this.#credentials ??= Promise.resolve().then(this.#options.credentials);
+    let credentials: Credentials | undefined;
     try {
-      const bytes = await readLimited(answer.body, TOKEN_ANSWER_LIMIT);
-      const parsed: unknown = JSON.parse(new TextDecoder().decode(bytes));
-      value = fieldOf(parsed, "token") ?? fieldOf(parsed, "access_token");
+      credentials = await this.#credentials;
     } catch (error) {
-      if (signal.aborted) throw error;
-      throw this.#failed(`token server ${url.host} gives no token: ${errorText(error)}`, error);
+      // A broken store of logins mustn't keep anybody from what is open to all.
+      if (!(error instanceof HutchError) || error.code !== "credentials_unavailable") throw error;
+      this.#excuse = error;
     }
-    if (typeof value !== "string" || !/^[\x21-\x7e]+$/.test(value)) {
-      throw this.#failed(`token server ${url.host} of ${root.host} gives no token`);
+    if (credentials === undefined) return undefined;
+    if ("password" in credentials) {
+      const { username, password } = credentials;
+      if (/[\p{Cc}:]/u.test(username)) {
+        throw this.#unfit("the user name has a colon or a control character");
+      }
+      // A password may have any: some are whole files of JSON, and base64 carries them.
+      this.#hide(password, basic(credentials).slice("Basic ".length));
+    } else {
+      const token = "token" in credentials ? credentials.token : credentials.identityToken;
+      if (!/^[\x21-\x7e]+$/.test(token)) throw this.#unfit("the token isn't one word of ASCII");
+      this.#hide(token);
     }
-    return bearer(value);
+    return credentials;
   }
 
-  /** The registry chooses the address, so it must be as safe as the registry's own. */
-  #realm(text: string): URL {
-    const { root } = this.#options;
+  async #token(
+    { parameters }: Challenge,
+    credentials: Exclude<Credentials, { readonly token: string }> | undefined,
+    signal: AbortSignal,
+  ): Promise<Pass> {
+    const { transport, scope } = this.#options;
+    const realm = this.#realm(parameters.get("realm") ?? "", credentials !== undefined);
+    const asked = parameters.get("scope") ?? scope ?? "";
+    const got = await requestToken({
+      transport,
+      registry: this.#options.registry,
+      realm,
+      service: parameters.get("service"),
+      // To log in is to ask for nothing, even where the registry's root would want something.
+      scopes: scope === undefined ? [] : asked.split(" ").filter((each) => each !== ""),
+      as: this.#as(credentials),
+      keep: scope === undefined,
+      signal,
+    }).catch((error) => {
+      throw this.#excused(error);
+    });
+    // The one before may not be good any more.
+    if (got.refresh !== undefined) this.#refresh = got.refresh;
+    this.#hide(got.token, ...got.refresh === undefined ? [] : [got.refresh]);
+    return { header: bearer(got.token), until: got.until };
+  }
+
+  #as(
+    credentials: Exclude<Credentials, { readonly token: string }> | undefined,
+  ): TokenRequest["as"] {
+    if (credentials === undefined) return { kind: "nobody" };
+    if ("identityToken" in credentials) {
+      return { kind: "refresh", token: this.#refresh ?? credentials.identityToken };
+    }
+    return { kind: "named", username: credentials.username, basic: basic(credentials) };
+  }
+
+  /**
+   * The registry chooses the address, so it must be as safe as the registry's own; and a secret
+   * goes in plain HTTP only where that was allowed by name.
+   */
+  #realm(text: string, withSecret: boolean): URL {
+    const { root, plainHttpAllowed } = this.#options;
     const url = URL.canParse(text) ? new URL(text) : undefined;
-    const safe = url?.protocol === "https:" ||
-      (url?.protocol === "http:" && root.protocol === "http:");
+    const safe = url?.protocol === "https:" || (url?.protocol === "http:" &&
+      root.protocol === "http:" && (!withSecret || plainHttpAllowed(url.host)));
     if (!url || !safe || url.username !== "" || url.password !== "") {
-      throw this.#failed("it names no safe token server");
+      throw new HutchError(
+        "registry_failed",
+        `Cannot log in to ${this.#options.registry}: it names no safe token server`,
+      );
     }
     url.hash = "";
     return url;
   }
 
-  #failed(problem: string, cause?: unknown): HutchError {
-    const message = `Cannot log in to ${this.#options.root.host}: ${problem}`;
-    return new HutchError("registry_failed", message, { cause });
+  #hide(...secrets: readonly string[]): void {
+    for (const secret of secrets) this.#secrets.add(secret);
   }
 
-  #denied(problem: string): Promise<never> {
-    return Promise.reject(
-      new HutchError(
-        "registry_denied",
-        `Cannot log in to ${this.#options.root.host}: ${problem}`,
-        { hint: "check the image's name; a private image needs credentials" },
-      ),
+  #unfit(problem: string): HutchError {
+    return new HutchError(
+      "invalid_option",
+      `Cannot log in to ${this.#options.registry}: ${problem}`,
+      { hint: "look at what gives the credentials: a plugin, the configuration, or a login" },
     );
   }
+
+  #denied(problem: string): HutchError {
+    const { registry } = this.#options;
+    return this.#excused(
+      new HutchError("registry_denied", `Cannot log in to ${registry}: ${problem}`, {
+        hint: `check the image's name; a private image needs credentials (hutch login ${registry})`,
+      }),
+    );
+  }
+
+  /** A refusal of us as nobody, told with the reason why we came as nobody. */
+  #excused<E>(error: E): E | HutchError {
+    const excuse = this.#excuse;
+    if (!excuse || !(error instanceof HutchError) || error.code !== "registry_denied") return error;
+    return new HutchError(error.code, `${error.message}; ${lowerFirst(excuse.message)}`, {
+      cause: excuse,
+      ...excuse.hint === undefined ? {} : { hint: excuse.hint },
+    });
+  }
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
 }
 
 function bearer(token: string): string {

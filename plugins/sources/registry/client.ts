@@ -11,18 +11,21 @@ import {
   MANIFEST_LIMIT,
   MANIFEST_TYPES,
 } from "../../../mod.ts";
-import { Authenticator, type RegistryCredentials } from "./auth.ts";
+import { Authenticator, type AuthenticatorOptions } from "./auth.ts";
 import { errorDetail, readLimited } from "./body.ts";
-import { type Answer, Transport, type TransportOptions } from "./transport.ts";
+import { type Answer, type SendOptions, Transport, type TransportOptions } from "./transport.ts";
+
+/** Answers of those who can't give a part, or not this one. */
+const RANGE_REFUSALS: ReadonlySet<number> = new Set([206, 400, 405, 416, 501]);
 
 /** Where a {@link RegistryClient} reads. */
-export interface RegistryClientOptions extends TransportOptions {
+export interface RegistryClientOptions
+  extends TransportOptions, Pick<AuthenticatorOptions, "credentials" | "plainHttpAllowed"> {
   /** As in references. */
   readonly registry: string;
   readonly repository: string;
-  /** Plain HTTP instead of HTTPS. */
-  readonly plainHttp: boolean;
-  readonly credentials: RegistryCredentials | undefined;
+  /** The registry that this one is a mirror of: one that mirrors several is told. @default {none} */
+  readonly mirrors?: string | undefined;
 }
 
 /** A manifest as the registry gave it, checked against the digests that were named. */
@@ -31,6 +34,13 @@ export interface FetchedManifest {
   readonly digest: string;
   /** Without parameters; empty when the registry names none. */
   readonly mediaType: string;
+}
+
+/** What a manifest request can be told. */
+export interface ManifestOptions {
+  readonly signal: AbortSignal;
+  /** A manifest that is here: it need not be sent again. @default {none} */
+  readonly known?: string | undefined;
 }
 
 /** Reads one repository. */
@@ -42,23 +52,23 @@ export class RegistryClient {
 
   constructor(options: RegistryClientOptions) {
     this.#options = options;
-    this.#root = new URL(
-      `${options.plainHttp ? "http" : "https"}://${apiHost(options.registry)}/v2/`,
-    );
+    this.#root = apiRoot(options.registry, options.plainHttpAllowed(options.registry));
     this.#transport = new Transport(options);
-    const { credentials } = options;
     this.#authenticator = new Authenticator({
+      ...options,
       transport: this.#transport,
       root: this.#root,
-      credentials,
+      scope: `repository:${options.repository}:pull`,
     });
   }
 
-  /** Gets a manifest by tag or digest. */
-  async manifest(target: string, signal: AbortSignal): Promise<FetchedManifest> {
+  /** Gets a manifest by tag or digest; undefined when it is the one that is known. */
+  async manifest(target: string, options: ManifestOptions): Promise<FetchedManifest | undefined> {
     const { registry, repository } = this.#options;
     const what = `${registry}/${repository}${isDigest(target) ? "@" : ":"}${target}`;
-    const { answer, bytes } = await this.#manifestAnswer(target, what, signal);
+    const got = await this.#manifestAnswer(target, what, options);
+    if (got === undefined) return undefined;
+    const { answer, bytes } = got;
     const mediaType = answer.headers.get("content-type")?.split(";")[0]?.trim() ?? "";
     if (bytes[0] !== 0x7b) { // "{"
       throw new HutchError(
@@ -80,46 +90,37 @@ export class RegistryClient {
     return { bytes, digest, mediaType };
   }
 
-  /** Asks again when the connection breaks in the middle. */
   async #manifestAnswer(
     target: string,
     what: string,
-    signal: AbortSignal,
-  ): Promise<{ answer: Answer; bytes: Uint8Array<ArrayBuffer> }> {
-    const { registry, attempts } = this.#options;
-    const accept = [...MANIFEST_TYPES, ...INDEX_TYPES].join(", ");
-    for (let attempt = 1;; attempt++) {
-      const answer = await this.#get(`manifests/${target}`, { accept }, signal);
-      if (answer.status === 404) {
-        await answer.body.cancel();
-        throw new HutchError(
-          "image_not_found",
-          `Cannot find ${what}: ${registry} doesn't have it`,
-          {
-            hint: "check its name and tag",
-          },
-        );
-      }
-      if (answer.status !== 200) throw await this.#refusal(answer, what);
-      let bytes: Uint8Array<ArrayBuffer> | undefined;
-      try {
-        bytes = await readLimited(answer.body, MANIFEST_LIMIT);
-      } catch (cause) {
-        if (signal.aborted) {
-          throw new HutchError("cancelled", `Cannot read ${what}: it was cancelled`, { cause });
-        }
-        if (attempt < attempts) continue;
-        throw new HutchError("registry_failed", `Cannot read ${what}: the connection broke`, {
-          cause,
-          hint: "try again",
-        });
-      }
-      if (bytes) return { answer, bytes };
-      throw new HutchError(
-        "registry_failed",
-        `Cannot read ${what}: its manifest is larger than ${MANIFEST_LIMIT} bytes`,
-      );
+    { known, signal }: ManifestOptions,
+  ): Promise<{ answer: Answer; bytes: Uint8Array<ArrayBuffer> } | undefined> {
+    const { registry } = this.#options;
+    const headers = {
+      accept: [...MANIFEST_TYPES, ...INDEX_TYPES].join(", "),
+      ...known === undefined ? {} : { "if-none-match": `"${known}"` },
+    };
+    const answer = await this.#get(`manifests/${target}`, headers, {
+      whole: MANIFEST_LIMIT,
+      signal,
+    });
+    if (answer.status === 304 && known !== undefined) {
+      await answer.body.cancel();
+      return undefined;
     }
+    if (answer.status === 404) {
+      await answer.body.cancel();
+      throw new HutchError("image_not_found", `Cannot find ${what}: ${registry} doesn't have it`, {
+        hint: "check its name and tag",
+      });
+    }
+    if (answer.status !== 200) throw await this.#refusal(answer, what);
+    const bytes = await readLimited(answer.body, MANIFEST_LIMIT);
+    if (bytes) return { answer, bytes };
+    throw new HutchError(
+      "registry_failed",
+      `Cannot read ${what}: its manifest is larger than ${MANIFEST_LIMIT} bytes`,
+    );
   }
 
   /** Opens a blob at `offset`; `start` says where the stream begins if the registry can't do that. */
@@ -134,14 +135,15 @@ export class RegistryClient {
     const headers = { accept: "*/*", "accept-encoding": "identity" };
     if (offset > 0) {
       const range = { ...headers, range: `bytes=${offset}-` };
-      const answer = await this.#get(`blobs/${digest}`, range, signal);
+      const answer = await this.#get(`blobs/${digest}`, range, { signal });
       if (answer.status === 206 && rangeStart(answer.headers) === offset) {
         return { start: offset, body: answer.body };
       }
       if (answer.status === 200) return { start: 0, body: answer.body };
+      if (!RANGE_REFUSALS.has(answer.status)) throw await this.#refusal(answer, what);
       await answer.body.cancel(); // it can't do ranges, or not this one: ask for everything
     }
-    const answer = await this.#get(`blobs/${digest}`, headers, signal);
+    const answer = await this.#get(`blobs/${digest}`, headers, { signal });
     if (answer.status !== 200) throw await this.#refusal(answer, what);
     return { start: 0, body: answer.body };
   }
@@ -149,35 +151,35 @@ export class RegistryClient {
   async #get(
     path: string,
     headers: Readonly<Record<string, string>>,
-    signal: AbortSignal,
+    options: SendOptions,
   ): Promise<Answer> {
-    const { repository } = this.#options;
+    const { repository, mirrors } = this.#options;
     const url = new URL(`${repository}/${path}`, this.#root);
+    if (mirrors !== undefined) url.searchParams.set("ns", mirrors);
     const sent = new Headers({ ...headers, "user-agent": "hutch" });
-    let authorization = await this.#authenticator.current(repository);
+    const { signal } = options;
+    let authorization = await this.#authenticator.current(signal);
     // Twice, since a token that worked before may have run out meanwhile.
     for (let round = 0;; round++) {
       if (authorization !== undefined) sent.set("authorization", authorization);
-      const answer = await this.#transport.get(url, sent, signal);
+      const answer = await this.#transport.send(url, { headers: sent }, options);
       if (answer.status !== 401 || round === 2) return answer;
+      // Whoever the registry sent us to may not ask for what belongs to the registry.
+      if (answer.origin !== this.#root.origin) return answer;
       await answer.body.cancel();
       const challenge = answer.headers.get("www-authenticate");
-      authorization = await this.#authenticator.renew(
-        repository,
-        challenge,
-        authorization,
-        signal,
-      );
+      authorization = await this.#authenticator.renew(challenge, authorization, signal);
     }
   }
 
   async #refusal(answer: Answer, what: string): Promise<HutchError> {
     const { registry } = this.#options;
-    const detail = await errorDetail(answer.body);
+    const said = await errorDetail(answer.body);
+    const detail = said === undefined ? undefined : this.#authenticator.redact(said);
     const tail = `${registry} answers ${answer.status}${detail === undefined ? "" : `: ${detail}`}`;
     if (answer.status === 401 || answer.status === 403) {
       return new HutchError("registry_denied", `Cannot read ${what}: ${tail}`, {
-        hint: "check the image's name; a private image needs credentials",
+        hint: `check the image's name; a private image needs credentials (hutch login ${registry})`,
       });
     }
     return new HutchError(
@@ -188,9 +190,10 @@ export class RegistryClient {
   }
 }
 
-/** Docker's registry is known by a name that its API doesn't have. */
-function apiHost(registry: string): string {
-  return registry === "docker.io" ? "registry-1.docker.io" : registry;
+/** Where a registry's API is: Docker's is known by a name that its API doesn't have. */
+export function apiRoot(registry: string, plainHttp: boolean): URL {
+  const host = registry === "docker.io" ? "registry-1.docker.io" : registry;
+  return new URL(`${plainHttp ? "http" : "https"}://${host}/v2/`);
 }
 
 function rangeStart(headers: Headers): number | undefined {

@@ -1,0 +1,90 @@
+/**
+ * Serves the host's folders to machines on QEMU, by virtiofsd; loaded by the box process alone.
+ *
+ * The one command line is understood by both virtiofsd of this world: QEMU's own in C (up to 7.2,
+ * the one that hutch is tested with) and its successor in Rust, which takes the old one's options.
+ *
+ * @module
+ */
+import type { EngineParts, MachineShares } from "../../mod.ts";
+
+/** Text of a program's standard error that is kept for messages, in bytes. */
+const OUTPUT_LIMIT = 8 * 1024;
+
+/** A virtiofsd that runs. */
+export interface FileServer {
+  /** Says how it ended, with its last words. */
+  readonly exited: Promise<string>;
+  /** Ends it at once; idempotent. */
+  kill(): void;
+}
+
+/**
+ * Starts virtiofsd and waits until its socket listens. It dies with the box process.
+ *
+ * @throws Error with its words when it doesn't come so far.
+ */
+export async function serveShares(shares: MachineShares, engine: EngineParts): Promise<FileServer> {
+  const { setpriv = "", share = "", virtiofsd = "" } = engine;
+  if (virtiofsd === "") {
+    throw new Error("virtiofsd, which volumes need on QEMU, is missing (hutch doctor tells more)");
+  }
+  // A path could have a comma, which options end at.
+  const options = "source=/proc/self/fd/4/.,sandbox=chroot,cache=auto,announce_submounts";
+  const child = new Deno.Command(setpriv, {
+    args: [
+      ...["--pdeathsig", "KILL", "--", share, "listen", shares.socketPath, "--"],
+      ...[virtiofsd, "--fd=3", "-o", options],
+    ],
+    cwd: shares.folder,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    clearEnv: true,
+  }).spawn();
+  const words = tail(child.stderr);
+  const exited = (async () => {
+    const { code, signal } = await child.status;
+    const said = await words;
+    return `virtiofsd, which serves its volumes, ended with ${signal ?? `code ${code}`}${
+      said === "" ? "" : `: ${said}`
+    }`;
+  })();
+  const reader = child.stdout.getReader();
+  const { done } = await reader.read();
+  await reader.cancel();
+  if (done) throw new Error(await exited);
+  return {
+    exited,
+    kill() {
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended already.
+      }
+    },
+  };
+}
+
+/** What a machine needs to have the shares: memory that virtiofsd sees too, and the device. */
+export function shareArguments(shares: MachineShares, memoryMiB: number): string[] {
+  const path = shares.socketPath.replaceAll(",", ",,");
+  return [
+    ...["-object", `memory-backend-memfd,id=memory,size=${memoryMiB}M,share=on`],
+    ...["-global", "virtio-mmio.force-legacy=false"],
+    ...["-chardev", `socket,id=shares,path=${path}`],
+    ...["-device", "vhost-user-fs-device,chardev=shares,tag=hutch,queue-size=1024"],
+  ];
+}
+
+/** The last of what a program says. */
+export async function tail(stream: ReadableStream<Uint8Array>): Promise<string> {
+  let kept = new Uint8Array(0);
+  for await (const chunk of stream) {
+    const both = new Uint8Array(kept.length + chunk.length);
+    both.set(kept);
+    both.set(chunk, kept.length);
+    kept = both.subarray(Math.max(0, both.length - OUTPUT_LIMIT));
+  }
+  return new TextDecoder().decode(kept).trim();
+}

@@ -1,0 +1,104 @@
+/**
+ * A command's way into a box: checks, a running box, the plugins' hooks, the guest.
+ *
+ * @module
+ */
+import { HutchError } from "../errors.ts";
+import type { GuestClient } from "../guest/client.ts";
+import type { ExecRequest } from "../guest/messages.ts";
+import type { ExecInput, ExecProcess } from "../plugin/contract.ts";
+import type { Box } from "./box.ts";
+import type { BoxContext } from "./context.ts";
+import { checkCommand } from "./exec_check.ts";
+import { capabilitiesOf, rlimitsOf } from "./exec_limits.ts";
+import type { ExecOptions } from "./exec_options.ts";
+import { guestProcess } from "./guest_process.ts";
+import { watchExec } from "./watch_exec.ts";
+
+/** Default of {@link ExecOptions.killAfterMs}. */
+const KILL_AFTER_MS = 5000;
+
+/** What {@link runCommand} works with. */
+export interface CommandPort {
+  /** Aborted when nobody wants the command any more. */
+  readonly givingUp: AbortSignal;
+  /** Connects to the guest; boots the box first if it doesn't run. */
+  readonly guest: (signal: AbortSignal) => Promise<GuestClient>;
+}
+
+/**
+ * Runs a command in a box, with the plugins' hooks around it.
+ *
+ * @throws HutchError `invalid_option`, what a start throws, and the guest's reason.
+ */
+export async function runCommand(
+  context: BoxContext,
+  box: Box,
+  asked: ExecInput,
+  { givingUp, guest }: CommandPort,
+): Promise<ExecProcess> {
+  const { options } = asked;
+  const signal = options.signal ? AbortSignal.any([givingUp, options.signal]) : givingUp;
+  checkCommand(asked);
+  throwIfAborted(signal, asked.command);
+  await guest(signal); // hooks find a box that runs
+  return await context.plugins.run("exec", asked, { signal, box }, async (input) => {
+    const { exec } = box.config;
+    checkCommand(input); // a plugin may have changed it
+    const watch = watchExec(context, box.config, {
+      argv: [input.command, ...input.args],
+      user: input.options.user ?? exec.user,
+    });
+    try {
+      const client = await guest(signal); // a hook may have let it end
+      const process = await open(client, box, input, signal);
+      watch.started(process.status);
+      return process;
+    } catch (error) {
+      watch.failed(error);
+      throw error;
+    }
+  });
+}
+
+function open(
+  client: GuestClient,
+  { config: { exec, hostname } }: Box,
+  { command, args, options }: ExecInput,
+  signal: AbortSignal,
+): Promise<ExecProcess> {
+  const boxEnv = options.clearEnv ? {} : { HOSTNAME: hostname, ...exec.env };
+  const env = { ...boxEnv, ...options.env };
+  return guestProcess(client.open({
+    op: "exec",
+    argv: [command, ...args],
+    env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
+    cwd: options.cwd ?? exec.cwd,
+    user: options.user ?? exec.user,
+    stdin: options.stdin !== undefined && options.stdin !== "null",
+    ...limitsOf(options),
+  }, { signal }));
+}
+
+/** What the agent is told beside: a key that isn't there changes nothing. */
+function limitsOf(
+  { timeoutMs, killAfterMs = KILL_AFTER_MS, rlimits, capabilities, noNewPrivileges }: ExecOptions,
+): Partial<ExecRequest> {
+  return {
+    ...timeoutMs === undefined
+      ? {}
+      : { timeoutMs: Math.ceil(timeoutMs), graceMs: Math.ceil(killAfterMs) },
+    ...rlimits ? { rlimits: rlimitsOf(rlimits) } : {},
+    ...capabilities ? capabilitiesOf(capabilities) : {},
+    ...noNewPrivileges ? { noNewPrivileges } : {},
+  };
+}
+
+/** Whoever aborts gets the same error before the command runs as afterwards. */
+function throwIfAborted(signal: AbortSignal, command: string): void {
+  if (!signal.aborted) return;
+  const reason: unknown = signal.reason;
+  if (reason instanceof HutchError) throw reason;
+  const message = `Cannot run ${JSON.stringify(command)}: it was cancelled`;
+  throw new HutchError("cancelled", message, { cause: reason });
+}

@@ -1,0 +1,28 @@
+/**
+ * `hutch image inspect`.
+ *
+ * @module
+ */
+import type { Command } from "../deps.ts";
+import type { ImageDetails } from "../images/manage/details.ts";
+import type { Invocation } from "./command.ts";
+import { eachImage } from "./each_image.ts";
+import { printJson } from "./io.ts";
+
+/** Declares arguments and options. */
+export function define(command: Command): void {
+  command.usage("[options] IMAGE...")
+    .argument("<IMAGE...>", "names, digests or unique beginnings of digests");
+}
+
+/** Prints an `ImageDetails`; several images give an array of those that were found. */
+export async function run(invocation: Invocation): Promise<number> {
+  const { args, io } = invocation;
+  const found: ImageDetails[] = [];
+  const code = await eachImage(invocation, async (images, word) => {
+    found.push(await images.inspect(word));
+  });
+  if (new Set(args).size > 1) await printJson(io.stdout, found);
+  else if (found[0]) await printJson(io.stdout, found[0]);
+  return code;
+}

@@ -1,0 +1,188 @@
+/**
+ * Writing images into a file that `hutch image load`, and other tools, read.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { dirname } from "node:path";
+import { asNoSpace, removeIfThere } from "../../atomic_file.ts";
+import { HutchError } from "../../errors.ts";
+import type { ArchiveEntry, ArchiveFormat } from "./archive.ts";
+import type { BlobStore } from "../blobs/blob_store.ts";
+import { tarEnd, tarHeader, tarPadding } from "./tar_header.ts";
+import { cancelled, orCancelled } from "../wait.ts";
+
+/** Options of `Images.save`. */
+export interface ImageSaveOptions {
+  /**
+   * Where to: the path of a file, which is replaced when all is written, or a stream, which is closed
+   * then and aborted when that fails.
+   */
+  readonly to: string | WritableStream<Uint8Array<ArrayBuffer>>;
+  /** @default {"oci"} */
+  readonly format?: ArchiveFormat;
+  readonly signal?: AbortSignal;
+}
+
+const CHUNK = 1024 * 1024;
+
+/**
+ * The bytes of an archive; its blobs are checked on the way.
+ *
+ * @throws {HutchError} `digest_mismatch`, `cancelled`
+ */
+export async function* archiveBytes(
+  entries: readonly ArchiveEntry[],
+  blobs: BlobStore,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  for (const { path, content } of entries) {
+    const size = content instanceof Uint8Array ? content.length : content.size;
+    yield tarHeader(path, size);
+    if (content instanceof Uint8Array) yield content;
+    else yield* blobBytes(blobs, content, signal);
+    yield tarPadding(size);
+  }
+  yield tarEnd();
+}
+
+async function* blobBytes(
+  blobs: BlobStore,
+  { digest, size }: { readonly digest: string; readonly size: number },
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  using file = await Deno.open(blobs.path(digest));
+  const hash = createHash("sha256");
+  let done = 0;
+  for (;;) {
+    if (signal.aborted) throw cancelled("save images", signal);
+    const chunk = new Uint8Array(CHUNK);
+    const count = await file.read(chunk);
+    if (count === null) break;
+    done += count;
+    if (done > size) break;
+    const bytes = chunk.subarray(0, count);
+    hash.update(bytes);
+    yield bytes;
+  }
+  if (done === size && `sha256:${hash.digest("hex")}` === digest) return;
+  throw new HutchError("digest_mismatch", `Cannot save blob ${digest}: its file was changed`, {
+    hint: "pull the image again",
+  });
+}
+
+/**
+ * Writes all bytes to a file or a stream. A file is either whole or as it was before; a device or a
+ * pipe is written to as it comes.
+ *
+ * @returns How many bytes there were.
+ * @throws {HutchError} `no_space`, `cancelled` also while nobody takes the bytes, and what reading throws.
+ */
+export async function writeArchive(
+  bytes: AsyncIterable<Uint8Array<ArrayBuffer>>,
+  { to, signal }: { readonly to: ImageSaveOptions["to"]; readonly signal: AbortSignal },
+): Promise<number> {
+  let written = 0;
+  const counted = async function* () {
+    for await (const chunk of bytes) {
+      if (chunk.length === 0) continue;
+      yield chunk;
+      written += chunk.length;
+    }
+  };
+  if (typeof to !== "string") await writeStream(counted(), to, signal);
+  else {
+    const path = await placeOf(to);
+    if (path === undefined) await writeDevice(counted(), to, signal);
+    else await writeFile(counted(), path);
+  }
+  return written;
+}
+
+async function writeStream(
+  bytes: AsyncIterable<Uint8Array<ArrayBuffer>>,
+  to: WritableStream<Uint8Array<ArrayBuffer>>,
+  signal: AbortSignal,
+): Promise<void> {
+  const writer = to.getWriter();
+  try {
+    for await (const chunk of bytes) await unlessCancelled(writer.write(chunk), signal);
+    await unlessCancelled(writer.close(), signal);
+  } catch (error) {
+    writer.abort(error).catch(() => {}); // which may wait for as long as the write does
+    throw error;
+  }
+}
+
+/** Who should take the bytes may never do so. */
+function unlessCancelled(written: Promise<void>, signal: AbortSignal): Promise<void> {
+  return orCancelled(written, "save images", { signal, late: () => {} });
+}
+
+async function writeFile(
+  bytes: AsyncIterable<Uint8Array<ArrayBuffer>>,
+  path: string,
+): Promise<void> {
+  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.new`;
+  try {
+    {
+      using file = await Deno.open(temporary, { write: true, createNew: true });
+      for await (const chunk of bytes) await writeAll(file, chunk);
+      await file.sync();
+    }
+    await Deno.rename(temporary, path);
+    using folder = await Deno.open(dirname(path));
+    await folder.sync();
+  } catch (error) {
+    await removeIfThere(temporary);
+    throw placeError(error, path);
+  }
+}
+
+async function writeDevice(
+  bytes: AsyncIterable<Uint8Array<ArrayBuffer>>,
+  path: string,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    // A named pipe opens when somebody reads.
+    const opened = Deno.open(path, { write: true });
+    const late = (file: Deno.FsFile) => file.close();
+    using file = await orCancelled(opened, "save images", { signal, late });
+    for await (const chunk of bytes) await unlessCancelled(writeAll(file, chunk), signal);
+  } catch (error) {
+    throw placeError(error, path);
+  }
+}
+
+/** The file that a path means, behind links; undefined for what is no file and can't be replaced. */
+async function placeOf(path: string): Promise<string | undefined> {
+  try {
+    const { isFile, isDirectory } = await Deno.stat(path);
+    if (isDirectory) {
+      throw new HutchError("invalid_option", `Cannot save images in ${path}: it is a folder`);
+    }
+    return isFile ? await Deno.realPath(path) : undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return path;
+    throw error;
+  }
+}
+
+function placeError(error: unknown, path: string): unknown {
+  const told = asNoSpace(error, path);
+  if (told instanceof HutchError) return told;
+  const problem = error instanceof Deno.errors.NotFound
+    ? "its folder isn't there"
+    : error instanceof Deno.errors.PermissionDenied
+    ? "it can't be written"
+    : undefined;
+  if (problem === undefined) return error;
+  return new HutchError("invalid_option", `Cannot save images in ${path}: ${problem}`, {
+    cause: error,
+  });
+}
+
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+}

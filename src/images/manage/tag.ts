@@ -1,0 +1,37 @@
+/**
+ * Giving an image that is here another name.
+ *
+ * @module
+ */
+import { HutchError } from "../../errors.ts";
+import { type ImageRecord, originOf } from "../records.ts";
+import { DEFAULT_SCHEME, parseReference } from "../reference.ts";
+
+/**
+ * The record of an image under another name.
+ *
+ * @param target Canonical, with its scheme.
+ * @param record What the name that was used for the image says of it.
+ * @throws {HutchError} `invalid_reference` for a name that says what it means by itself: a path, or
+ * one with a digest.
+ */
+export function taggedRecord(target: string, record: ImageRecord): ImageRecord {
+  const problem = !target.startsWith(`${DEFAULT_SCHEME}:`)
+    ? "it says where the image comes from"
+    : parseReference(target.slice(DEFAULT_SCHEME.length + 1)).digest !== undefined
+    ? "it has a digest, so it means one image already"
+    : undefined;
+  if (problem !== undefined) {
+    throw new HutchError("invalid_reference", `Cannot name an image ${target}: ${problem}`, {
+      hint: "give a name such as debian:mine or registry.test/team/web:1",
+    });
+  }
+  const { origin: _, ...rest } = record;
+  const origin = originOf(record);
+  return {
+    ...rest,
+    reference: target,
+    pulledAt: new Date().toISOString(),
+    ...origin === target ? {} : { origin },
+  };
+}

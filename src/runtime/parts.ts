@@ -1,0 +1,201 @@
+/**
+ * The parts of a runtime, opened and wired together.
+ *
+ * @module
+ */
+import { isAbsolute, join, resolve } from "node:path";
+import { Ext4Image, probeKvm as countDown, readKernel } from "../../ffi/helper.ts";
+import { writeBoxFile } from "../box/box_file.ts";
+import type { Box } from "../box/box.ts";
+import type { BoxContext } from "../box/context.ts";
+import { Keepers } from "../box/keepers.ts";
+import { Logins } from "../images/registry/credentials.ts";
+import { hostPlatform } from "../images/platform.ts";
+import type { RegistryConfig, RegistrySettings } from "../images/registry/registries.ts";
+import { ImageManager } from "../images/manage/manage.ts";
+import { type AskOfImages, ImageStore } from "../images/store.ts";
+import { baseDiskBuilder } from "../images/base_disk/unpack.ts";
+import { errorText, HutchError } from "../errors.ts";
+import { PluginHost } from "../plugin/host.ts";
+import { BoxRecords } from "../state/boxes.ts";
+import { openDatabase } from "../state/database.ts";
+import { ImageTable } from "../state/images.ts";
+import { Keepings } from "../state/keepings.ts";
+import type { KvmReport } from "../vmm/engine.ts";
+import { kernelPath } from "../vmm/kernel.ts";
+import { probeKvm, rememberedKvm } from "../vmm/kvm.ts";
+import { systemDiskPath } from "../vmm/system_disk.ts";
+import { defaultPlugins } from "./defaults.ts";
+import { makeHome, orphans } from "./home.ts";
+import { HomeLock } from "./home_lock.ts";
+import { Journal } from "./journal.ts";
+import { kernelLibrary, readAgent } from "./native.ts";
+import { RegistryLogins } from "./logins.ts";
+import type { RuntimeOptions } from "./options.ts";
+import { readRegistries } from "./registry_config.ts";
+import { boxPaths, defaultHome, type Paths, pathsOf } from "./paths.ts";
+import type { Runtime } from "./runtime.ts";
+
+/** What a runtime works with. */
+export interface RuntimeParts {
+  readonly context: BoxContext;
+  /** The boxes that the program holds, by their ids. */
+  readonly boxes: Map<string, Box>;
+  readonly images: ImageStore;
+  readonly manager: ImageManager;
+  readonly logins: RegistryLogins;
+  readonly journal: Journal;
+  /** Aborted when the boxes have been let go. */
+  readonly closing: AbortController;
+  /** Everything that was opened. */
+  readonly resources: AsyncDisposableStack;
+}
+
+/**
+ * Opens a home and what works on it.
+ *
+ * @param boot The host's boot id.
+ * @param runtime Gives the runtime, once it is made, to plugins.
+ */
+export async function openParts(
+  options: RuntimeOptions,
+  boot: string,
+  runtime: () => Runtime,
+): Promise<RuntimeParts> {
+  const paths = pathsOf(absolute(options.home ?? defaultHome()));
+  const named = registriesOf(options);
+  const registries = withoutSecrets(named);
+  const log = options.log ?? (() => {});
+  const closing = new AbortController();
+  await using resources = new AsyncDisposableStack();
+  await makeHome(paths);
+  resources.use(HomeLock.share(paths.home));
+  const database = openDatabase(paths.database, { refuseNew: () => orphans(paths) });
+  resources.defer(() => database.close());
+  const boxes = new Map<string, Box>();
+  const records = new BoxRecords(database, (config) => {
+    writeBoxFile(boxPaths(paths, config.id), config);
+  });
+  const journal = new Journal({
+    database,
+    path: paths.database,
+    retention: options.events,
+    log,
+    dropped: (event) => plugins.emit("events.dropped", event),
+    find: (box) => records.find(box).config.id,
+  });
+  resources.use(journal);
+  const plugins = new PluginHost([...defaultPlugins(), ...options.plugins ?? []], {
+    log,
+    runtime,
+    boxOf: (id) => boxes.get(id),
+    record: (event) => journal.record(event),
+  });
+  resources.use(plugins);
+  const logins = new Logins({ path: paths.credentials, helper: options.credentialHelper });
+  const registryLogins = new RegistryLogins({ sources: plugins.sources, registries, logins });
+  const ledger = new ImageTable(database);
+  const verify: AskOfImages["verify"] = (image, signal) => plugins.ask("verify", image, { signal });
+  const images = new ImageStore({
+    paths,
+    records: ledger,
+    sources: plugins.sources,
+    platform: hostPlatform(),
+    build: baseDiskBuilder(options.imageLimits),
+    ...options.parallelDownloads === undefined
+      ? {}
+      : { parallelDownloads: options.parallelDownloads },
+    registries,
+    ask: {
+      credentials: async (name, signal) => {
+        const registry = name.toLowerCase();
+        return named.get(registry)?.credentials ??
+          await plugins.ask("credentials", { registry: name }, { signal }) ??
+          await logins.find(registry, signal);
+      },
+      verify,
+    },
+    on: {
+      pulling: (reference) => plugins.emit("image.pulling", { reference }),
+      pulled: ({ reference, digest }, ms) =>
+        plugins.emit("image.pulled", { reference, digest, ms }),
+    },
+  });
+  const manager = new ImageManager({
+    paths,
+    ledger,
+    store: images,
+    sources: plugins.sources,
+    verify,
+    tagged: ({ reference, digest }) => plugins.emit("image.tagged", { reference, digest }),
+    removed: ({ reference, digest }) => plugins.emit("image.removed", { reference, digest }),
+  });
+  const kvmPath = join(paths.system, "kvm.json");
+  const context: BoxContext = {
+    paths,
+    records,
+    keepings: new Keepings(database),
+    keepers: new Keepers({ plugins: options.pluginSpecifiers ?? [] }),
+    plugins,
+    counters: journal,
+    boxOf: (id) => boxes.get(id),
+    forget: (box) => {
+      if (boxes.get(box.id) === box) boxes.delete(box.id);
+    },
+    bootId: boot,
+    signal: closing.signal,
+    log,
+    engines: plugins.engines,
+    baseDisk: (digest, signal) => images.disk(digest, { signal }),
+    system: () => system(paths),
+    kvm: once(() => rememberedKvm(kvmPath, boot, () => probeKvm(countDown))),
+  };
+  return {
+    context,
+    boxes,
+    images,
+    manager,
+    logins: registryLogins,
+    journal,
+    closing,
+    resources: resources.move(),
+  };
+}
+
+/** Sources ask for credentials, and get those of the registry that wants them. */
+function withoutSecrets(
+  registries: ReadonlyMap<string, RegistryConfig>,
+): ReadonlyMap<string, RegistrySettings> {
+  return new Map(
+    [...registries].map(([name, { credentials: _credentials, ...settings }]) => [name, settings]),
+  );
+}
+
+function registriesOf({ registries = {} }: RuntimeOptions): ReadonlyMap<string, RegistryConfig> {
+  try {
+    return readRegistries(registries, Deno.cwd());
+  } catch (error) {
+    if (error instanceof HutchError) throw error;
+    throw new HutchError("invalid_option", `Cannot open a runtime: ${errorText(error)}`);
+  }
+}
+
+function absolute(home: string): string {
+  return isAbsolute(home) ? home : resolve(home);
+}
+
+async function system(paths: Paths): Promise<{ kernelPath: string; diskPath: string }> {
+  // Both are waited for, even when one fails: nothing is written behind a start that has failed.
+  const [kernel, disk] = await Promise.allSettled([
+    kernelLibrary().then((library) => kernelPath(paths.system, library, readKernel)),
+    readAgent().then((agent) => systemDiskPath(paths.system, agent, Ext4Image.create)),
+  ]);
+  if (kernel.status === "rejected") throw kernel.reason;
+  if (disk.status === "rejected") throw disk.reason;
+  return { kernelPath: kernel.value, diskPath: disk.value };
+}
+
+function once(make: () => Promise<KvmReport>): () => Promise<KvmReport> {
+  let made: Promise<KvmReport> | undefined;
+  return () => made ??= make();
+}

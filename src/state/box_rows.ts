@@ -1,0 +1,158 @@
+/**
+ * From rows and files to boxes: JSON that was written by hutch, and may have been damaged since.
+ *
+ * @module
+ */
+import type { BoxConfig } from "../box/options.ts";
+import { errorText, HutchError } from "../errors.ts";
+import { STATUSES } from "./box_list.ts";
+import type { BoxRecord, BoxState } from "./boxes.ts";
+
+/** A box whose record can't be read. */
+export interface DamagedBox {
+  readonly id: string;
+  readonly name: string;
+  /** What is wrong with its record. */
+  readonly problem: string;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+type Row = Readonly<Record<string, unknown>>;
+
+/** What configurations have that were written before hutch knew these. */
+const LATER = {
+  version: 1,
+  volumes: [],
+  maxDurationMs: null,
+  idleTimeoutMs: null,
+  restart: "no",
+  health: null,
+};
+
+const LATER_KEYS = Object.keys(LATER);
+
+/**
+ * Reads a box's configuration.
+ *
+ * @throws Error that says what is wrong with it, for the end of a sentence.
+ */
+export function parseConfig(text: string): BoxConfig {
+  const value: unknown = JSON.parse(text);
+  if (!isFields(value)) throw new Error("it isn't an object");
+  // Copied only where need be: lists read thousands.
+  const older = LATER_KEYS.some((key) => value[key] === undefined);
+  const config: unknown = older ? { ...LATER, ...value } : value;
+  assertConfig(config);
+  return config;
+}
+
+/**
+ * A row of the box tables as a record.
+ *
+ * @throws Error that says what is wrong with it, for {@link damagedRow}.
+ */
+export function parseRow(row: Row): BoxRecord {
+  const config = parseConfig(String(row.config));
+  if (config.id !== row.id || config.name !== row.name) throw new Error("it is another box's");
+  const document: unknown = JSON.parse(String(row.document));
+  if (!isFields(document)) throw new Error("its state isn't an object");
+  const { engine, startedAt, stoppedAt, reason, stage = null, stages } = document;
+  const { status, revision, pid, boot_id: bootId } = row;
+  const state = { status, pid, bootId, engine, startedAt, stoppedAt, reason, stage, stages };
+  assertState(state);
+  return { config, state, revision: Number(revision) };
+}
+
+/** Which box it is, and what is wrong with its row. */
+export function damagedRow(row: Row, error: unknown): DamagedBox {
+  return { id: String(row.id), name: String(row.name), problem: errorText(error) };
+}
+
+/** The error for a box whose record can't be read. */
+export function damagedError({ id, name, problem }: DamagedBox): HutchError {
+  return new HutchError(
+    "state_corrupt",
+    `Cannot read the record of box ${JSON.stringify(name)} (${id}): it is damaged: ${problem}`,
+    { hint: "hutch doctor --repair restores it from its folder" },
+  );
+}
+
+// Written for lists of thousands: constants for keys, and no copies.
+const TEXTS = ["name", "createdAt", "hostname", "engine", "restart"];
+const IMAGE_TEXTS = ["reference", "digest"];
+const EXEC_TEXTS = ["cwd", "user"];
+const STATE_TEXTS = ["bootId", "engine", "startedAt", "stoppedAt", "reason", "stage"];
+const NUMBERS = ["cpus", "memoryMiB", "diskMiB", "bootTimeoutMs"];
+const TIMES = ["maxDurationMs", "idleTimeoutMs"];
+const HEALTH_NUMBERS = ["intervalMs", "timeoutMs", "retries", "startPeriodMs"];
+const ID = /^[0-9a-f]{12}$/;
+
+function assertConfig(value: unknown): asserts value is BoxConfig {
+  const config = fields(value, "it");
+  const { id, image, exec, health, volumes } = config;
+  if (typeof id !== "string" || !ID.test(id)) throw new Error("its id isn't one");
+  for (const key of TEXTS) text(config, key);
+  if (config.name === "") throw new Error("its name is empty");
+  for (const key of IMAGE_TEXTS) text(fields(image, "image"), key);
+  for (const key of NUMBERS) number(config, key);
+  for (const key of TIMES) {
+    if (config[key] !== null) number(config, key);
+  }
+  if (typeof config.autoRemove !== "boolean" || typeof config.owned !== "boolean") {
+    throw new Error("its autoRemove or owned isn't true or false");
+  }
+  texts(fields(config.labels, "labels"), "labels");
+  const { env } = fields(exec, "exec");
+  texts(fields(env, "exec.env"), "exec.env");
+  for (const key of EXEC_TEXTS) text(fields(exec, "exec"), key);
+  texts(list(config.entrypoint, "entrypoint"), "entrypoint");
+  texts(list(config.command, "command"), "command");
+  for (const volume of list(volumes, "volumes")) {
+    if (typeof volume !== "string") text(fields(volume, "volumes"), "guest");
+  }
+  if (health === null) return;
+  const check = fields(health, "health");
+  texts(list(check.command, "health.command"), "health.command");
+  for (const key of HEALTH_NUMBERS) number(check, key);
+}
+
+function assertState(value: unknown): asserts value is BoxState {
+  const state = fields(value, "state");
+  if (!STATUSES.some((known) => known === state.status)) throw new Error("its state isn't one");
+  if (state.pid !== null) number(state, "pid");
+  for (const key of STATE_TEXTS) {
+    if (state[key] !== null) text(state, key);
+  }
+  const stages = fields(state.stages, "stages");
+  for (const key in stages) number(stages, key);
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function fields(value: unknown, what: string): Fields {
+  if (isFields(value)) return value;
+  throw new Error(`its ${what} isn't an object`);
+}
+
+function list(value: unknown, what: string): readonly unknown[] {
+  if (Array.isArray(value)) return value;
+  throw new Error(`its ${what} isn't a list`);
+}
+
+function text(from: Fields, key: string): void {
+  if (typeof from[key] !== "string") throw new Error(`its ${key} isn't text`);
+}
+
+function number(from: Fields, key: string): void {
+  if (typeof from[key] !== "number") throw new Error(`its ${key} isn't a number`);
+}
+
+function texts(values: Fields | readonly unknown[], what: string): void {
+  const check = (value: unknown) => {
+    if (typeof value !== "string") throw new Error(`its ${what} has something else than text`);
+  };
+  if (isFields(values)) { for (const key in values) check(values[key]); }
+  else values.forEach(check);
+}

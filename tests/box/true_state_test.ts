@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { type Box, Runtime } from "../../mod.ts";
+import { bootId } from "../../src/vmm/kvm.ts";
+import { TempFolder } from "../support/temp.ts";
+
+/** What a record may claim that isn't true any more. */
+interface Claim {
+  readonly pid: number;
+  readonly bootId: string;
+  readonly startedAt?: string;
+}
+
+/** A home with one box, whose record says that it runs. */
+async function homeWith(state: Claim): Promise<TempFolder> {
+  const home = new TempFolder();
+  {
+    await using runtime = await Runtime.open({ home: home.path });
+    await runtime.create({ image: "builtin:busybox", name: "one" });
+  }
+  claim(home, state);
+  return home;
+}
+
+/** Writes what isn't true into the box's record. */
+function claim(home: TempFolder, claim: Claim): void {
+  using database = new DatabaseSync(join(home.path, "state.db"));
+  const startedAt = claim.startedAt ?? new Date().toISOString();
+  database.prepare(
+    `UPDATE box_states SET status = 'running', pid = ?, boot_id = ?,
+       document = json_set(document, '$.engine', 'qemu', '$.startedAt', ?)`,
+  ).run(claim.pid, claim.bootId, startedAt);
+}
+
+/** A process that has nothing to do with hutch. */
+function stranger(): Deno.ChildProcess {
+  return new Deno.Command("sleep", { args: ["1000"] }).spawn();
+}
+
+const ENDS = {
+  stop: (box: Box) => box.stop(),
+  kill: (box: Box) => box.kill(),
+  remove: (box: Box) => box.remove({ force: true }),
+};
+
+for (const [name, end] of Object.entries(ENDS)) {
+  Deno.test(`Box.${name} leaves a process alone that has a dead box's number by now`, async () => {
+    const other = stranger();
+    try {
+      await using home = new TempFolder();
+      await using runtime = await Runtime.open({ home: home.path });
+      const box = await runtime.create({ image: "builtin:busybox", name: "one" });
+      // Behind the program's back, so that it is the operation that looks first.
+      claim(home, { pid: other.pid, bootId: await bootId() });
+      await end(box);
+      Deno.kill(other.pid, "SIGCONT"); // throws if it were gone
+    } finally {
+      other.kill("SIGTERM");
+      assert.equal((await other.status).signal, "SIGTERM");
+    }
+  });
+}
+
+Deno.test("Runtime finds a box stopped that ran when the host was restarted", async () => {
+  await using home = await homeWith({ pid: 1, bootId: "another boot" });
+  await using runtime = await Runtime.open({ home: home.path });
+  const { status, reason, pid } = await (await runtime.get("one")).info();
+  assert.deepEqual([status, reason, pid], ["stopped", "the host was restarted", null]);
+});
+
+Deno.test("Runtime doesn't mind a box that was started in the clock's future", async () => {
+  const startedAt = "2999-01-01T00:00:00.000Z";
+  await using home = await homeWith({ pid: 1, bootId: await bootId(), startedAt });
+  await using runtime = await Runtime.open({ home: home.path });
+  const [info] = await runtime.list({ all: true });
+  assert.deepEqual([info?.status, info?.startedAt], ["crashed", startedAt]);
+  const box = await runtime.get("one");
+  assert.equal((await box.metrics()).status, "crashed");
+  await box.remove();
+  assert.deepEqual(await runtime.list({ all: true }), []);
+});

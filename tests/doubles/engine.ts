@@ -1,0 +1,50 @@
+/**
+ * An engine whose machines are agent doubles: whole boxes, with box processes, locks and sockets,
+ * that start in a fraction of a second and run nothing.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { helperPath } from "../../ffi/library.ts";
+import { definePlugin, type Plugin } from "../../mod.ts";
+
+/** Options of {@link engineDouble}. */
+export interface EngineDoubleOptions {
+  /** URL of the runner's module. @default {the double's own} */
+  readonly runner?: string;
+  /** What the runner is told beside, asked at each start. @default {nothing} */
+  readonly parts?: () => Readonly<Record<string, string>>;
+  /** Whether its boxes get an overlay each, over no disk. @default {false} */
+  readonly overlay?: boolean;
+}
+
+/** Makes the plugin with the engine `double`; its machines use no disks. */
+export function engineDouble(options: EngineDoubleOptions = {}): Plugin {
+  const nothing = { path: "/dev/null", format: "raw", readOnly: true } as const;
+  return definePlugin({
+    name: "double",
+    engines: [{
+      name: "double",
+      runner: options.runner ?? new URL("./engine_runner.ts", import.meta.url).href,
+      probe: () =>
+        Promise.resolve({
+          usable: true,
+          isolated: false,
+          rank: 0,
+          parts: {
+            deno: Deno.execPath(),
+            agent: fileURLToPath(new URL("./agent_process.ts", import.meta.url)),
+            helper: helperPath(),
+            ...options.parts?.(),
+          },
+          permissions: { run: [Deno.execPath()], ffi: [helperPath()] },
+          found: [],
+        }),
+    }],
+    stages: {
+      image: { wrap: ({ box }) => ({ digest: box.image.digest, disk: nothing }) },
+      system: { wrap: () => ({ kernelPath: "/dev/null", commandLine: "", disk: nothing }) },
+      ...(options.overlay ? {} : { disk: { wrap: () => nothing } }),
+    },
+  });
+}

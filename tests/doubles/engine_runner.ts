@@ -1,0 +1,57 @@
+/**
+ * The engine double's runner: the box process is a real one, its machine is a process with an agent
+ * double. It has no pauser, so that boxes are paused by stopping the box process; as with libkrun,
+ * the kernel continues it when the program that started it ends.
+ *
+ * @module
+ */
+import type { Machine, MachineRunner, MachineSpec } from "../../mod.ts";
+
+const runner: MachineRunner = { start };
+export default runner;
+
+const PR_SET_PDEATHSIG = 1;
+const SIGCONT = 18;
+
+function start(spec: MachineSpec): Promise<Machine> {
+  const { deno = "", agent = "", helper = "" } = spec.engine;
+  continueAtEnd(helper, SIGCONT);
+  const child = new Deno.Command(deno, {
+    args: ["run", "-A", "--quiet", "--no-check", agent, spec.channelPath],
+    cwd: spec.folder,
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  return Promise.resolve({
+    exited: child.status.then(({ code, signal }) => ({
+      code: signal ? null : code,
+      signal,
+      output: "",
+    })),
+    kill() {
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended already.
+      }
+    },
+    detached: () => continueAtEnd(helper, 0),
+  });
+}
+
+/**
+ * Says which signal the kernel sends this process when its parent ends; 0 for none. Through the
+ * helper, which a box process may load, and which has libc's functions in it.
+ */
+function continueAtEnd(helper: string, signal: number): void {
+  if (Deno.build.os !== "linux") return;
+  const library = Deno.dlopen(helper, {
+    prctl: { parameters: ["i32", "u64"], result: "i32" },
+  });
+  try {
+    if (library.symbols.prctl(PR_SET_PDEATHSIG, BigInt(signal)) !== 0) throw new Error("prctl");
+  } finally {
+    library.close();
+  }
+}

@@ -1,0 +1,315 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { type Box, definePlugin, type Runtime, type VolumeSpec } from "../../mod.ts";
+import { TempFolder } from "../support/temp.ts";
+import { runTool } from "../support/tools.ts";
+import {
+  BOX,
+  hutch,
+  processesOf,
+  ROOT,
+  RUN,
+  TEST_ENGINE,
+  until,
+  withHome,
+  withRuntime,
+} from "./support.ts";
+
+const on = `on ${TEST_ENGINE}`;
+// All of it once; in the emulated machine, where everything is slow, what depends on the engine.
+const everywhere = TEST_ENGINE === "qemu";
+
+/** What a script in a box prints, errors too; it has to end with 0. */
+async function said(box: Box, script: string): Promise<string> {
+  const { code, stdout, stderr } = await box.exec("sh", ["-c", `{ ${script}\n} 2>&1`]);
+  assert.equal(code, 0, stdout + stderr);
+  return stdout;
+}
+
+function withVolumes(
+  volumes: (host: string) => Promise<readonly VolumeSpec[]>,
+  run: (box: Box, host: string, runtime: Runtime, home: string) => Promise<void>,
+): Promise<void> {
+  return withRuntime(async (runtime, home) => {
+    await using host = new TempFolder();
+    const specs = await volumes(host.path);
+    await using box = await runtime.create({ ...BOX, name: "box", volumes: specs });
+    await run(box, host.path, runtime, home);
+    await box.remove({ force: true });
+  });
+}
+
+Deno.test(`a box and its host see each other's files, 16 folders and more, as far as they may ${on}`, () =>
+  withVolumes(async (host) => {
+    const specs: VolumeSpec[] = [];
+    for (let n = 0; n < 16; n++) {
+      await Deno.mkdir(join(host, `v${n}`));
+      await Deno.writeTextFile(join(host, `v${n}`, "name"), `v${n}\n`);
+      specs.push(`${host}/v${n}:/srv/v${n}`);
+    }
+    await Deno.symlink("/etc/hostname", join(host, "v0/absolute"));
+    await Deno.symlink("../../../../../../etc/hostname", join(host, "v0/relative"));
+    await Deno.symlink("/etc", join(host, "v0/folder"));
+    await Deno.mkdir(join(host, "locked"));
+    await Deno.writeTextFile(join(host, "locked/file"), "kept\n");
+    await Deno.writeTextFile(join(host, "one"), "one file\n");
+    return [
+      { host: join(host, "locked"), guest: "/srv/v0/inside/locked", readOnly: true },
+      `${host}/one:/etc/one`,
+      // Leads to the box's /etc, though the link is one on the host.
+      `${host}/v1:/srv/v0/folder/through`,
+      ...specs,
+    ];
+  }, async (box, host) => {
+    const all = Array.from({ length: 16 }, (_, n) => `v${n}`);
+    const cat = "for n in $(seq 0 15); do cat /srv/v$n/name; done";
+    assert.deepEqual((await said(box, cat)).trim().split("\n"), all);
+    assert.equal(await said(box, "cat /etc/one; ls /etc/through"), "one file\nname\n");
+
+    await said(box, "echo new > /srv/v3/made; mkdir /srv/v3/d; mv /srv/v3/made /srv/v3/d/moved");
+    assert.equal(await Deno.readTextFile(join(host, "v3/d/moved")), "new\n");
+    await said(box, "echo more >> /etc/one");
+    assert.equal(await Deno.readTextFile(join(host, "one")), "one file\nmore\n");
+    await Deno.writeTextFile(join(host, "v3/d/late"), "late\n");
+    await Deno.writeTextFile(join(host, "v3/name"), "another name\n");
+    assert.equal(await said(box, "cat /srv/v3/d/late"), "late\n");
+    // What is known of a file may be a few seconds old.
+    const wait = "for n in $(seq 100); do grep -q another /srv/v3/name && break; sleep 0.2; done";
+    assert.equal(await said(box, `${wait}; cat /srv/v3/name`), "another name\n");
+
+    const write =
+      "cd /srv/v0/inside/locked; for f in file new; do (echo x >> $f); done; rm -f file";
+    const force = "mount -o remount,rw /srv/v0/inside/locked; umount /srv/v0/inside/locked";
+    const refused = await said(box, `(${write}); mount -o remount,rw . ; (${write}); true`);
+    assert.equal(refused.match(/Read-only file system/g)?.length, 6, refused);
+    assert.equal(await Deno.readTextFile(join(host, "locked/file")), "kept\n");
+    assert.deepEqual([...Deno.readDirSync(join(host, "locked"))].map(({ name }) => name), ["file"]);
+    assert.match(
+      await said(box, `mount; ${force}; true`),
+      / \/srv\/v0 type virtiofs \(rw,nosuid,nodev/,
+    );
+
+    // Links on the host, followed by the box, lead to the box's own files.
+    const { config } = await box.info();
+    assert.equal(
+      await said(box, "cat /srv/v0/absolute /srv/v0/relative; ls /srv/v0/../../../srv | head -n 1"),
+      `${config.hostname}\n${config.hostname}\nv0\n`,
+    );
+    await assert.rejects(Deno.stat("/etc/through"), Deno.errors.NotFound);
+
+    // The last bytes of a box that is stopped reach the host.
+    await said(box, "dd if=/dev/zero of=/srv/v9/big bs=64k count=64; echo end >> /srv/v9/big");
+    await box.stop();
+    assert.equal((await Deno.stat(join(host, "v9/big"))).size, 2 ** 22 + 4);
+    assert.equal(await said(box, "cat /srv/v9/name; mount | grep -c virtiofs"), "v9\n19\n");
+  }));
+
+Deno.test(`kill -9 of the box process of a box with volumes leaves nothing ${on}`, () =>
+  withVolumes((host) => Promise.resolve([`${host}:/srv`]), async (box, _host, _runtime, home) => {
+    await box.exec("true");
+    const { pid } = await box.info();
+    assert.ok(pid);
+    const server = TEST_ENGINE === "libkrun" ? undefined : await serverOf(pid);
+    Deno.kill(pid, "SIGKILL");
+    const left = async () => [
+      ...await processesOf(home),
+      ...server !== undefined && await lives(server) ? [server] : [],
+    ];
+    await until(
+      async () => (await left()).length === 0,
+      async () => `left: ${JSON.stringify(await left())}`,
+    );
+    // A process has no command line any more a moment before it lets go of its lock.
+    await until(
+      async () => (await box.info()).status === "crashed",
+      async () => `it is ${(await box.info()).status}`,
+    );
+    assert.deepEqual(await mountsIn(home), []);
+  }));
+
+if (TEST_ENGINE !== "libkrun") {
+  Deno.test(`a box whose virtiofsd dies is crashed, with the reason ${on}`, () =>
+    withVolumes((host) => Promise.resolve([`${host}:/srv`]), async (box) => {
+      const execution = box.exec("sh", ["-c", "sleep 1; exec ls /srv"]);
+      await execution.started;
+      const { pid } = await box.info();
+      Deno.kill(await serverOf(pid ?? 0), "SIGKILL");
+      await assert.rejects(async () => await execution, { code: "connection_lost" });
+      const info = await box.wait();
+      assert.equal(info.status, "crashed");
+      assert.match(info.reason ?? "", /virtiofsd, which serves its volumes, ended with SIGKILL/);
+      assert.equal((await box.exec("ls", ["-d", "/srv"])).stdout, "/srv\n");
+    }));
+}
+
+if (everywhere) {
+  Deno.test(`a virtiofsd that fails is a boot_failed with its words ${on}`, () =>
+    withVolumes((host) => Promise.resolve([`${host}:/srv`]), async (box, host) => {
+      const program = join(host, "virtiofsd");
+      await Deno.writeTextFile(program, "#!/bin/sh\necho no luck today >&2; exit 3\n", {
+        mode: 0o755,
+      });
+      Deno.env.set("HUTCH_VIRTIOFSD", program);
+      try {
+        await assert.rejects(box.start(), (error: unknown) => {
+          assert.ok(error instanceof Error && "code" in error);
+          assert.equal(error.code, "boot_failed");
+          assert.match(error.message, /virtiofsd, which serves its volumes.*no luck today/);
+          return true;
+        });
+        Deno.env.set("HUTCH_SHARE", "/nowhere");
+        await assert.rejects(box.start(), /there is no \/nowhere/);
+        Deno.env.delete("HUTCH_SHARE");
+        Deno.env.set("HUTCH_VIRTIOFSD", "/nowhere");
+        await assert.rejects(box.start(), /virtiofsd, which volumes need on QEMU, is missing/);
+      } finally {
+        Deno.env.delete("HUTCH_SHARE");
+        Deno.env.delete("HUTCH_VIRTIOFSD");
+      }
+      await box.exec("true");
+    }));
+
+  Deno.test(`hutch run -v and --mount share folders, and a restart finds them from anywhere ${on}`, () =>
+    withHome(async (home) => {
+      await using host = new TempFolder();
+      await Deno.writeTextFile(join(host.path, "file"), "found\n");
+      const back = Deno.cwd();
+      Deno.chdir(host.path);
+      try {
+        const mount = "type=bind,source=./file,target=/one,readonly";
+        const volumes = ["-v", ".:/here:ro", "--mount", mount];
+        const first = await hutch(home, [
+          ...["run", "--name", "box", ...RUN, ...volumes, "builtin:busybox"],
+          ...["cat", "/here/file", "/one"],
+        ]);
+        assert.deepEqual([first.stdout, first.stderr], ["found\nfound\n", ""]);
+      } finally {
+        Deno.chdir(back);
+      }
+      const again = await hutch(home, ["exec", "box", "sh", "-c", "cat /here/file; echo > /one"]);
+      assert.equal(again.stdout, "found\n");
+      assert.match(again.stderr, /can't create \/one: Read-only file system/);
+      await Deno.remove(join(host.path, "file"));
+      assert.equal((await hutch(home, ["stop", "box"])).code, 0);
+      const gone = await hutch(home, ["start", "box"]);
+      assert.equal(gone.code, 125);
+      assert.match(gone.stderr, /stage volumes.*Cannot use volume "\/one": .*file is not there/);
+      assert.equal((await hutch(home, ["rm", "box"])).code, 0);
+    }));
+
+  Deno.test(`a volume that can't be is refused before anything is made ${on}`, () =>
+    withRuntime(async (runtime, home) => {
+      const image = "registry.invalid/never:asked";
+      for (
+        const [spec, why] of [
+          ["/nowhere:/srv", /"\/nowhere:\/srv": \/nowhere is not there/],
+          ["/tmp:srv", /has no "\/" first/],
+          ["/tmp:/", /can't be at \//],
+          ["/tmp:/a/../b", /has a "\.\."/],
+          ["name:/srv", /no plugin knows this kind/],
+          ["/tmp:/srv:x", /neither "ro" nor "rw"/],
+        ] as const
+      ) {
+        await assert.rejects(runtime.create({ image, volumes: [spec] }), why);
+      }
+      assert.deepEqual(await runtime.list({ all: true }), []);
+      assert.deepEqual([...Deno.readDirSync(join(home, "boxes"))], []);
+    }));
+
+  for (const plugin of ["plugins/git_volume.ts", "plugins/volumes/host.ts"]) {
+    Deno.test(`the example of ${plugin} shows the working folder's files ${on}`, () =>
+      withHome(async (home) => {
+        await using folder = new TempFolder();
+        const git = (...args: string[]) =>
+          runTool("git", "-C", folder.path, "-c", "user.name=n", "-c", "user.email=e", ...args);
+        await git("init", "--quiet");
+        await Deno.writeTextFile(join(folder.path, "readme"), "");
+        await git("add", ".");
+        await git("commit", "--quiet", "-m", "one");
+        const source = await Deno.readTextFile(join(ROOT, plugin));
+        const example = /```ts\n([^`]*)```/.exec(source)?.[1] ?? assert.fail("there is none");
+        const program = join(folder.path, ".example.ts");
+        const lines = example.replaceAll(/^ \* ?/gm, "").replaceAll(
+          /from "(\.[^"]*)"/g,
+          (_, path) => `from ${JSON.stringify(join(ROOT, plugin, "..", path))}`,
+        );
+        await Deno.writeTextFile(program, lines);
+        const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+          args: ["run", "-A", "--quiet", program],
+          cwd: folder.path,
+          env: { HUTCH_HOME: home },
+        }).output();
+        const decoder = new TextDecoder();
+        assert.equal(decoder.decode(stdout), "readme\n\n", decoder.decode(stderr));
+      }));
+  }
+
+  Deno.test(`links in a box's image don't lead its volumes out of the box ${on}`, () => {
+    let guestPath = "/mnt/here";
+    const moving = definePlugin({
+      name: "moving",
+      stages: {
+        configure: {
+          before: (input) => ({
+            ...input,
+            volumes: input.volumes.map((volume) => ({ ...volume, guestPath })),
+          }),
+        },
+      },
+    });
+    return withRuntime(async (runtime) => {
+      await using host = new TempFolder();
+      await Deno.writeTextFile(join(host.path, "mark"), "");
+      const volumes = [`${host.path}:/mnt/here`];
+      await using box = await runtime.create({ ...BOX, name: "box", volumes });
+      const links = {
+        "/out": "../../../../../../var",
+        "/magic": "/proc/self/cwd",
+        "/nothing": "/nowhere",
+        "/file": "/etc/passwd",
+      };
+      await said(box, Object.entries(links).map(([at, to]) => `ln -s ${to} ${at}`).join(";"));
+      await box.stop();
+      guestPath = "/out/in";
+      assert.equal(await said(box, "ls /out/in /var/in"), "/out/in:\nmark\n\n/var/in:\nmark\n");
+      await box.stop();
+      for (
+        const [place, why] of [
+          ["/magic/in", /Too many levels of symbolic links/],
+          ["/nothing/in", /at \/nothing\/in in the box: No such file/],
+          ["/file", /Not a directory/],
+        ] as const
+      ) {
+        guestPath = place;
+        await assert.rejects(box.start(), (error: unknown) => {
+          assert.ok(error instanceof Error);
+          assert.match(error.message, /stage configure.*mount a volume at/);
+          assert.match(error.message, why);
+          return true;
+        });
+      }
+      await box.remove({ force: true });
+    }, { plugins: [moving] });
+  });
+}
+
+/** The virtiofsd of a box process. */
+async function serverOf(pid: number): Promise<number> {
+  const children = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`);
+  for (const child of children.trim().split(" ").map(Number)) {
+    const command = await Deno.readTextFile(`/proc/${child}/cmdline`);
+    if (command.includes("virtiofsd")) return child;
+  }
+  assert.fail(`no virtiofsd among ${children}`);
+}
+
+async function lives(pid: number): Promise<boolean> {
+  const stat = await Deno.readTextFile(`/proc/${pid}/stat`).catch(() => "");
+  return stat !== "" && !/\) [ZX] /.test(stat);
+}
+
+/** What is mounted below a home, as this process sees it. */
+async function mountsIn(home: string): Promise<string[]> {
+  const mounts = await Deno.readTextFile("/proc/self/mounts");
+  return mounts.split("\n").filter((line) => line.includes(home));
+}

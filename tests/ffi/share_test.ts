@@ -1,0 +1,183 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { sharePath } from "../../ffi/library.ts";
+import { TempFolder } from "../support/temp.ts";
+
+// As root, and as somebody who gets a user namespace: what files they have is the same.
+const users = Deno.uid() === 0 ? [0, 65534] : [Deno.uid() ?? 0];
+
+/** Runs a command by `hutch-share`, as a user. */
+async function share(
+  uid: number,
+  args: readonly string[],
+  cwd = "/",
+): Promise<{ code: number; out: string }> {
+  // It must be found by whoever can't look into the checkout's folder.
+  await using folder = new TempFolder();
+  await Deno.chmod(folder.path, 0o755);
+  const program = join(folder.path, "hutch-share");
+  await Deno.copyFile(sharePath(), program);
+  const as = uid === Deno.uid()
+    ? []
+    : ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "--"];
+  const [first = "", ...rest] = [...as, program, ...args];
+  const { code, stdout, stderr } = await new Deno.Command(first, { args: rest, cwd }).output();
+  const decoder = new TextDecoder();
+  return { code, out: decoder.decode(stdout) + decoder.decode(stderr) };
+}
+
+/** A folder of the user's with a folder and a file in it. */
+async function tree(uid: number): Promise<TempFolder & AsyncDisposable> {
+  const temp = new TempFolder();
+  for (const name of ["rw", "ro", "shares"]) await Deno.mkdir(join(temp.path, name));
+  await Deno.writeTextFile(join(temp.path, "rw", "file"), "words\n");
+  for (const name of ["", "rw", "ro", "shares", "rw/file"]) {
+    if (Deno.uid() === 0) await Deno.chown(join(temp.path, name), uid, uid);
+  }
+  return temp;
+}
+
+const sh = (script: string, ...args: readonly string[]) => ["--", "/bin/sh", "-c", script, ...args];
+
+for (const uid of users) {
+  Deno.test(`hutch-share shows shares under their tags, for user ${uid}`, async () => {
+    await using temp = await tree(uid);
+    const at = (name: string) => join(temp.path, name);
+    const { code, out } = await share(uid, [
+      ...[
+        "enter",
+        at("shares"),
+        "rw",
+        "a",
+        at("rw"),
+        "ro",
+        "b",
+        at("ro"),
+        "ro",
+        "c",
+        at("rw/file"),
+      ],
+      ...sh(`cd ${at("shares")} && ls && cat c && echo made > a/new && cat ${at("rw/new")}`),
+    ]);
+    assert.deepEqual({ code, out }, { code: 0, out: "a\nb\nc\nwords\nmade\n" });
+    assert.equal(await Deno.readTextFile(at("rw/new")), "made\n");
+    assert.deepEqual([...Deno.readDirSync(at("shares"))], [], "the host sees nothing of it");
+  });
+
+  Deno.test(`hutch-share lets nobody write to a read-only share or beside the shares, for user ${uid}`, async () => {
+    await using temp = await tree(uid);
+    const at = (name: string) => join(temp.path, name);
+    const { out } = await share(uid, [
+      ...["enter", at("shares"), "ro", "a", at("rw"), "ro", "c", at("rw/file")],
+      ...sh(
+        `cd ${at("shares")}; for f in a/new a/file c beside; do (echo x >> $f) 2>&1; done; ` +
+          `ln a/file a/link; rm -f a/file; chmod 777 a; true`,
+      ),
+    ]);
+    assert.equal(out.match(/Read-only file system/g)?.length, 7, out);
+    assert.equal(await Deno.readTextFile(at("rw/file")), "words\n");
+  });
+}
+
+// What is mounted below a share is a mount of its own. Root alone can mount here.
+Deno.test({
+  name: "hutch-share makes what is mounted below a read-only share read-only too",
+  ignore: Deno.uid() !== 0,
+  async fn() {
+    await using temp = await tree(0);
+    const at = (name: string) => join(temp.path, name);
+    await Deno.mkdir(at("rw/below"));
+    const inner = `${sharePath()} enter ${at("shares")} ro a ${at("rw")} -- /bin/sh -c '` +
+      `ls ${at("shares/a/below")}; touch ${at("shares/a/below/new")}'`;
+    const { out } = await share(0, [
+      "enter",
+      at("ro"),
+      ...sh(`mount -t tmpfs below ${at("rw/below")} && touch ${at("rw/below/there")} && ${inner}`),
+    ]);
+    assert.match(out, /^there\ntouch: .*Read-only file system\n$/);
+  },
+});
+
+for (
+  const [name, args, why] of [
+    ["a share that isn't there", ["rw", "a", "/nowhere"], /Cannot share \/nowhere: No such file/],
+    ["a device", ["rw", "a", "/dev/null"], /\/dev\/null: it is neither a folder nor a file/],
+    ["a tag twice", ["rw", "a", "/usr", "rw", "a", "/usr"], /Cannot mount volume a: File exists/],
+    ["a tag that leads elsewhere", ["rw", "../a", "/usr"], /"\.\.\/a" is no tag/],
+    ["a hidden tag", ["rw", ".", "/usr"], /"\." is no tag/],
+    ["an unknown mode", ["rx", "a", "/usr"], /"rx" is neither ro nor rw/],
+    ["a missing path", ["rw", "a"], /is missing/],
+  ] as const
+) {
+  Deno.test(`hutch-share refuses ${name}`, async () => {
+    await using temp = await tree(Deno.uid() ?? 0);
+    const folder = join(temp.path, "shares");
+    const more = name === "a missing path" ? [] : ["--", "/bin/true"];
+    const { code, out } = await share(Deno.uid() ?? 0, ["enter", folder, ...args, ...more]);
+    assert.equal(code, 125);
+    assert.match(out, why);
+  });
+}
+
+Deno.test("hutch-share says what would help where it gets no namespace", async () => {
+  const { code, stderr } = await new Deno.Command("unshare", {
+    args: [
+      ...["--user", "--map-root-user", "sh", "-c"],
+      'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all "$@"',
+      ...["sh", sharePath(), "enter", "/tmp", "--", "/bin/true"],
+    ],
+  }).output();
+  assert.equal(code, 125);
+  assert.match(
+    new TextDecoder().decode(stderr),
+    /a namespace is refused: .*run as root, or allow user namespaces: sysctl/,
+  );
+});
+
+Deno.test("hutch-share refuses a link in place of a share", async () => {
+  await using temp = await tree(Deno.uid() ?? 0);
+  const link = join(temp.path, "link");
+  await Deno.symlink("/etc", link);
+  const folder = join(temp.path, "shares");
+  const { code, out } = await share(Deno.uid() ?? 0, [
+    ...["enter", folder, "rw", "a", link, "--", "/bin/true"],
+  ]);
+  assert.deepEqual([code, /neither a folder nor a file/.test(out)], [125, true], out);
+});
+
+Deno.test("hutch-share listens for a program, in its working folder", async () => {
+  await using temp = await tree(Deno.uid() ?? 0);
+  const socket = join(temp.path, "s");
+  await Deno.writeTextFile(socket, "what an earlier one left");
+  const look = "readlink /proc/self/fd/4; readlink /proc/self/fd/3";
+  const { code, out } = await share(
+    Deno.uid() ?? 0,
+    ["listen", socket, ...sh(look)],
+    join(temp.path, "rw"),
+  );
+  assert.equal(code, 0, out);
+  const real = await Deno.realPath(temp.path);
+  assert.match(out, new RegExp(`^\n${real}/rw\nsocket:\\[\\d+\\]\n$`));
+  assert.equal((await Deno.stat(socket)).isSocket, true);
+  assert.equal(((await Deno.stat(socket)).mode ?? 0) & 0o777, 0o700);
+});
+
+Deno.test("hutch-share says what it can't listen at or run", async () => {
+  const long = `/tmp/${"x".repeat(120)}`;
+  const uid = Deno.uid() ?? 0;
+  for (
+    const [args, why] of [
+      [["listen", long, "--", "/bin/true"], /the path is too long/],
+      [["listen", "/nowhere/s", "--", "/bin/true"], /Cannot listen at \/nowhere\/s: No such file/],
+      [["listen", "/nowhere/s"], /an argument is missing/],
+      [["fly"], /usage/],
+    ] as const
+  ) {
+    const { code, out } = await share(uid, args);
+    assert.equal(code, 125);
+    assert.match(out, why);
+  }
+  await using temp = await tree(uid);
+  const args = ["enter", join(temp.path, "shares"), "--", "/nowhere"];
+  assert.match((await share(uid, args)).out, /Cannot run \/nowhere: No such file/);
+});

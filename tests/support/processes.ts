@@ -1,0 +1,30 @@
+/**
+ * Looks at processes from outside.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+
+/** Processes whose command line names the home, or something in it. */
+export async function processesOf(home: string): Promise<{ pid: number; command: string }[]> {
+  const found: { pid: number; command: string }[] = [];
+  for await (const entry of Deno.readDir("/proc")) {
+    const pid = Number(entry.name);
+    if (!Number.isInteger(pid) || pid === Deno.pid) continue;
+    const command = await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "");
+    if (command.includes(home)) found.push({ pid, command: command.replaceAll("\0", " ") });
+  }
+  return found;
+}
+
+/** Polls until a condition holds; for things that end by themselves with nobody to ask. */
+export async function until(
+  condition: () => Promise<boolean>,
+  message: () => Promise<string>,
+): Promise<void> {
+  for (let tries = 0; tries < 600; tries++) {
+    if (await condition()) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assert.fail(await message());
+}
