@@ -177,8 +177,8 @@ export async function connect(
   } catch (error) {
     const code = error instanceof HutchError ? error.code : undefined;
     if (code === "connection_lost") {
-      await process.ended(); // its sockets close when it is about to end
-      throw await bootError(own, "its machine ended before the agent answered");
+      const how = await process.ended(); // its sockets close when it is about to end
+      throw await bootError(own, `its machine ended (${how}) before the agent answered`);
     }
     if (code === "boot_timeout") throw await timedOut(own, input.timeoutMs);
     throw error;

@@ -21,8 +21,8 @@ const LOG_TAIL = 2_000;
 /** A box process that this program started. */
 export interface BoxProcess {
   readonly pid: number;
-  /** Resolves when it has ended, however. */
-  ended(): Promise<void>;
+  /** Resolves when it has ended, with how: `code 1`, `signal SIGKILL`. */
+  ended(): Promise<string>;
   /** Lets it outlive this program. */
   detach(): void;
   /** Ends it and its machine at once. */
@@ -65,9 +65,9 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
       closeSync(log);
     }
   })();
-  const ended = new Promise<void>((resolve) => {
-    child.once("exit", () => resolve());
-    child.once("error", () => resolve());
+  const ended = new Promise<string>((resolve) => {
+    child.once("exit", (code, signal) => resolve(signal ? `signal ${signal}` : `code ${code}`));
+    child.once("error", (error) => resolve(errorText(error)));
   });
   const abort = () => child.kill("SIGTERM");
   options.signal.addEventListener("abort", abort, { once: true });
