@@ -17,7 +17,8 @@ export interface DamagedBox {
 }
 
 type Fields = Readonly<Record<string, unknown>>;
-type Row = Readonly<Record<string, unknown>>;
+/** A row of the box tables. */
+export type Row = Readonly<Record<string, unknown>>;
 
 /** What configurations have that were written before hutch knew these. */
 const LATER = {
