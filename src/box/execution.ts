@@ -113,9 +113,10 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
 
   async #collect(): Promise<ExecResult> {
     try {
+      const process = await this.#process;
       const [stdoutBytes, stderrBytes] = await Promise.all([
-        this.#read(this.stdout, "its standard output"),
-        this.#read(this.stderr, "its standard error"),
+        this.#read(unread(process, this, "stdout"), "its standard output"),
+        this.#read(unread(process, this, "stderr"), "its standard error"),
       ]);
       const status = await this.status;
       const decoder = new TextDecoder();
@@ -177,6 +178,16 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
 function quiet<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {});
   return promise;
+}
+
+/** The command's own stream, without ours around it, unless somebody has begun with that. */
+function unread(
+  process: ExecProcess,
+  execution: Pick<Execution, "stdout" | "stderr">,
+  name: "stdout" | "stderr",
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const own = process[name];
+  return own.locked || execution[name].locked ? execution[name] : own;
 }
 
 function deferredReadable(

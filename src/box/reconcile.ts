@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { removeIfThere } from "../atomic_file.ts";
+import { removeIfThere, removeIfThereSync } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
 import type { LayoutOutput } from "../plugin/contract.ts";
 import { boxPaths } from "../runtime/paths.ts";
@@ -131,16 +131,17 @@ function tryLock(path: string): FileLock | "held" | undefined {
  * still be removed, and before the lock in that folder goes.
  */
 export async function removeFiles(own: LayoutOutput, forget = () => {}): Promise<void> {
-  await removeIfThere(own.socketPath);
-  await removeIfThere(own.channelPath);
-  await removeIfThere(own.sharesSocketPath);
-  await removeIfThere(own.controlPath);
+  // At once: each trip to another thread takes longer than all of them.
+  const { socketPath, channelPath, sharesSocketPath, controlPath } = own;
+  for (const path of [socketPath, channelPath, sharesSocketPath, controlPath]) {
+    removeIfThereSync(path);
+  }
   // Out of the way in one step: whoever looks meanwhile finds no folder. Removed in place, its lock
   // files would go first, and somebody could take a lock, in a new file, in what is being removed.
   const doomed = doomedFolder(own);
   await removeIfThere(doomed); // of a program that died here
   try {
-    await Deno.rename(own.folder, doomed);
+    Deno.renameSync(own.folder, doomed);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
