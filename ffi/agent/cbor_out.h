@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CBOR_OUT_SIZE 1024
+#define CBOR_OUT_SIZE 2048
 #define CBOR_OUT_TEXT 512 /* longest text in bytes; longer ones are cut */
 
 struct cbor_out {

@@ -42,7 +42,12 @@ export interface ExecRequest {
   readonly capGive?: number;
   /** Set-user-ID programs and file capabilities give nothing. */
   readonly noNewPrivileges?: boolean;
+  /** One of the agent's own programs, which runs in place of `argv[0]`; the box needn't have any. */
+  readonly builtin?: Builtin;
 }
+
+/** The programs that the agent has in itself. */
+export type Builtin = "metrics";
 
 /** The command runs. */
 export interface ExecReply {
