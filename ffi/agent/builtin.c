@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 static const struct builtin BUILTINS[] = {
+  {"files", files_main},
   {"metrics", metrics_main},
+  {"watch", watch_main},
 };
 
 const struct builtin *builtin_find(const char *name) {
