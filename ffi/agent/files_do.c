@@ -250,6 +250,7 @@ static int on_handle(int fd, const struct files_request *request, struct files_r
     case FILES_SYNC: return (request->flags & FILES_DATA_ONLY ? fdatasync(fd) : fsync(fd)) < 0 ? -errno : 0;
     case FILES_STAT: return do_stat(fd, request, reply);
     case FILES_LIST: return do_list(fd, reply);
+    case FILES_CHMOD: return fchmod(fd, (mode_t)request->mode) < 0 ? -errno : 0;
     case FILES_UTIME: return do_utime(fd, request);
     default: return 0; /* close */
   }

@@ -40,7 +40,7 @@ static const struct {
   [FILES_SYMLINK] = {"symlink", BIT(KEY_TO), false, true},
   [FILES_READ_LINK] = {"readLink", 0, false, true},
   [FILES_REAL_PATH] = {"realPath", 0, false, true},
-  [FILES_CHMOD] = {"chmod", BIT(KEY_MODE), false, true},
+  [FILES_CHMOD] = {"chmod", BIT(KEY_MODE), true, true},
   [FILES_CHOWN] = {"chown", BIT(KEY_UID) | BIT(KEY_GID) | BIT(KEY_FLAGS), false, true},
   [FILES_UTIME] = {"utime", BIT(KEY_ATIME) | BIT(KEY_MTIME) | BIT(KEY_ATIME_NS) | BIT(KEY_MTIME_NS) | BIT(KEY_FLAGS),
                    true, true},

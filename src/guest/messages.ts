@@ -20,8 +20,10 @@ export interface Hello {
 /** Asks for a command in the box. Answered by {@link ExecReply}, then data, then {@link Exit}. */
 export interface ExecRequest {
   readonly op: "exec";
-  /** Program and arguments; a program without `/` is looked up in `env`'s `PATH`. */
-  readonly argv: readonly string[];
+  /**
+   * Program and arguments, as text or bytes; a program without `/` is looked up in `env`'s `PATH`.
+   */
+  readonly argv: readonly (string | Uint8Array)[];
   /** The whole environment, as `NAME=value`. */
   readonly env: readonly string[];
   /** Absolute path in the box. */
@@ -47,7 +49,7 @@ export interface ExecRequest {
 }
 
 /** The programs that the agent has in itself. */
-export type Builtin = "metrics";
+export type Builtin = "files" | "metrics" | "watch";
 
 /** The command runs. */
 export interface ExecReply {
