@@ -15,6 +15,7 @@
 
 #define MAX_HANDLES 4096
 #define LIST_BUFFER (32 * 1024)
+#define LIST_DATA (128 * 1024)
 
 /* ---- handles --------------------------------------------------------------------------------- */
 
@@ -99,27 +100,50 @@ static int open_flags(uint32_t flags) {
   if (flags & FILES_EMPTIED) result |= O_TRUNC;
   if (flags & FILES_MADE) result |= O_CREAT;
   if (flags & FILES_NEW) result |= O_CREAT | O_EXCL;
-  if (flags & FILES_FOLDER) result |= O_DIRECTORY;
   return result;
 }
 
-/* {handle, size, seekable}: whether offsets mean anything. */
-static int do_open(const struct files_request *request, struct files_reply *reply) {
+/* {handle, size, seekable}: whether offsets mean anything. On failure `fd` is the caller's still. */
+static int add_handle(int fd, struct files_reply *reply) {
   struct stat status;
   uint32_t handle = 0;
-  int fd = open(request->path, open_flags(request->flags), (mode_t)request->mode);
-  if (fd < 0) return -errno;
   int error = fstat(fd, &status) < 0 ? -errno : handle_add(fd, &handle);
-  if (error < 0) {
-    close(fd);
-    return error;
-  }
+  if (error < 0) return error;
   const bool seekable = (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode)) && lseek(fd, 0, SEEK_CUR) >= 0;
   add_number(reply, "handle", handle);
   add_number(reply, "size", (uint64_t)status.st_size);
   add_name(reply, "seekable");
   cbor_out_bool(&reply->head, seekable);
   return 0;
+}
+
+static int do_open(const struct files_request *request, struct files_reply *reply) {
+  int fd = open(request->path, open_flags(request->flags), (mode_t)request->mode);
+  if (fd < 0) return -errno;
+  int error = add_handle(fd, reply);
+  if (error < 0) close(fd);
+  return error;
+}
+
+/* A file's bytes, if they fit: {}. Else the first of them, and what open says. */
+static int do_load(const struct files_request *request, struct files_reply *reply) {
+  int fd = open(request->path, open_flags(FILES_FOR_READING));
+  if (fd < 0) return -errno;
+  int error = 0;
+  ssize_t got = 1;
+  reply->data = malloc(FILES_MAX_DATA);
+  if (reply->data == NULL) error = -ENOMEM;
+  while (error == 0 && got != 0 && reply->data_length < FILES_MAX_DATA) {
+    got = read(fd, reply->data + reply->data_length, FILES_MAX_DATA - reply->data_length);
+    if (got > 0) reply->data_length += (size_t)got;
+    else if (got < 0 && errno != EINTR) error = -errno;
+  }
+  if (error == 0 && got != 0) {
+    error = add_handle(fd, reply);
+    if (error == 0) return 0;
+  }
+  close(fd);
+  return error;
 }
 
 static int do_read(int fd, const struct files_request *request, struct files_reply *reply) {
@@ -135,22 +159,38 @@ static int do_read(int fd, const struct files_request *request, struct files_rep
   return 0;
 }
 
+/* Writes all of the data, or says how much it was before it failed. */
+static int write_all(int fd, const struct files_request *request, size_t *done) {
+  *done = 0;
+  while (*done < request->data_length) {
+    const uint8_t *from = request->data + *done;
+    size_t left = request->data_length - *done;
+    ssize_t put = request->has_offset ? pwrite(fd, from, left, request->offset + (int64_t)*done) : write(fd, from, left);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) return put < 0 ? -errno : -EIO;
+    *done += (size_t)put;
+  }
+  return 0;
+}
+
 /* {written} */
 static int do_write(int fd, const struct files_request *request, struct files_reply *reply) {
-  size_t done = 0;
-  while (done < request->data_length) {
-    const uint8_t *from = request->data + done;
-    size_t left = request->data_length - done;
-    ssize_t put = request->has_offset ? pwrite(fd, from, left, request->offset + (int64_t)done) : write(fd, from, left);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) {
-      if (done > 0) break; /* what follows says why */
-      return put < 0 ? -errno : -EIO;
-    }
-    done += (size_t)put;
-  }
+  size_t done;
+  int error = write_all(fd, request, &done);
+  if (error < 0 && done == 0) return error; /* else what follows says why */
   add_number(reply, "written", done);
   return 0;
+}
+
+/* A whole file at once. */
+static int do_store(const struct files_request *request) {
+  size_t done;
+  int fd = open(request->path, open_flags(request->flags), (mode_t)request->mode);
+  if (fd < 0) return -errno;
+  int error = request->flags & FILES_SET_MODE && fchmod(fd, (mode_t)request->mode) < 0 ? -errno : 0;
+  if (error == 0) error = write_all(fd, request, &done);
+  int closed = close(fd) < 0 ? -errno : 0;
+  return error < 0 ? error : closed;
 }
 
 static uint8_t kind_of(int folder, const struct dirent64 *entry) {
@@ -162,17 +202,15 @@ static uint8_t kind_of(int folder, const struct dirent64 *entry) {
   return type == DT_DIR ? 'd' : type == DT_LNK ? 'l' : type == DT_REG ? 'f' : 'o';
 }
 
-/* Data: for each of the next entries u8 kind, u16 length (BE), name; none at the end. What an entry
- * takes there is less than what the kernel says of it. */
-static int do_list(int fd, struct files_reply *reply) {
+/* Data: for each of the next entries u8 kind, u16 length (BE), name. What an entry takes there is less
+ * than what the kernel says of it. `more`: whether there may be others. */
+static int do_list(int fd, struct files_reply *reply, bool *more) {
   _Alignas(struct dirent64) char buffer[LIST_BUFFER];
-  reply->data = malloc(sizeof buffer);
+  reply->data = malloc(LIST_DATA);
   if (reply->data == NULL) return -ENOMEM;
   size_t used = 0;
-  while (used == 0) {
-    ssize_t got = getdents64(fd, buffer, sizeof buffer);
-    if (got < 0) return -errno;
-    if (got == 0) break;
+  ssize_t got = 1;
+  while (used <= LIST_DATA - sizeof buffer && (got = getdents64(fd, buffer, sizeof buffer)) > 0) {
     for (ssize_t at = 0; at < got;) {
       const struct dirent64 *entry = (const struct dirent64 *)(buffer + at);
       at += entry->d_reclen;
@@ -185,8 +223,32 @@ static int do_list(int fd, struct files_reply *reply) {
       used += 3 + length;
     }
   }
+  *more = got != 0;
   reply->data_length = used;
-  return 0;
+  return got < 0 ? -errno : 0;
+}
+
+/* {more} */
+static int do_list_on(int fd, struct files_reply *reply) {
+  bool more;
+  int error = do_list(fd, reply, &more);
+  add_name(reply, "more");
+  cbor_out_bool(&reply->head, more);
+  return error;
+}
+
+/* A folder's entries, if they fit: {}. Else the first of them, and what open says. */
+static int do_list_folder(const struct files_request *request, struct files_reply *reply) {
+  bool more;
+  int fd = open(request->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  int error = do_list(fd, reply, &more);
+  if (error == 0 && more) {
+    error = add_handle(fd, reply);
+    if (error == 0) return 0;
+  }
+  close(fd);
+  return error;
 }
 
 /* ---- names ------------------------------------------------------------------------------------- */
@@ -249,7 +311,7 @@ static int on_handle(int fd, const struct files_request *request, struct files_r
     case FILES_TRUNCATE: return ftruncate(fd, request->length) < 0 ? -errno : 0;
     case FILES_SYNC: return (request->flags & FILES_DATA_ONLY ? fdatasync(fd) : fsync(fd)) < 0 ? -errno : 0;
     case FILES_STAT: return do_stat(fd, request, reply);
-    case FILES_LIST: return do_list(fd, reply);
+    case FILES_LIST: return do_list_on(fd, reply);
     case FILES_CHMOD: return fchmod(fd, (mode_t)request->mode) < 0 ? -errno : 0;
     case FILES_UTIME: return do_utime(fd, request);
     default: return 0; /* close */
@@ -259,6 +321,9 @@ static int on_handle(int fd, const struct files_request *request, struct files_r
 static int on_path(const char *path, const struct files_request *request, struct files_reply *reply) {
   switch (request->op) {
     case FILES_OPEN: return do_open(request, reply);
+    case FILES_LOAD: return do_load(request, reply);
+    case FILES_STORE: return do_store(request);
+    case FILES_LIST: return do_list_folder(request, reply);
     case FILES_TRUNCATE: return truncate(path, request->length) < 0 ? -errno : 0;
     case FILES_STAT: return do_stat(AT_FDCWD, request, reply);
     case FILES_MKDIR:

@@ -25,13 +25,15 @@ static const struct {
   bool by_path;
 } OPS[FILES_OP_COUNT] = {
   [FILES_OPEN] = {"open", BIT(KEY_FLAGS) | BIT(KEY_MODE), false, true},
+  [FILES_LOAD] = {"load", 0, false, true},
+  [FILES_STORE] = {"store", BIT(KEY_FLAGS) | BIT(KEY_MODE), false, true},
   [FILES_CLOSE] = {"close", 0, true, false},
   [FILES_READ] = {"read", BIT(KEY_LENGTH), true, false},
   [FILES_WRITE] = {"write", 0, true, false},
   [FILES_TRUNCATE] = {"truncate", BIT(KEY_LENGTH), true, true},
   [FILES_SYNC] = {"sync", BIT(KEY_FLAGS), true, false},
   [FILES_STAT] = {"stat", BIT(KEY_FLAGS), true, true},
-  [FILES_LIST] = {"list", 0, true, false},
+  [FILES_LIST] = {"list", 0, true, true},
   [FILES_MKDIR] = {"mkdir", BIT(KEY_FLAGS) | BIT(KEY_MODE), false, true},
   [FILES_REMOVE] = {"remove", BIT(KEY_FLAGS), false, true},
   [FILES_RENAME] = {"rename", BIT(KEY_TO), false, true},
@@ -146,7 +148,7 @@ static const char *check(const struct parser *parser) {
   if ((parser->seen & OPS[request->op].needs) != OPS[request->op].needs) return "a key is missing";
   if (by_handle == by_path) return "neither path nor handle is there, or both are";
   if (by_handle ? !OPS[request->op].by_handle : !OPS[request->op].by_path) return "path or handle is for other operations";
-  if (request->data_length > 0 && request->op != FILES_WRITE) return "data is there for nothing";
+  if (request->data_length > 0 && request->op != FILES_WRITE && request->op != FILES_STORE) return "data is there for nothing";
   if (request->op == FILES_READ && request->length > FILES_MAX_DATA) return "length is more than fits";
   return NULL;
 }

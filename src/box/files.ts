@@ -110,7 +110,10 @@ export class BoxFiles {
   async open(path: BoxPath, options: FileOpenOptions = {}): Promise<BoxFile> {
     const { append = false, mode, signal } = options;
     const flags = openFlags(path, options);
-    return new BoxFile(await FileHandle.open(this.#port, { path, flags, mode, signal }), append);
+    return new BoxFile(
+      await FileHandle.open(this.#port, { path, verb: "open", flags, mode, signal }),
+      append,
+    );
   }
 
   /** A folder's entries, in no order. */

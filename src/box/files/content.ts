@@ -4,7 +4,7 @@
  * @module
  */
 import { HutchError } from "../../errors.ts";
-import { FileHandle, OpenFlag, Reader, Writer } from "./handle.ts";
+import { FileHandle, load, OpenFlag, Reader, Writer } from "./handle.ts";
 import type { FileReadOptions, FileWriteOptions } from "./options.ts";
 import type { BoxPath } from "./paths.ts";
 import type { FilesPort } from "./port.ts";
@@ -18,21 +18,18 @@ export async function readWhole(
   path: BoxPath,
   { signal, maxBytes = MAX_BYTES }: FileReadOptions,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  using file = await FileHandle.open(port, {
-    path,
-    flags: OpenFlag.READ,
-    verb: "read",
-    signal,
-  });
-  const reader = new Reader(file, 0, signal);
-  const parts: Uint8Array<ArrayBuffer>[] = [];
-  let length = 0;
-  for (let part = await reader.next(); part; part = await reader.next()) {
+  const first = await load(port, { path, verb: "read", head: { op: "load" }, signal });
+  using file = first.handle;
+  const parts = [first.data];
+  let length = first.data.length;
+  const reader = file ? new Reader(file, length, signal) : undefined;
+  for (let part = await reader?.next(); part; part = await reader?.next()) {
     parts.push(part);
     length += part.length;
-    if (length > maxBytes) throw tooLarge(port, path, maxBytes);
-    if (part.length < MAX_DATA && length === file.size && file.seekable) break;
+    if (length > maxBytes) break;
+    if (part.length < MAX_DATA && length === file?.size) break; // no need to look for an end
   }
+  if (length > maxBytes) throw tooLarge(port, path, maxBytes);
   const [only] = parts;
   if (parts.length === 1 && only) return only;
   const whole = new Uint8Array(length);
@@ -56,6 +53,17 @@ export async function writeWhole(
   const { append = false, create = true, createNew = false, mode, signal } = options;
   const flags = (append ? OpenFlag.APPEND : OpenFlag.WRITE | OpenFlag.TRUNCATE) |
     (createNew ? OpenFlag.CREATE_NEW : create ? OpenFlag.CREATE : 0);
+  if (data instanceof Uint8Array && data.length <= MAX_DATA) {
+    const setMode = mode === undefined ? 0 : OpenFlag.SET_MODE;
+    const head = {
+      op: "store",
+      path: port.path(path),
+      flags: flags | setMode,
+      mode: mode ?? 0o666,
+    };
+    await port.ask({ what: port.what("write", path), head, data, signal });
+    return;
+  }
   const file = await FileHandle.open(port, { path, flags, mode, verb: "write", signal });
   try {
     if (mode !== undefined) await file.ask("chmod", { mode }, { signal });

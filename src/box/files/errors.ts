@@ -77,3 +77,8 @@ export function fileError(errno: number, what: string): Error {
   if (!FULL.includes(code)) return new HutchError("guest_failed", message);
   return new HutchError("no_space", message, { hint: "remove files, or give the box more disk" });
 }
+
+/** The error for an empty path. */
+export function noSuchFile(what: string): Error {
+  return fileError(2, what);
+}

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { noSuchFile } from "./errors.ts";
 import { type FilesPort, withReason } from "./port.ts";
 import type { FilesSession } from "./session.ts";
 import type { BoxPath } from "./paths.ts";
@@ -16,22 +17,46 @@ export const OpenFlag = {
   TRUNCATE: 8,
   CREATE: 16,
   CREATE_NEW: 32,
-  FOLDER: 64,
+  SET_MODE: 64,
 } as const;
 
 /** Requests on their way at once where a file is read or written from one end to the other. */
 const DEPTH = 4;
 
-/** What {@link FileHandle.open} is asked for. */
+/** What {@link FileHandle.open} and {@link load} are asked for. */
 export interface HandleOptions {
   readonly path: BoxPath;
-  /** Bits of {@link OpenFlag}. */
-  readonly flags: number;
-  /** Permissions of a file that is made. @default {0o666} */
-  readonly mode?: number | undefined;
-  /** What it is for, to follow "Cannot". @default {"open"} */
-  readonly verb?: string;
+  /** What it is for, to follow "Cannot". */
+  readonly verb: string;
+  /** The request's other fields, `op` among them. */
+  readonly head: Readonly<Record<string, HeadValue>>;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** The first bytes of something, and what the rest is to be had from. */
+export interface Loaded {
+  readonly data: Uint8Array<ArrayBuffer>;
+  /** Undefined if that was all. */
+  readonly handle: FileHandle | undefined;
+}
+
+/** A request that opens something in the guest, unless it is done at once; throws Deno's errors. */
+export async function load(
+  port: FilesPort,
+  { path, verb, head, signal }: HandleOptions,
+): Promise<Loaded> {
+  const what = port.what(verb, path);
+  const bytes = port.path(path);
+  if (bytes.length === 0) throw noSuchFile(what);
+  const session = await port.session(signal);
+  const late = (reply: GuestFrame) => {
+    if (!reply.has("handle")) return;
+    session.request({ op: "close", handle: reply.number("handle") }).catch(() => {});
+  };
+  const request = session.request({ path: bytes, ...head }, { signal, late });
+  const reply = await withReason(what, request);
+  const handle = reply.has("handle") ? new FileHandle(session, reply, what) : undefined;
+  return { data: reply.data, handle };
 }
 
 /** An open file; lives as long as its process does. */
@@ -45,7 +70,8 @@ export class FileHandle implements Disposable {
   /** Its size in bytes when it was opened. */
   readonly size: number;
 
-  private constructor(session: FilesSession, reply: GuestFrame, what: string) {
+  /** Of the reply to what opened it; `what` follows "Cannot". */
+  constructor(session: FilesSession, reply: GuestFrame, what: string) {
     this.#session = session;
     this.#number = reply.number("handle", 0, 0xffffffff);
     this.seekable = reply.boolean("seekable");
@@ -54,21 +80,19 @@ export class FileHandle implements Disposable {
     session.retain();
   }
 
-  /** Opens a file; throws Deno's errors. */
+  /** Opens a file; throws Deno's errors. @param options `flags` and `mode` are those of `open`. */
   static async open(
     port: FilesPort,
-    { path, flags, mode = 0o666, verb = "open", signal }: HandleOptions,
+    { flags, mode = 0o666, ...options }: Omit<HandleOptions, "head"> & {
+      /** Bits of {@link OpenFlag}. */
+      readonly flags: number;
+      /** Permissions of a file that is made. @default {0o666} */
+      readonly mode?: number | undefined;
+    },
   ): Promise<FileHandle> {
-    const what = port.what(verb, path);
-    const bytes = port.path(path);
-    if (bytes.length === 0) return await missing(port, bytes, what);
-    const session = await port.session(signal);
-    const head = { op: "open", path: bytes, flags, mode };
-    const late = (reply: GuestFrame) => {
-      session.request({ op: "close", handle: reply.number("handle") }).catch(() => {});
-    };
-    const reply = await withReason(what, session.request(head, { signal, late }));
-    return new FileHandle(session, reply, what);
+    const { handle } = await load(port, { ...options, head: { op: "open", flags, mode } });
+    if (!handle) throw broken("it opens a file without a handle");
+    return handle;
   }
 
   /** One request on it; throws Deno's errors. */
@@ -125,12 +149,6 @@ export class FileHandle implements Disposable {
   [Symbol.dispose](): void {
     this.close().catch(() => {});
   }
-}
-
-function missing(port: FilesPort, path: Uint8Array, what: string): Promise<never> {
-  return port.ask({ what, head: { op: "open", path } }).then(() => {
-    throw broken("it opens nothing");
-  });
 }
 
 /** Reads a file to its end, some requests ahead where that is possible. */

@@ -6,7 +6,7 @@
 import type { GuestClient } from "../../guest/client.ts";
 import type { ExecReply } from "../../guest/messages.ts";
 import type { GuestStream } from "../../guest/stream.ts";
-import { fileError } from "./errors.ts";
+import { fileError, noSuchFile } from "./errors.ts";
 import { FilesSession, Refusal } from "./session.ts";
 import type { GuestFrame, HeadValue } from "./wire.ts";
 import { absolutePath, type BoxPath, pathText } from "./paths.ts";
@@ -26,6 +26,7 @@ export interface Asked {
   /** What is done, to follow "Cannot": `read "/a" in box "web"`. */
   readonly what: string;
   readonly head: Readonly<Record<string, HeadValue>>;
+  readonly data?: Uint8Array;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -58,10 +59,10 @@ export class FilesPort {
   }
 
   /** One request; rejects with Deno's error for the guest's reason. */
-  async ask({ what, head, signal }: Asked): Promise<GuestFrame> {
-    if (isEmpty(head.path) || isEmpty(head.to)) throw fileError(2, what);
+  async ask({ what, head, data, signal }: Asked): Promise<GuestFrame> {
+    if (isEmpty(head.path) || isEmpty(head.to)) throw noSuchFile(what);
     const session = await this.session(signal);
-    return await withReason(what, session.request(head, { signal }));
+    return await withReason(what, session.request(head, { ...(data ? { data } : {}), signal }));
   }
 
   /** A process that takes requests now: the caller sends its own before anything else happens. */

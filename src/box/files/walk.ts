@@ -4,7 +4,7 @@
  * @module
  */
 import { matchesGlob } from "node:path";
-import { FileHandle, OpenFlag } from "./handle.ts";
+import { load } from "./handle.ts";
 import { type BoxDirEntry, type BoxFileInfo, readEntries } from "./info.ts";
 import type { ExpandGlobOptions, WalkOptions } from "./options.ts";
 import { type BoxPath, decodePath, pathBytes } from "./paths.ts";
@@ -33,13 +33,15 @@ export async function* listFolder(
   path: BoxPath,
   signal?: AbortSignal,
 ): AsyncGenerator<BoxDirEntry> {
-  const flags = OpenFlag.READ | OpenFlag.FOLDER;
   const folder = pathBytes(path);
-  using handle = await FileHandle.open(port, { path, flags, verb: "read folder", signal });
-  for (;;) {
-    const { data } = await handle.ask("list", {}, { signal });
-    if (data.length === 0) return;
-    yield* readEntries(data, folder);
+  const first = await load(port, { path, verb: "read folder", head: { op: "list" }, signal });
+  using handle = first.handle;
+  yield* readEntries(first.data, folder);
+  for (let more = handle !== undefined; more && handle;) {
+    const reply = await handle.ask("list", {}, { signal });
+    yield* readEntries(reply.data, folder);
+    more = reply.boolean("more");
+    if (more && reply.data.length === 0) throw broken("it gives nothing of a folder that has more");
   }
 }
 
