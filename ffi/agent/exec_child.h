@@ -29,6 +29,7 @@ struct child_plan {
   struct exec_caps caps;
   bool no_new_privileges;
   int in, out, error; /* become 0, 1, 2 */
+  bool tty;           /* the three are a terminal */
   int report;
   int private_fd;     /* the channel: closed first of all */
   const struct box *box; /* what to enter; unused natively */
