@@ -29,8 +29,7 @@
  * A command with a terminal (`tty` in its OPEN) has it as all of its three; what it shows comes on
  * HUTCH_STDOUT, and HUTCH_STDERR ends at once. HUTCH_END of its stdin types the terminal's end-of-file
  * character, if it is set to read lines. When the command ends, the kernel hangs the terminal up: EXIT
- * follows what was left in it, 16 KiB of that at most if others go on writing. Of what nobody took
- * credit for, the kernel drops at a hang-up what it hasn't passed on (up to 8 KiB).
+ * follows what was left in it, 16 KiB of that at most if others go on writing.
  *
  * The agent ignores every frame but OPEN on a stream that it doesn't have: a host's CLOSE may cross
  * the agent's. So the agent never sends a frame on a stream that isn't open, and exactly one CLOSE

@@ -18,6 +18,8 @@ export interface ByteSource {
   read(buffer: Uint8Array): Promise<number | null>;
   /** Left out where it can't be one. */
   isTerminal?(): boolean;
+  /** Makes a terminal pass each key on as it is, or as it was before; as `isTerminal`. */
+  setRaw?(raw: boolean): void;
 }
 
 /** What the command line reads from and writes to. */
@@ -25,6 +27,8 @@ export interface CliIo {
   readonly stdin: ByteSource;
   readonly stdout: ByteSink;
   readonly stderr: ByteSink;
+  /** The terminal's size in characters; throws where there is none. */
+  consoleSize?(): { readonly rows: number; readonly columns: number };
 }
 
 /** Output couldn't be written: a full disk, say. */
