@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { TerminalMode } from "../../ffi/terminal.ts";
 import type { ExecOptions, ExecStatus, TerminalSize } from "../box/exec_options.ts";
 import type { Execution } from "../box/execution.ts";
 import type { Command } from "../deps.ts";
@@ -154,8 +155,9 @@ async function onTerminal(
     },
   };
   let orderly = false;
+  const mode = new TerminalMode(0);
   using _raw = new RawTerminal({
-    setRaw: (raw) => io.stdin.setRaw?.(raw),
+    setRaw: (raw) => mode.setRaw(raw),
     continued: resize,
     ...source ? { source } : {},
   });

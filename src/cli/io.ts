@@ -18,8 +18,6 @@ export interface ByteSource {
   read(buffer: Uint8Array): Promise<number | null>;
   /** Left out where it can't be one. */
   isTerminal?(): boolean;
-  /** Makes a terminal pass each key on as it is, or as it was before; as `isTerminal`. */
-  setRaw?(raw: boolean): void;
 }
 
 /** What the command line reads from and writes to. */
