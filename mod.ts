@@ -200,6 +200,8 @@ export type { Stages } from "./src/plugin/contract.ts";
 export { StartError } from "./src/init/pipeline.ts";
 export type { StopInput } from "./src/plugin/contract.ts";
 export type { SystemOutput } from "./src/plugin/contract.ts";
+export type { TerminalOptions } from "./src/box/exec_options.ts";
+export type { TerminalSize } from "./src/box/exec_options.ts";
 export type { Timing } from "./src/box/metrics.ts";
 export type { VolumeAnswer } from "./src/plugin/contract.ts";
 export type { VolumeSpec } from "./src/box/options.ts";
