@@ -1,11 +1,15 @@
 #include "builtin.h"
 
+#include "copy/copy.h"
+
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
 static const struct builtin BUILTINS[] = {
   {"metrics", metrics_main},
+  {"pack", pack_main},
+  {"unpack", unpack_main},
 };
 
 const struct builtin *builtin_find(const char *name) {

@@ -47,7 +47,7 @@ export interface ExecRequest {
 }
 
 /** The programs that the agent has in itself. */
-export type Builtin = "metrics";
+export type Builtin = "metrics" | "pack" | "unpack";
 
 /** The command runs. */
 export interface ExecReply {
