@@ -226,7 +226,7 @@ export class HostCopy implements Disposable {
   #failure(result: number): Error {
     const line = new Uint8Array(MAX_LINE);
     const length = Number(helper().hutch_copy_error(this.#open(), line, BigInt(line.length)));
-    const text = new TextDecoder().decode(line.subarray(0, length)).trimEnd();
+    const text = new TextDecoder().decode(line.subarray(0, length)).replace(/\n$/, "");
     return CopyFailure.read(text) ?? new CopyFailure(errnoName(result), "it failed", "");
   }
 }

@@ -65,7 +65,7 @@ export class GuestCopy implements AsyncDisposable {
    */
   async end(): Promise<CopyResult> {
     const exit = await this.#stream.exit;
-    const line = (await this.#said).trimEnd();
+    const line = (await this.#said).replace(/\n$/, "");
     const [, ...counts] = /^S (\d{1,15}) (\d{1,15}) (\d{1,15})$/.exec(line) ?? [];
     const [entries = 0, bytes = 0, skipped = 0] = counts.map(Number);
     if (exit.code === 0 && counts.length > 0) return { entries, bytes, skipped };
