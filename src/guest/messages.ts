@@ -54,7 +54,7 @@ export interface ExecRequest {
 }
 
 /** The programs that the agent has in itself. */
-export type Builtin = "files" | "metrics" | "watch";
+export type Builtin = "files" | "metrics" | "pack" | "unpack" | "watch";
 
 /** A terminal's size in characters. */
 export type TtySize = readonly [rows: number, columns: number];
