@@ -27,7 +27,7 @@ export class OnTerminal implements AsyncDisposable {
   readonly #keys: WritableStreamDefaultWriter<Uint8Array>;
   readonly #reader: ReadableStreamDefaultReader<string>;
   readonly #folder: TempFolder;
-  /** All that it showed. */
+  /** All that it showed, with `␛` for each escape character. */
   raw = "";
   #seen = 0;
 
@@ -136,7 +136,7 @@ export class OnTerminal implements AsyncDisposable {
 
   async #read(): Promise<boolean> {
     const { value, done } = await this.#reader.read();
-    this.raw += value ?? "";
+    this.raw += (value ?? "").replaceAll("\x1b", "␛");
     return !done;
   }
 }
