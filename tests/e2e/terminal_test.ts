@@ -20,9 +20,7 @@ Deno.test(
     withHome(async (home) => {
       await using image = new TempFolder();
       await makeImage(image.path);
-      const only = Deno.env.get("ONLY");
       for (const [name, body] of cases) {
-        if (only && !only.split(",").some((part) => name.includes(part))) continue;
         await test.step(name, () => body(home, `dir:${image.path}?owner=root`));
       }
       assert.equal((await hutch(home, ["rm", "-f", "term"])).code, 0);
@@ -39,11 +37,11 @@ const cases: readonly (readonly [string, (home: string, image: string) => Promis
       await terminal.press("stty size; tty; echo $TERM\r");
       assert.match(
         await terminal.until(/xterm\r\n.*# $/s),
-        /\r\n24 80\r\n\/dev\/pts\/\d+\r\nxterm\r\n/,
+        /\r24 80\r\n\/dev\/pts\/\d+\r\nxterm\r\n/,
       );
       await terminal.resize(40, 132);
       await terminal.press("stty size\r");
-      await terminal.until(/\r\n40 132\r\n.*# $/s);
+      await terminal.until(/\r40 132\r\n.*# $/s);
       await terminal.press("sleep 600\r");
       await running(home, "sleep 600");
       await terminal.press("\x1a"); // Ctrl-Z
@@ -63,7 +61,7 @@ const cases: readonly (readonly [string, (home: string, image: string) => Promis
       await using terminal = onTerminal(home, "exec", "-it", "term", "top", "-d", "1");
       await terminal.until(/load average.*MiB Mem/s);
       await terminal.resize(10, 50);
-      await terminal.until(/␛\[H(?:[^\n]*\n){9}[^\n]*$/);
+      await terminal.until(/load average: .?␛.*␛\[10;1H/s);
       await terminal.press("\x10\x11");
       await terminal.until(/Cannot detach: the command would end with hutch/);
       await terminal.press("q");
@@ -109,7 +107,7 @@ const cases: readonly (readonly [string, (home: string, image: string) => Promis
       () => Promise.resolve("it isn't raw again"),
     );
     await terminal.press("echo on; exit 4\r");
-    await ended(terminal, 4, /\r\non\r\n/);
+    await ended(terminal, 4, /\ron\r\n/);
   }],
   ["hutch gives the terminal back when the box is lost", async (home) => {
     await using terminal = onTerminal(
@@ -127,7 +125,7 @@ const cases: readonly (readonly [string, (home: string, image: string) => Promis
     await terminal.until(/set\r\n.*# $/s);
     await using runtime = await Runtime.open({ home });
     await (await runtime.get("term")).kill();
-    await ended(terminal, 125, /␛\[\?1049l␛\[\?1l␛\[\?25h.*hutch: .*box is gone/s);
+    await ended(terminal, 125, /␛\[\?1049l␛\[\?1l␛\[\?2004l␛\[\?25h.*hutch: .*box is gone/s);
   }],
   [
     "hutch exec -t without a terminal of its own gives the command one, -it says why not",
