@@ -12,7 +12,7 @@ import {
   type Attachment,
   attachmentOf,
   defineAttachFlags,
-} from "./attach.ts";
+} from "./attachment.ts";
 import { defineExecFlags, type ExecFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
 import { readEnvironment } from "./env.ts";

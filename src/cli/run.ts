@@ -13,7 +13,7 @@ import {
   type Attachment,
   attachmentOf,
   defineAttachFlags,
-} from "./attach.ts";
+} from "./attachment.ts";
 import { type BoxFlags, boxOptionsOf, commandOf, defineBoxFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
 import { defineLimitFlags, exitCodeOf, type LimitFlags, limitOptionsOf } from "./exec_flags.ts";
