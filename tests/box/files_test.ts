@@ -243,6 +243,30 @@ Deno.test("BoxFiles.watch refuses events that can't be", async () => {
   }
 });
 
+Deno.test("BoxFiles is activity of its box while something is under way, and no longer", async () => {
+  const answered = Promise.withResolvers<void>();
+  await withFiles(async (request) => {
+    if (request.text("op") === "stat") await answered.promise;
+    return [frame({ id: id(request), ...stat, ...times, ...opened })];
+  }, async (fs, box) => {
+    const idle = async () => {
+      while (box.relay.idleSinceMs === undefined) await new Promise((go) => setTimeout(go, 10));
+    };
+    const pending = fs.stat("/x");
+    while (box.relay.streams === 0) await new Promise((go) => setTimeout(go, 5));
+    assert.equal(box.relay.idleSinceMs, undefined);
+    answered.resolve();
+    await pending;
+    await idle(); // its program goes by itself
+    assert.equal(box.relay.streams, 0);
+    const file = await fs.open("/x");
+    await new Promise((go) => setTimeout(go, 700)); // longer than a program stays for nothing
+    assert.equal(box.relay.idleSinceMs, undefined);
+    await file.close();
+    await idle();
+  });
+});
+
 Deno.test("BoxFiles tells what is pending why the box is gone", async () => {
   await using box = await BoxDouble.start({ open: (stream) => serve(stream, () => []) });
   await using client = await box.connect({ lostReason: () => "it ran out of memory" });
