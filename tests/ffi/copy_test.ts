@@ -273,7 +273,10 @@ Deno.test("HostCopy.unpack and pack map owners", async () => {
   await unpack(to, tar, { flags: GUARDED, owner: map });
   const { uid, gid } = Deno.statSync(join(to, "f"));
   assert.deepEqual([uid, gid, Deno.statSync(to).uid], [8000, 8001, 7000]);
-  await assert.rejects(unpack(to, tar, { flags: GUARDED, owner: map.slice(0, 1) }), /map of owners/);
+  await assert.rejects(
+    unpack(to, tar, { flags: GUARDED, owner: map.slice(0, 1) }),
+    /map of owners/,
+  );
   await assert.rejects(pack(to, { flags: {}, owner: map }), /map of owners/);
   await unpack(join(folder.path, "2"), await pack(to, { flags: {}, owner: { uid: 3, gid: 4 } }), {
     flags: GUARDED,
