@@ -5,6 +5,7 @@ import { helper } from "../../ffi/library.ts";
 import { fc } from "../deps.ts";
 import { latin1, type TarFields, writeTar } from "../support/tar.ts";
 import { MEMORY, TempFolder } from "../support/temp.ts";
+import { pictureOf } from "../support/tree_picture.ts";
 
 helper(); // loaded once, not by the first test that needs it
 
@@ -29,20 +30,6 @@ async function pack(source: string, options: HostCopyOptions = { flags: {} }) {
   const parts: Uint8Array<ArrayBuffer>[] = [];
   for (let part = await copy.read(); part; part = await copy.read()) parts.push(part);
   return new Uint8Array(await new Blob(parts).arrayBuffer());
-}
-
-/** A tree as GNU tar sees it, names' bytes, links and nanoseconds included. */
-async function pictureOf(folder: string): Promise<string> {
-  const { code, stdout, stderr } = await new Deno.Command("tar", {
-    args: [
-      ...["-C", folder, "--sort=name", "--format=pax", "--numeric-owner"],
-      ...["--pax-option=exthdr.name=x,delete=atime,delete=ctime", "-cf", "-", "."],
-    ],
-    env: { LC_ALL: "C" },
-  }).output();
-  assert.equal(code, 0, new TextDecoder().decode(stderr));
-  const digest = await crypto.subtle.digest("SHA-256", stdout);
-  return `${stdout.length} ${new Uint8Array(digest).toHex()}`;
 }
 
 async function refused(
