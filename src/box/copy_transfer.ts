@@ -107,11 +107,16 @@ export async function copyOut(
     signal: watcher.signal,
   });
   if (!whole) {
-    const options = { preventClose: true, signal: watcher.signal };
-    await guest.stdout.pipeTo(counted(destination, watcher), options);
-    const result = await guest.end();
-    await destination.close();
-    return result;
+    const sink = counted(destination, watcher);
+    await guest.stdout.pipeTo(sink, { preventClose: true, signal: watcher.signal });
+    try {
+      const result = await guest.end();
+      await sink.close();
+      return result;
+    } catch (error) {
+      await sink.abort(error).catch(() => {}); // it isn't whole
+      throw error;
+    }
   }
   using host = HostCopy.unpack(destination, name, unpackOptions(options));
   for await (const piece of guest.stdout) {

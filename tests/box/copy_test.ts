@@ -88,6 +88,29 @@ Deno.test("copyOut trusts an agent's stream only when all of it fits together", 
   });
 });
 
+Deno.test("copyOut hands the tar to a stream, and closes it only when it is whole", async () => {
+  for (
+    const [said, code, ending] of [[GOOD, 0, "closed"], [
+      "E 5 read it\t./f\n",
+      1,
+      "aborted",
+    ]] as const
+  ) {
+    await withAgent(printing(TREE, said, code), async (client) => {
+      let [bytes, ended] = [0, ""];
+      const destination = new WritableStream<Uint8Array>({
+        write: (chunk) => void (bytes += chunk.length),
+        close: () => void (ended = "closed"),
+        abort: () => void (ended = "aborted"),
+      });
+      const copying = copyOut(client, { source: "/tree", destination, options: {} }, watcher());
+      if (code === 0) assert.equal((await copying).entries, 2);
+      else await assert.rejects(copying, { code: "EIO" });
+      assert.deepEqual([bytes, ended], [TREE.length, ending]);
+    });
+  }
+});
+
 Deno.test("copyOut ends a guest's endless stream at its limits, and closes it", async () => {
   const flood = async (stream: DoubleStream) => {
     stream.reply({ pid: 7 });

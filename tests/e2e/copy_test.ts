@@ -282,6 +282,7 @@ const cases:
       assert.deepEqual([out.code, out.stderr], [0, ""]);
       assert.equal(await Deno.readTextFile(join(host, "cp/f")), "hello\n");
       const tar = await hutch(home, ["cp", "box:/root/cp", "-"]);
+      assert.deepEqual([tar.code, tar.stderr], [0, ""]);
       assert(
         new TextDecoder().decode(tar.stdoutBytes).includes("\0cp/f\0"),
         "the tar has other names",
