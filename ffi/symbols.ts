@@ -11,6 +11,14 @@ export const SYMBOLS = {
     result: "i32",
     nonblocking: true,
   },
+  hutch_terminal_raw: {
+    parameters: ["i32", "buffer", "usize"], // int fd, uint8_t *saved, size_t size
+    result: "i32",
+  },
+  hutch_terminal_restore: {
+    parameters: ["i32", "buffer"], // int fd, const uint8_t *saved
+    result: "i32",
+  },
   hutch_ext4_create: {
     // const char *path, const struct hutch_ext4_options *options, hutch_ext4 **out
     parameters: ["buffer", "buffer", "buffer"],

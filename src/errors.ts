@@ -80,6 +80,11 @@ export class HutchError extends Error {
   }
 }
 
+/** A message as the end of another one: `Cannot pull x: cannot read y: …`. */
+export function asReason(message: string): string {
+  return message.charAt(0).toLowerCase() + message.slice(1);
+}
+
 /** The text of anything thrown. */
 export function errorText(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);

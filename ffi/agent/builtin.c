@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 static const struct builtin BUILTINS[] = {
+  {"files", files_main},
   {"metrics", metrics_main},
   {"pack", pack_main},
   {"unpack", unpack_main},
+  {"watch", watch_main},
 };
 
 const struct builtin *builtin_find(const char *name) {

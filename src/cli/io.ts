@@ -25,6 +25,8 @@ export interface CliIo {
   readonly stdin: ByteSource;
   readonly stdout: ByteSink;
   readonly stderr: ByteSink;
+  /** The terminal's size in characters; throws where there is none. */
+  consoleSize?(): { readonly rows: number; readonly columns: number };
 }
 
 /** Output couldn't be written: a full disk, say. */

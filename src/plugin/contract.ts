@@ -6,7 +6,7 @@
  */
 import type { Box } from "../box/box.ts";
 import type { CopyOptions, CopyOutOptions, CopyResult } from "../box/copy_options.ts";
-import type { ExecOptions, ExecStatus } from "../box/exec_options.ts";
+import type { ExecOptions, ExecStatus, TerminalSize } from "../box/exec_options.ts";
 import type { BoxConfig, BoxInfo, BoxOptions, HealthStatus, VolumeSpec } from "../box/options.ts";
 import type { Hello } from "../guest/messages.ts";
 import type { ImageSource } from "../images/source.ts";
@@ -84,6 +84,8 @@ export interface ExecProcess {
   readonly stderr: ReadableStream<Uint8Array<ArrayBuffer>>;
   /** Sends a signal to its process group. */
   kill(signal: Deno.Signal): Awaitable<void>;
+  /** Changes its terminal's size. Left out where it has none. */
+  resize?(size: TerminalSize): Awaitable<void>;
   /** Kills it if it still runs, and lets go of its streams. */
   close(): Promise<void>;
 }
