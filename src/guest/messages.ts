@@ -121,6 +121,7 @@ export type FailureKind =
   | "busy"
   | "failed"
   | "limit_refused"
+  | "no_such_execution"
   | "no_such_user"
   | "not_executable"
   | "not_found"
