@@ -12,6 +12,7 @@ import type { BoxContext } from "./context.ts";
 import { checkCommand } from "./exec_check.ts";
 import { capabilitiesOf, rlimitsOf } from "./exec_limits.ts";
 import type { ExecOptions } from "./exec_options.ts";
+import type { BoxConfig } from "./options.ts";
 import { guestProcess } from "./guest_process.ts";
 import { watchExec } from "./watch_exec.ts";
 
@@ -24,6 +25,8 @@ export interface CommandPort {
   readonly givingUp: AbortSignal;
   /** Connects to the guest; boots the box first if it doesn't run. */
   readonly guest: (signal: AbortSignal) => Promise<GuestClient>;
+  /** Its id, should it be detached. */
+  readonly id: string;
 }
 
 /**
@@ -35,7 +38,7 @@ export async function runCommand(
   context: BoxContext,
   box: Box,
   asked: ExecInput,
-  { givingUp, guest }: CommandPort,
+  { givingUp, guest, id }: CommandPort,
 ): Promise<ExecProcess> {
   const { options } = asked;
   const signal = options.signal ? AbortSignal.any([givingUp, options.signal]) : givingUp;
@@ -48,10 +51,11 @@ export async function runCommand(
     const watch = watchExec(context, box.config, {
       argv: [input.command, ...input.args],
       user: input.options.user ?? exec.user,
+      ...input.options.detached ? { detached: id } : {},
     });
     try {
       const client = await guest(signal); // a hook may have let it end
-      const process = await open(client, box, input, signal);
+      const process = await open(client, box, { input, id, signal });
       watch.started(process.status);
       return process;
     } catch (error) {
@@ -63,13 +67,29 @@ export async function runCommand(
 
 function open(
   client: GuestClient,
-  { config: { exec, hostname } }: Box,
-  { command, args, options }: ExecInput,
-  signal: AbortSignal,
+  { config }: Box,
+  { input, id, signal }: {
+    readonly input: ExecInput;
+    readonly id: string;
+    readonly signal: AbortSignal;
+  },
 ): Promise<ExecProcess> {
+  const request = execRequest(config, input);
+  return guestProcess(
+    input.options.detached
+      ? client.hold({ id, attach: true }, request, { signal })
+      : client.open(request, { signal }),
+  );
+}
+
+/** A command as the guest is asked for it. */
+export function execRequest(
+  { exec, hostname }: Pick<BoxConfig, "exec" | "hostname">,
+  { command, args, options }: ExecInput,
+): ExecRequest {
   const boxEnv = options.clearEnv ? {} : { HOSTNAME: hostname, ...exec.env };
   const env = { ...boxEnv, ...options.env };
-  return guestProcess(client.open({
+  return {
     op: "exec",
     argv: [command, ...args],
     env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
@@ -77,7 +97,7 @@ function open(
     user: options.user ?? exec.user,
     stdin: options.stdin !== undefined && options.stdin !== "null",
     ...limitsOf(options),
-  }, { signal }));
+  };
 }
 
 /** What the agent is told beside: a key that isn't there changes nothing. */

@@ -42,6 +42,8 @@ export interface ExecRequest {
   readonly capGive?: number;
   /** Set-user-ID programs and file capabilities give nothing. */
   readonly noNewPrivileges?: boolean;
+  /** It becomes the first process of the box, in place of the agent's own; once at most. */
+  readonly init?: boolean;
 }
 
 /** The command runs. */

@@ -152,6 +152,7 @@ export async function boot(
       lockPath: own.lockPath,
       exitPath: own.exitPath,
       limits: { maxDurationMs: box.maxDurationMs, idleTimeoutMs: box.idleTimeoutMs },
+      log: { folder: own.outputFolder, ...box.log },
     },
     permissions: report.permissions,
     signal,
