@@ -20,6 +20,11 @@ export interface MainOptions extends MainLimits {
   readonly args?: readonly string[];
   /** Whether it has a standard input, which whoever is joined writes to. @default {false} */
   readonly stdin?: boolean;
+  /**
+   * Whether the box may do without one where the image has none, or a mere shell, which would end at
+   * once without an input. @default {false}
+   */
+  readonly optional?: boolean;
 }
 
 /** A main command as it is recorded. */
@@ -41,6 +46,7 @@ export interface LogOptions {
 export const DEFAULT_LOG: LogLimits = { maxBytes: 10 * 2 ** 20, files: 3 };
 const LEAST_LOG_BYTES = 64 * 1024;
 const MOST_LOG_FILES = 100;
+const SHELL = /^(.*\/)?(ash|bash|dash|fish|ksh|sh|zsh)$/;
 
 /** Checks what can be checked without the image. Throws `invalid_option`. */
 export function checkMain({ main, init, stopSignal, log }: BoxOptions): void {
@@ -53,7 +59,7 @@ export function checkMain({ main, init, stopSignal, log }: BoxOptions): void {
     if (main) refuse(`Cannot run a main command beside ${init}: that is the box's main command`);
     checkCommand({ command: init, args: [], options: {} });
   }
-  const { args = [], stdin: _stdin, ...limits } = mainOptions(main) ?? {};
+  const { args = [], stdin: _stdin, optional: _optional, ...limits } = mainOptions(main) ?? {};
   checkCommand({ command: "main", args, options: limits });
   if (stopSignal !== undefined) signalNumber(stopSignal);
   const { maxBytes = LEAST_LOG_BYTES, files = 1 } = log ?? {};
@@ -99,8 +105,9 @@ function recorded(
   image: string,
 ): MainConfig | null {
   if (!asked) return null;
-  const { args, stdin = false, ...limits } = asked;
+  const { args, stdin = false, optional = false, ...limits } = asked;
   const argv = [...entrypoint, ...args ?? command];
+  if (optional && !args && !stdin && isMereShell(argv)) return null;
   if (argv[0] === undefined || argv[0] === "") {
     throw new HutchError(
       "invalid_option",
@@ -109,6 +116,11 @@ function recorded(
     );
   }
   return { argv, stdin, ...limits };
+}
+
+/** Whether nothing, or a shell alone, is named. */
+function isMereShell([program, ...args]: readonly string[]): boolean {
+  return program === undefined || (args.length === 0 && SHELL.test(program));
 }
 
 /** Images may say anything. */

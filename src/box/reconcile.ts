@@ -85,7 +85,7 @@ async function reconcileLocked(
   clearKeeperLock(own);
   const changed = changeSeen(context, record, ended);
   if (changed) emitEnd(context, changed);
-  if (changed && config.main && config.autoRemove && !config.owned) {
+  if (changed && config.main && config.autoRemove && !config.owned && config.restart === "no") {
     return await removeEnded(context, changed, own); // it outlived its program, for this end
   }
   return changed ?? context.records.byId(config.id);

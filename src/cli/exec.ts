@@ -8,11 +8,13 @@ import { defineExecFlags, type ExecFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
 import { readEnvironment } from "./env.ts";
 import { defineLimitFlags, exitCodeOf, type LimitFlags, limitOptionsOf } from "./exec_flags.ts";
+import { print } from "./io.ts";
 import { relay } from "./relay.ts";
 import { getBox, relaySignals, withRuntime } from "./session.ts";
 
 interface Flags extends ExecFlags, LimitFlags {
   readonly interactive?: boolean;
+  readonly detach?: boolean;
 }
 
 /** Declares arguments and options. */
@@ -24,7 +26,9 @@ export function define(command: Command): void {
     .passThroughOptions();
   defineExecFlags(command);
   defineLimitFlags(command);
-  command.option("-i, --interactive", "connect standard input");
+  command
+    .option("-d, --detach", "print an id and leave the command running (see `hutch attach`)")
+    .option("-i, --interactive", "connect standard input; with --detach, leave it open");
 }
 
 /** Runs a command in a box, started first if it isn't running; its exit code is ours. */
@@ -49,9 +53,15 @@ export async function run(invocation: Invocation): Promise<number> {
         ...limits,
         env,
         stdin: stdin ? "piped" : "null",
+        detached: flags.detach === true,
         ...flags.workdir === undefined ? {} : { cwd: flags.workdir },
         ...flags.user === undefined ? {} : { user: flags.user },
       });
+      if (flags.detach) {
+        await execution.started;
+        await print(io.stdout, `${execution.id}\n`);
+        return 0;
+      }
       signals.forwardTo({
         kill: (signal) => execution.kill(signal),
         // The box isn't ours to end; the command's stream is.

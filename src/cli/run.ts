@@ -31,7 +31,10 @@ export function define(command: Command): void {
   defineLimitFlags(command);
   defineProgressFlags(command);
   command
-    .option("-d, --detach", "start the box, print its id and leave it running")
+    .option(
+      "-d, --detach",
+      "print the box's id and leave it running, with the command as its main command",
+    )
     .option("-i, --interactive", "connect standard input");
 }
 
@@ -39,31 +42,32 @@ export function define(command: Command): void {
 export async function run(invocation: Invocation): Promise<number> {
   const { command, args: [image = "", ...words], io } = invocation;
   const flags = command.opts<Flags>();
-  if (flags.detach && words.length > 0) {
+  const { timeoutMs, killAfterMs: _grace, ...limits } = limitOptionsOf(flags);
+  if (flags.detach && timeoutMs !== undefined) {
     throw new HutchError(
       "invalid_option",
-      `Cannot run ${
-        JSON.stringify(words[0])
-      } with --detach: a detached box has no command of its own`,
-      { hint: "start the box without a command, then use `hutch exec`" },
-    );
-  }
-  const [limited] = Object.keys(limitOptionsOf(flags));
-  if (flags.detach && limited !== undefined) {
-    throw new HutchError(
-      "invalid_option",
-      `Cannot limit a command with --detach: a detached box has none of its own`,
-      { hint: "give the limits to `hutch exec`" },
+      "Cannot use --timeout with --detach: nobody waits for the command",
+      { hint: "give the whole box a time (--max-duration)" },
     );
   }
   const options = await boxOptionsOf(image, flags, (name) => Deno.env.get(name));
   using signals = relaySignals(io);
   const detached = flags.detach === true;
+  const stdin = flags.interactive === true;
   try {
     return await withRuntime(invocation, async (runtime) => {
       const asked = { ...options, detached, signal: signals.signal };
+      if (detached) {
+        const args = words.length > 0 ? { args: words } : { optional: true };
+        const main = { ...limits, ...args, stdin };
+        const box = await createBox(
+          runtime,
+          flags.initPath === undefined ? { ...asked, main } : asked,
+          invocation,
+        );
+        return await startDetached(box, flags, invocation, signals);
+      }
       const box = await createBox(runtime, asked, invocation);
-      if (detached) return await startDetached(box, flags, invocation, signals);
       return await runAttached(box, words, flags, invocation, signals);
     });
   } catch (error) {

@@ -97,18 +97,17 @@ export class LogWriter implements OutputLog {
     try {
       if (this.#lost > 0) {
         const { time, source, stream } = first;
-        this.#put([{ time, source, stream, lost: this.#lost }]);
+        this.#put({ time, source, stream, lost: this.#lost });
         this.#lost = 0;
       }
-      this.#put(lines);
+      for (const line of lines) this.#put(line);
     } catch {
       this.#lost += count;
     }
   }
 
-  #put(lines: readonly LogLine[]): void {
-    const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
-    const bytes = new TextEncoder().encode(text);
+  #put(line: LogLine): void {
+    const bytes = new TextEncoder().encode(`${JSON.stringify(line)}\n`);
     const file = this.#open(bytes.length);
     if (this.#torn) {
       writeAll(file, new Uint8Array([0x0a]));
