@@ -31,7 +31,7 @@ struct child_plan {
   int in, out, error; /* become 0, 1, 2 */
   int report;
   int private_fd;     /* the channel: closed first of all */
-  const struct box *box; /* what to enter; unused natively */
+  const struct box *box; /* what to enter; NULL: it is there. Unused natively */
 };
 
 _Noreturn void exec_child(struct child_plan *plan);

@@ -39,6 +39,10 @@ struct request {
   size_t limit_count;
   struct exec_caps caps;
   bool no_new_privileges;
+  /* exec: it becomes the box's first process; configure: such a command is to come */
+  bool init;
+  const uint8_t *raw; /* the whole message, while it is handled */
+  size_t raw_length;
   /* configure */
   const char *hostname;
   bool grow;

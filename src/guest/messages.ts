@@ -71,6 +71,8 @@ export interface ConfigureRequest {
   readonly grow: boolean;
   /** Folders and files of the host, mounted in this order; 64 at most. */
   readonly mounts: readonly GuestMount[];
+  /** Whether a command with `init` is to come. */
+  readonly init?: boolean;
 }
 
 /** A folder or file of the host in the box; mounted `nosuid` and `nodev`. */
