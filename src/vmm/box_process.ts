@@ -25,6 +25,8 @@ import { Relay } from "./relay.ts";
 
 /** How long the guest gets to shut down when its creator is gone or a limit is reached, in `ms`. */
 const GRACE_MS = 5_000;
+/** How long it gets when its main command has ended: what that wrote is to reach the disk. */
+const MAIN_GRACE_MS = 30_000;
 /** How long a guest may take to answer before it counts as one that doesn't, in `ms`. */
 const ANSWER_MS = 5_000;
 /** How long a guest that said goodbye may take to be gone, in `ms`. */
@@ -79,10 +81,10 @@ async function run(file: MachineFile): Promise<void> {
   };
   /** Why the guest was asked from here to shut down. */
   let windingUp: { readonly reason: ExitReason; readonly message: string } | undefined;
-  const windUp = (reason: ExitReason, message: string) => {
+  const windUp = (reason: ExitReason, message: string, graceMs = GRACE_MS) => {
     if (windingUp) return;
     windingUp = { reason, message };
-    setTimeout(() => end(reason, message), GRACE_MS);
+    setTimeout(() => end(reason, message), graceMs);
     askToShutDown(file.socketPath).catch(() => end(reason, message));
   };
   const relay = new Relay(clients, {
@@ -98,7 +100,7 @@ async function run(file: MachineFile): Promise<void> {
         main = mainExitOf(exit);
         const { code, signal } = main;
         const how = signal ?? (code === null ? "" : `code ${code}`);
-        windUp("main", code === 0 ? "" : `its main command ended with ${how}`);
+        windUp("main", code === 0 ? "" : `its main command ended with ${how}`, MAIN_GRACE_MS);
       },
     },
   });

@@ -21,6 +21,10 @@ import {
 /** Most bytes of one entry. */
 const PIECE = 16 * 1024;
 
+/** What JSON would need six characters for, and texts don't have. */
+// deno-lint-ignore no-control-regex -- they are what is looked for
+const BINARY = /[\x00-\x07\x0e-\x1a\x1c-\x1f]/;
+
 /** Where a source's next bytes go on. */
 interface Tail {
   readonly source: string;
@@ -169,10 +173,11 @@ function lineOf({ source, stream }: Tail, bytes: Uint8Array): LogLine {
   const time = new Date().toISOString();
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    return { time, source, stream, text };
+    if (!BINARY.test(text)) return { time, source, stream, text };
   } catch {
-    return { time, source, stream, base64: bytes.toBase64() };
+    // Not UTF-8.
   }
+  return { time, source, stream, base64: bytes.toBase64() };
 }
 
 function endsLine(file: Deno.FsFile, size: number): boolean {

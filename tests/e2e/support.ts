@@ -27,7 +27,12 @@ export const TEST_ENGINE = Deno.env.get("HUTCH_TEST_ENGINE") ?? "qemu";
 /** The engine's name as boxes are told. */
 export const ENGINE = TEST_ENGINE === "libkrun" ? "libkrun" : "qemu";
 /** The image of most tests; memory is small so that many fit. */
-export const BOX = { image: "builtin:busybox", memory: 128, engine: ENGINE } satisfies BoxOptions;
+export const BOX = {
+  image: "builtin:busybox",
+  memory: 128,
+  engine: ENGINE,
+  bootTimeoutMs: 120_000, // the machine may be busy
+} satisfies BoxOptions;
 
 const SHARED = join(Deno.env.get("TMPDIR") ?? "/tmp", `hutch-e2e-${Deno.pid}`);
 let templates: Promise<string> | undefined;
