@@ -250,9 +250,16 @@ static void *grow_behind(void *none) {
   return none;
 }
 
-void box_grow_rest(void) {
+int box_grow_rest(const struct box *box) {
+  /* Threads can't be made while children are to go to another PID namespace. */
+  int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+  if (own < 0 || setns(own, CLONE_NEWPID) < 0) log_line("grow the box's file system: %s", strerror(errno));
+  if (own >= 0) close(own);
   pthread_t thread;
-  if (pthread_create(&thread, NULL, grow_behind, NULL) == 0) pthread_detach(thread);
+  int error = pthread_create(&thread, NULL, grow_behind, NULL);
+  if (error == 0) pthread_detach(thread);
+  else log_line("grow the box's file system: %s", strerror(error));
+  return setns(box->holder_fd, CLONE_NEWPID) < 0 ? -errno : 0;
 }
 
 pid_t box_become_init(struct box *box, const struct request *request, const int files[static 4]) {

@@ -62,8 +62,9 @@ int box_enter(const struct box *box, struct failure *failure);
  * `report` for its word. Its process, or a negative errno. */
 pid_t box_become_init(struct box *box, const struct request *request, const int files[static 4]);
 
-/* Grows the box's file system behind everybody's back, where the holder can't. */
-void box_grow_rest(void);
+/* Grows the box's file system behind everybody's back, where the holder can't. 0; or a negative errno:
+ * new commands would not get into the box. */
+int box_grow_rest(const struct box *box);
 
 /* The holder ended. Gives the status that its command counts as having. */
 int box_holder_ended(struct agent *agent, int status);

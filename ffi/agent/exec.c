@@ -68,7 +68,9 @@ static void answer_started(struct exec *exec, pid_t pid) {
   exec->started = true;
   exec->agent->more_soon = true;
 #ifndef HUTCH_NATIVE
-  if (exec->pid == exec->agent->box.holder) box_grow_rest();
+  if (exec->pid == exec->agent->box.holder && box_grow_rest(&exec->agent->box) < 0) {
+    agent_lost(exec->agent, "can't get back to the box's processes");
+  }
 #endif
   if (stream_answer(&exec->agent->streams, exec->stream, HUTCH_REPLY, &message) < 0) {
     agent_lost(exec->agent, "no memory for a reply");
