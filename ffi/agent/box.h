@@ -32,6 +32,7 @@ struct box {
   pthread_t mounter;
   int mount_error;    /* of the box's disk, as errno; -1: nobody has tried */
   struct watch word;  /* the holder's report on making the view, see view.h */
+  int terminals;      /* the root of the box's devpts */
   int leash;          /* carries the order to become the image's init, and closing it the one to end
                          with the last child */
   bool init;          /* the holder is the image's init by now, or about to be */

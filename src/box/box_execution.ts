@@ -18,6 +18,8 @@ export interface ExecutionInfo {
   readonly id: string;
   /** Its command line; a long one is cut short. */
   readonly command: readonly string[];
+  /** Whether it has a terminal; then the box's log has none of it. */
+  readonly tty: boolean;
   /** ISO 8601. */
   readonly startedAt: string;
   /** ISO 8601; null while it runs. */
@@ -30,6 +32,8 @@ export interface ExecutionInfo {
 export interface AttachOptions extends Pick<ExecOptions, "signal" | "stdin" | "maxOutputBytes"> {
   /** Whether what is kept of its output comes first, up to 256 KiB of each stream. @default {true} */
   readonly replay?: boolean;
+  /** Whether it is a command with a terminal, which can be resized. @default {false} */
+  readonly tty?: boolean;
 }
 
 /** What a {@link BoxExecution} needs of its box. */
@@ -80,15 +84,16 @@ export class BoxExecution {
    * the box doesn't run.
    */
   attach(options: AttachOptions = {}): Execution {
-    const { replay = true, signal: asked } = options;
+    const { replay = true, tty = false, signal: asked, ...streams } = options;
     return new Execution(
       this.id,
       async (letGo) => {
         const signal = asked ? AbortSignal.any([letGo, asked]) : letGo;
         const client = await this.#port.guest(signal);
-        return guestProcess(client.attach({ id: this.id, output: true, replay }, { signal }));
+        const stream = client.attach({ id: this.id, output: true, replay }, { signal });
+        return guestProcess(stream, { tty });
       },
-      options,
+      streams,
       this.id,
     );
   }
@@ -120,7 +125,7 @@ export class BoxExecution {
   async kill(signal: Deno.Signal = "SIGTERM"): Promise<void> {
     const client = await this.#port.guest();
     const stream = client.attach({ id: this.id, output: false, replay: false });
-    const process = await guestProcess(stream);
+    const process = await guestProcess(stream, { tty: false });
     await process.kill(signal);
     await process.close();
   }
@@ -148,10 +153,11 @@ export class BoxExecution {
 
 /** As programs see it. */
 export function executionInfo(entry: HeldEntry): ExecutionInfo {
-  const { id, command, startedMs, endedMs, exit } = entry;
+  const { id, command, tty, startedMs, endedMs, exit } = entry;
   return {
     id,
     command,
+    tty,
     startedAt: new Date(startedMs).toISOString(),
     endedAt: endedMs === null ? null : new Date(endedMs).toISOString(),
     status: exit === null ? null : statusOf(readExit(Uint8Array.fromBase64(exit))),

@@ -13,6 +13,7 @@ import { checkCommand } from "./exec_check.ts";
 import { capabilitiesOf, rlimitsOf } from "./exec_limits.ts";
 import type { ExecOptions } from "./exec_options.ts";
 import type { BoxConfig } from "./options.ts";
+import { terminalEnv, ttyOf } from "./exec_tty.ts";
 import { guestProcess } from "./guest_process.ts";
 import { watchExec } from "./watch_exec.ts";
 
@@ -75,10 +76,12 @@ function open(
   },
 ): Promise<ExecProcess> {
   const request = execRequest(config, input);
+  const tty = Boolean(input.options.tty);
   return guestProcess(
     input.options.detached
-      ? client.hold({ id, attach: true }, request, { signal })
+      ? client.hold({ id, attach: true, tty }, request, { signal })
       : client.open(request, { signal }),
+    { tty },
   );
 }
 
@@ -88,7 +91,9 @@ export function execRequest(
   { command, args, options }: ExecInput,
 ): ExecRequest {
   const boxEnv = options.clearEnv ? {} : { HOSTNAME: hostname, ...exec.env };
-  const env = { ...boxEnv, ...options.env };
+  const { tty } = options;
+  const own = options.env ?? {};
+  const env = tty ? terminalEnv(tty, { box: boxEnv, own }) : { ...boxEnv, ...own };
   return {
     op: "exec",
     argv: [command, ...args],
@@ -102,9 +107,12 @@ export function execRequest(
 
 /** What the agent is told beside: a key that isn't there changes nothing. */
 function limitsOf(
-  { timeoutMs, killAfterMs = KILL_AFTER_MS, rlimits, capabilities, noNewPrivileges }: ExecOptions,
+  { tty, timeoutMs, killAfterMs = KILL_AFTER_MS, ...options }: ExecOptions,
 ): Partial<ExecRequest> {
+  const { rlimits, capabilities, noNewPrivileges } = options;
+  const size = ttyOf(tty);
   return {
+    ...size ? { tty: size } : {},
     ...timeoutMs === undefined
       ? {}
       : { timeoutMs: Math.ceil(timeoutMs), graceMs: Math.ceil(killAfterMs) },

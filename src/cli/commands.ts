@@ -20,10 +20,16 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   { name: "start", summary: "Start boxes", load: () => import("./start.ts") },
   { name: "exec", summary: "Run a command in a box", load: () => import("./exec.ts") },
+  { name: "shell", summary: "Open a shell in a box", load: () => import("./shell.ts") },
+  {
+    name: "cp",
+    summary: "Copy files between a box and this machine",
+    load: () => import("./cp.ts"),
+  },
   {
     name: "attach",
     summary: "Join a box's main command, or what runs detached in it",
-    load: () => import("./attach.ts"),
+    load: () => import("./attach_box.ts"),
   },
   {
     name: "executions",

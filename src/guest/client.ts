@@ -225,12 +225,12 @@ export class GuestClient implements AsyncDisposable {
    * @throws {HutchError} as {@link GuestClient.open}
    */
   hold(
-    { id, attach }: Pick<HeldStart, "id" | "attach">,
+    { id, attach, tty = false }: Pick<HeldStart, "id" | "attach"> & { readonly tty?: boolean },
     request: ExecRequest,
     options: RequestOptions = {},
   ): GuestStream<ExecReply> {
     const { argv, stdin } = request;
-    const ask: HeldStart = { op: "start", id, command: shownCommand(argv), stdin, attach };
+    const ask: HeldStart = { op: "start", id, command: shownCommand(argv), stdin, tty, attach };
     const what = purpose(request);
     const payload = makeHeldAsk(ask, encodeMessage(request, what));
     if (payload.length > MAX_MESSAGE) {

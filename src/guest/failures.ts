@@ -65,7 +65,7 @@ function said(_request: Asked, failure: Failure): string {
 export function purpose(request: Asked): string {
   switch (request.op) {
     case "exec":
-      return `run ${JSON.stringify(request.argv[0] ?? "")}`;
+      return `run ${JSON.stringify(String(request.argv[0] ?? ""))}`;
     case "configure":
       return "configure the box";
     case "shutdown":

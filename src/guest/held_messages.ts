@@ -26,6 +26,8 @@ export interface HeldStart {
   readonly command: readonly string[];
   /** Whether it reads a standard input. */
   readonly stdin: boolean;
+  /** Whether it has a terminal; what is typed there, and shown, isn't written down. */
+  readonly tty: boolean;
   /** Whether the stream stays joined with it once it runs. */
   readonly attach: boolean;
 }
@@ -52,6 +54,7 @@ export type HeldAsk = HeldStart | HeldAttach | HeldList;
 export interface HeldEntry {
   readonly id: string;
   readonly command: readonly string[];
+  readonly tty: boolean;
   /** In `ms` since 1970. */
   readonly startedMs: number;
   /** In `ms` since 1970; null while it runs. */
@@ -66,10 +69,11 @@ export function isHeldId(text: unknown): text is string {
 }
 
 /** A command line as lists show it. */
-export function shownCommand(argv: readonly string[]): string[] {
+export function shownCommand(argv: readonly (string | Uint8Array)[]): string[] {
   const shown: string[] = [];
   let left = MOST_SHOWN;
-  for (const word of argv) {
+  for (const each of argv) {
+    const word = typeof each === "string" ? each : new TextDecoder().decode(each);
     if (left <= 0) break;
     shown.push(word.length > left ? `${word.slice(0, left)}…`.toWellFormed() : word);
     left -= word.length + 1;
@@ -112,6 +116,7 @@ function isAsk(value: unknown): value is HeldAsk {
     return typeof value.output === "boolean" && typeof value.replay === "boolean";
   }
   return value.op === "start" && typeof value.stdin === "boolean" &&
+    typeof value.tty === "boolean" &&
     typeof value.attach === "boolean" && Array.isArray(value.command) &&
     value.command.every((word) => typeof word === "string");
 }
@@ -126,7 +131,7 @@ export function readHeldList(text: string): HeldEntry[] {
 function isEntry(value: unknown): value is HeldEntry {
   return isFields(value) && isHeldId(value.id) && Array.isArray(value.command) &&
     value.command.every((word) => typeof word === "string") &&
-    typeof value.startedMs === "number" &&
+    typeof value.tty === "boolean" && typeof value.startedMs === "number" &&
     (value.endedMs === null || typeof value.endedMs === "number") &&
     (value.exit === null || typeof value.exit === "string");
 }

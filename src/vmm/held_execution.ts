@@ -60,6 +60,7 @@ export class HeldExecution implements StreamOwner, Attachable {
   exit: Uint8Array<ArrayBuffer> | undefined;
   readonly #command: readonly string[];
   readonly #link: HeldLink;
+  readonly #tty: boolean;
   readonly #startedMs = Date.now();
   readonly #attachments: Set<Attachment> = new Set();
   /** Those who wait for the guest's answer. */
@@ -83,15 +84,17 @@ export class HeldExecution implements StreamOwner, Attachable {
 
   /** Prepares it; {@link HeldExecution.open} starts it. */
   constructor(
-    { id, command, stdin }: {
+    { id, command, stdin, tty }: {
       readonly id: string;
       readonly command: readonly string[];
       readonly stdin: boolean;
+      readonly tty: boolean;
     },
     link: HeldLink,
   ) {
     this.id = id;
     this.#command = command;
+    this.#tty = tty;
     this.#inputOpen = stdin;
     this.#link = link;
   }
@@ -119,6 +122,7 @@ export class HeldExecution implements StreamOwner, Attachable {
     return {
       id: this.id,
       command: this.#command,
+      tty: this.#tty,
       startedMs: this.#startedMs,
       endedMs: this.#endedMs,
       exit: this.exit ? this.exit.toBase64() : null,
@@ -232,7 +236,7 @@ export class HeldExecution implements StreamOwner, Attachable {
 
   #printed(channel: OutputChannel, bytes: Uint8Array): void {
     if (this.exit) return; // by what it left behind, a moment ago
-    this.#link.log.write(this.id, channel, bytes);
+    if (!this.#tty) this.#link.log.write(this.id, channel, bytes);
     const keep = Math.max(this.#link.keep(), this.#debt(channel) + bytes.length);
     this.outputs[channel].append(bytes, keep);
     this.#unpaid[channel] += bytes.length;

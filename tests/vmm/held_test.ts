@@ -207,7 +207,7 @@ Deno.test("Relay drops a client that asks for held commands in no way that there
   ]
     .map((json) => new TextEncoder().encode(json || "\n"));
   const good = makeHeldAsk(
-    { op: "start", id: ID, command: [], stdin: false, attach: true },
+    { op: "start", id: ID, command: [], stdin: false, tty: false, attach: true },
     encodeMessage(exec("wait"), "run"),
   );
   for (const payload of payloads) {
