@@ -23,6 +23,8 @@ export interface BoxState {
   readonly reason: string | null;
   /** The stage in which the last start failed. */
   readonly stage: string | null;
+  /** Of its main command in its last run. */
+  readonly exitCode: number | null;
   readonly stages: Readonly<Record<string, number>>;
 }
 
@@ -44,6 +46,7 @@ export const NEW_STATE: BoxState = {
   stoppedAt: null,
   reason: null,
   stage: null,
+  exitCode: null,
   stages: {},
 };
 
@@ -296,6 +299,6 @@ function sameRow(one: Row, other: Row): boolean {
 
 /** The part of a state that has no column. */
 export function documentOf(state: BoxState): string {
-  const { engine, startedAt, stoppedAt, reason, stage, stages } = state;
-  return JSON.stringify({ engine, startedAt, stoppedAt, reason, stage, stages });
+  const { engine, startedAt, stoppedAt, reason, stage, exitCode, stages } = state;
+  return JSON.stringify({ engine, startedAt, stoppedAt, reason, stage, exitCode, stages });
 }
