@@ -19,6 +19,7 @@ export type ErrorCode =
   | "command_not_executable"
   | "command_not_found"
   | "connection_lost" // the box went away under an operation
+  | "copy_failed" // something couldn't be read, written or understood; the message says what
   | "credentials_unavailable" // a login can't be read or kept: its file or helper is broken
   | "digest_mismatch"
   | "engine_unavailable" // no engine, or the asked-for one, can run here

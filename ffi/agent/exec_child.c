@@ -2,6 +2,8 @@
 #include "exec_child.h"
 
 #include "box.h"
+#include "builtin.h"
+#include "exec_tty.h"
 #include "program.h"
 #include "user.h"
 
@@ -126,6 +128,7 @@ _Noreturn void exec_child(struct child_plan *plan) {
 #endif
   set_files(plan);
   if (user_lookup(plan->user, "/etc/passwd", "/etc/group", &user, &failure) < 0) give_up(plan, &failure);
+  if (plan->tty && tty_take(user.uid, &failure) < 0) give_up(plan, &failure);
   bool entered = enter_folder(plan, true);
   set_home(plan, &user);
   set_limits(plan); /* last of what takes memory and files of its own */
@@ -134,6 +137,10 @@ _Noreturn void exec_child(struct child_plan *plan) {
   take_capabilities(plan, &user);
   if (!entered) enter_folder(plan, false);
   reset_signals();
+  if (plan->builtin != NULL) {
+    close(plan->report); /* its end is the word that it runs */
+    builtin_run(plan->builtin, plan->argv);
+  }
   program_run(plan->argv, plan->env, &failure);
   give_up(plan, &failure);
 }

@@ -43,7 +43,7 @@ export class NativeAgent implements AsyncDisposable {
     const program = join(root, "build", "test", "hutch-agent-native");
     await buildTarget({
       output: program,
-      sources: [join(root, "ffi", "agent")],
+      sources: [join(root, "ffi", "agent"), join(root, "ffi", "copy")],
       headers: [join(root, "ffi")],
       flags: [...sanitizers, "-DHUTCH_NATIVE"],
       libraries: [],
