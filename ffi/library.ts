@@ -1,34 +1,63 @@
 /**
  * Finds the native parts of the host, and opens the helper library at its first use.
  *
+ * A part is the file that its variable names (`HUTCH_HELPER`, …); else the one in `build/` beside
+ * these modules; else, where they came from a URL, what {@link prepareParts} puts into hutch's cache.
+ *
  * @module
  */
+import { createHash } from "node:crypto";
+import { statSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { cacheFolder } from "../src/cache_folder.ts";
 import { errorText, HutchError } from "../src/errors.ts";
+import { PART_NAMES, type PartName, PARTS, PREBUILT } from "./parts.ts";
+import { SOURCES } from "./sources.ts";
 import { SYMBOLS } from "./symbols.ts";
 
 /** The opened library. */
 export type Helper = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
-const NAME = "libhutch.so";
-const SHARE_NAME = "hutch-share";
+/** Where `mod.ts` is. */
+const BASE = new URL("../", import.meta.url);
 
 let opened: Helper | undefined;
+/** Why an optional part couldn't be got. */
+const problems = new Map<PartName, string>();
 
-/** Where the helper library is, whether or not it is there: `HUTCH_HELPER`, else in `build/`. */
+/** Where the helper library is, whether or not it is there. */
 export function helperPath(): string {
-  return Deno.env.get("HUTCH_HELPER") || built(NAME);
+  return partPath("helper");
 }
 
-/** Where the program that shares folders with guests is, whether or not it is there: `HUTCH_SHARE`, else in `build/`. */
+/** Where the agent's program file is, whether or not it is there. */
+export function agentPath(): string {
+  return partPath("agent");
+}
+
+/** Where the program that shares folders with guests is, whether or not it is there. */
 export function sharePath(): string {
-  return Deno.env.get("HUTCH_SHARE") || built(SHARE_NAME);
+  return partPath("share");
 }
 
-function built(name: string): string {
-  const beside = new URL(`../build/${name}`, import.meta.url);
-  // Loaded from the network there is no folder beside: the system's search path is left.
-  return beside.protocol === "file:" ? fileURLToPath(beside) : name;
+/** What makes a part that is missing. */
+export function partRemedy(): string {
+  return BASE.protocol === "file:" ? "deno task build" : "install a C compiler";
+}
+
+/** What to do about a part that is missing, as an error's hint. */
+export function partHint(name: PartName): string {
+  const { variable } = PARTS[name];
+  return BASE.protocol === "file:"
+    ? `build it (deno task build), or name it with ${variable}`
+    : `install a C compiler, or name a built one with ${variable}`;
+}
+
+/** The error that a part isn't there; `what` needs it: "mount volumes". */
+export function missingPart(name: PartName, what: string): HutchError {
+  const why = problems.get(name) ?? `there is no ${partPath(name)}`;
+  return new HutchError("part_missing", `Cannot ${what}: ${why}`, { hint: partHint(name) });
 }
 
 /**
@@ -44,8 +73,78 @@ export function helper(): Helper {
     return opened;
   } catch (error) {
     throw new HutchError("part_missing", `Cannot load the helper ${path}: ${errorText(error)}`, {
-      hint: "build it (deno task build), or name it with HUTCH_HELPER",
+      hint: partHint("helper"),
       cause: error,
     });
   }
+}
+
+/**
+ * Sees to it that the parts are there. Does nothing in a checkout, where `deno task build` does; for
+ * modules from a URL it fetches or compiles what hutch's cache doesn't have, for all programs to come.
+ *
+ * @throws HutchError `part_missing` for one that no box can do without; `no_space`.
+ */
+export async function prepareParts(): Promise<void> {
+  if (BASE.protocol === "file:") return;
+  const absent = PART_NAMES.filter((name) => {
+    if (Deno.env.get(PARTS[name].variable)) return false;
+    const { prebuilt } = prebuiltOf(name); // one that is there is looked at again
+    return (prebuilt && isFile(prebuilt.path)) || !isFile(compiledPath(name));
+  });
+  if (absent.length === 0) return;
+  const { obtainPart } = await import("./obtain.ts");
+  for (const name of absent) {
+    const part = PARTS[name];
+    try {
+      await obtainPart({
+        part,
+        base: BASE,
+        ...prebuiltOf(name),
+        sources: { digests: SOURCES, path: compiledPath(name) },
+      });
+    } catch (error) {
+      if (part.optional !== true) throw error;
+      problems.set(name, errorText(error));
+    }
+  }
+}
+
+function partPath(name: PartName): string {
+  const { file, variable } = PARTS[name];
+  const named = Deno.env.get(variable);
+  if (named) return named;
+  if (BASE.protocol === "file:") return fileURLToPath(new URL(`build/${file}`, BASE));
+  const { prebuilt } = prebuiltOf(name);
+  return prebuilt && isFile(prebuilt.path) ? prebuilt.path : compiledPath(name);
+}
+
+function prebuiltOf(
+  name: PartName,
+): {
+  readonly prebuilt?: { readonly file: string; readonly sha256: string; readonly path: string };
+} {
+  const sha256 = PREBUILT[Deno.build.target]?.[name];
+  if (sha256 === undefined) return {};
+  const { file } = PARTS[name];
+  return {
+    prebuilt: {
+      sha256,
+      file: `prebuilt/${Deno.build.target}/${file}`,
+      path: join(cacheFolder(), "native", sha256, file),
+    },
+  };
+}
+
+let compiledFolder: string | undefined;
+
+/** In a folder for all that goes into the file: the sources, and how they are made into it. */
+function compiledPath(name: PartName): string {
+  compiledFolder ??= createHash("sha256")
+    .update(JSON.stringify([Deno.build.target, PARTS, SOURCES])).digest("hex");
+  return join(cacheFolder(), "native", compiledFolder, PARTS[name].file);
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
 }

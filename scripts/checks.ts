@@ -1,7 +1,7 @@
 /**
  * Checks what no compiler does: the direction of imports, names that belong to one machine, the
- * README's table of dependencies, the guide's table of hooks and the length of its plugins. Prints
- * what it finds; ends with code 1 if that is anything.
+ * README's table of dependencies, the guide's table of hooks, the length of its plugins and the
+ * digests of the C sources. Prints what it finds; ends with code 1 if that is anything.
  *
  * @module
  */
@@ -11,6 +11,7 @@ import { checkImports, type Finding } from "./checks/imports.ts";
 import { checkNames } from "./checks/names.ts";
 import { checkGuide, checkPluginLength } from "./checks/guide.ts";
 import { checkReadme } from "./checks/readme.ts";
+import { SOURCES_FILE, sourcesText } from "./native_sources.ts";
 import { CONTRACT, GUIDE } from "./plugin_table.ts";
 
 /** Folders that aren't the project's own words. */
@@ -34,6 +35,14 @@ export function checkProject(root: string): Finding[] {
       Deno.readTextFileSync(join(root, path))
     );
     findings.push(...checkGuide(guide, contract));
+  }
+  if (
+    files.includes(SOURCES_FILE) &&
+    Deno.readTextFileSync(join(root, SOURCES_FILE)) !== sourcesText(root)
+  ) {
+    findings.push(
+      `${SOURCES_FILE}:1: is not what the C sources are now (deno task native-sources)`,
+    );
   }
   return findings;
 }

@@ -8,11 +8,13 @@ import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { helperPath, sharePath } from "../../ffi/library.ts";
 import { HutchError } from "../errors.ts";
+import { cacheModules, processFlags } from "../own_process.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { tailOf } from "../vmm/machine.ts";
 import type { BoxContext } from "./context.ts";
 import { firstLine } from "../vmm/first_line.ts";
 
+const KEEPER_PROCESS = import.meta.resolve("../runtime/keeper_process.ts");
 /** How long a keeper process may take until it keeps its box, in `ms`. */
 const READY_MS = 60_000;
 /** Text of its log that goes into an error, in characters. */
@@ -41,6 +43,7 @@ export async function spawnKeeper(context: BoxContext, id: string): Promise<void
   const { folder } = boxPaths(paths, id);
   const { plugins } = keepings.of(id);
   const logPath = join(folder, "keeper.log");
+  await cacheModules([KEEPER_PROCESS]);
   await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
   const log = openSync(logPath, "w", 0o600);
   const child = (() => {
@@ -100,9 +103,9 @@ function keeperArguments(context: BoxContext, id: string, plugins: readonly stri
   });
   return [
     "run",
-    ...["--quiet", "--no-prompt", "--no-config", "--no-lock", "--cached-only"],
+    ...processFlags([KEEPER_PROCESS]),
     ...allowed,
-    import.meta.resolve("../runtime/keeper_process.ts"),
+    KEEPER_PROCESS,
     home,
     id,
     context.bootId,

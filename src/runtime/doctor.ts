@@ -7,8 +7,8 @@ import { exists } from "../atomic_file.ts";
 import type { Engine, EnginePart, KvmReport } from "../vmm/engine.ts";
 import { libraryVersion, whyNotFound } from "../vmm/find.ts";
 import { probeEngines } from "../vmm/select.ts";
-import { agentPath, findKernelLibrary, KERNEL_VARIABLE } from "./native.ts";
-import { helperPath, sharePath } from "../../ffi/library.ts";
+import { findKernelLibrary, KERNEL_VARIABLE } from "./native.ts";
+import { agentPath, helperPath, partRemedy, sharePath } from "../../ffi/library.ts";
 
 /** One engine as `doctor` sees it. */
 export interface EngineHealth {
@@ -55,9 +55,9 @@ export async function examine(options: {
   const asked = usable.length > 0 ? await options.choose(usable) : undefined;
   const chosen = asked !== undefined && usable.includes(asked) ? asked : usable[0];
   const parts = [
-    await filePart("helper", helperPath(), "deno task build"),
-    await filePart("agent", agentPath(), "deno task build"),
-    await filePart("share", sharePath(), "deno task build"),
+    await filePart("helper", helperPath(), partRemedy()),
+    await filePart("agent", agentPath(), partRemedy()),
+    await filePart("share", sharePath(), partRemedy()),
     await kernelPart(),
   ];
   return {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
+import { agentPath, partHint } from "../../ffi/library.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { findLibrary, whyNotFound } from "../vmm/find.ts";
 
@@ -15,12 +15,6 @@ const KERNEL_LIBRARIES = Deno.build.os === "darwin"
 /** Where `scripts/setup` puts what the system lacks, below hutch's cache. */
 const OWN_KERNEL_LIBRARY = "tools/libkrunfw/libkrunfw.so.5";
 
-/** Where the agent's program file is, whether or not it is there. */
-export function agentPath(): string {
-  return Deno.env.get("HUTCH_AGENT") ??
-    fileURLToPath(import.meta.resolve("../../build/hutch-agent"));
-}
-
 /** The agent's program. */
 export async function readAgent(): Promise<Uint8Array<ArrayBuffer>> {
   const path = agentPath();
@@ -28,7 +22,7 @@ export async function readAgent(): Promise<Uint8Array<ArrayBuffer>> {
     return await Deno.readFile(path);
   } catch (error) {
     throw new HutchError("part_missing", `Cannot read the agent ${path}: ${errorText(error)}`, {
-      hint: "build it (deno task build), or name it with HUTCH_AGENT",
+      hint: partHint("agent"),
       cause: error,
     });
   }

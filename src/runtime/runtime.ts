@@ -6,6 +6,7 @@
 import type { Box } from "../box/box.ts";
 import { checkName } from "../box/config.ts";
 import { probeKvm as countDown } from "../../ffi/helper.ts";
+import { prepareParts } from "../../ffi/library.ts";
 import type { BoxContext } from "../box/context.ts";
 import { infoOf } from "../box/info.ts";
 import type { BoxInfo, BoxOptions } from "../box/options.ts";
@@ -70,9 +71,10 @@ export class Runtime implements AsyncDisposable {
   }
 
   /**
-   * Opens a home; makes it if needed.
+   * Opens a home; makes it if needed. Where hutch came from a URL, the first program also gets its
+   * native parts into hutch's cache, which takes a compiler and some seconds.
    *
-   * @throws HutchError `home_unusable`, `state_too_new`, `state_corrupt`, `no_space`,
+   * @throws HutchError `part_missing`, `home_unusable`, `state_too_new`, `state_corrupt`, `no_space`,
    * `invalid_option` and `plugin_failed` for plugins.
    */
   static async open(options: RuntimeOptions = {}): Promise<Runtime> {
@@ -108,6 +110,7 @@ export class Runtime implements AsyncDisposable {
   }
 
   static async #open(options: RuntimeOptions, boot: string): Promise<Runtime> {
+    await prepareParts();
     const made: { runtime?: Runtime } = {};
     const parts = await openParts(options, boot, () => made.runtime ?? notYet());
     return made.runtime = new Runtime(parts, options);

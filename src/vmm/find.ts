@@ -4,6 +4,7 @@
  * @module
  */
 import { basename, delimiter, join } from "node:path";
+import { cacheFolder } from "../cache_folder.ts";
 
 /**
  * Finds a program: the one that an environment variable names, else the first of `names` in
@@ -69,12 +70,6 @@ export function findLibrary(
 export function whyNotFound(variable: string): string {
   const named = Deno.env.get(variable);
   return named ? `${variable} names ${named}, which is no file` : "it is not installed";
-}
-
-/** Where hutch keeps what it installs for itself: `$XDG_CACHE_HOME/hutch`, else `~/.cache/hutch`. */
-export function cacheFolder(): string {
-  const base = Deno.env.get("XDG_CACHE_HOME") ?? join(Deno.env.get("HOME") ?? "/", ".cache");
-  return join(base, "hutch");
 }
 
 /** The version that a program prints first when asked with `--version`, or undefined. */

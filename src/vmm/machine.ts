@@ -7,14 +7,16 @@ import { spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { sharePath } from "../../ffi/library.ts";
+import { missingPart, sharePath } from "../../ffi/library.ts";
 import { exists, writeAtomically } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
+import { cacheModules, processFlags } from "../own_process.ts";
 import type { EngineReport, MachineShares } from "./engine.ts";
 import { firstLine } from "./first_line.ts";
 import { DETACH, type MachineFile, type ReadyLine, writeExitFile } from "./machine_file.ts";
 
+const BOX_PROCESS = import.meta.resolve("./box_process.ts");
 /** Text of a box process's log that goes into an error, in characters. */
 const LOG_TAIL = 2_000;
 
@@ -51,6 +53,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
     Deno.execPath(),
     ...boxProcessArguments(options, filePath),
   ]);
+  await cacheModules([BOX_PROCESS, file.runner]);
   options.signal.throwIfAborted();
   const log = openSync(logPath, "w", 0o600);
   const child = (() => {
@@ -124,11 +127,7 @@ async function withShares(
 ): Promise<readonly [string, ...string[]]> {
   if (!shares || shares.list.length === 0) return command;
   const path = sharePath();
-  if (!await exists(path)) {
-    throw new HutchError("part_missing", `Cannot mount volumes: there is no ${path}`, {
-      hint: "build it (deno task build), or name it with HUTCH_SHARE",
-    });
-  }
+  if (!await exists(path)) throw missingPart("share", "mount volumes");
   const each = shares.list.flatMap((
     { tag, path, readOnly },
   ) => [readOnly ? "ro" : "rw", tag, path]);
@@ -154,13 +153,13 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     : writable;
   return [
     "run",
-    ...["--quiet", "--no-prompt", "--no-config", "--no-lock", "--cached-only"],
+    ...processFlags([BOX_PROCESS, file.runner]),
     `--allow-read=${readable}`,
     `--allow-write=${writable}`,
     `--allow-net=unix:${file.socketPath},unix:${file.spec.channelPath}`,
     ...(run.length > 0 ? [`--allow-run=${run.join(",")}`] : []),
     ...(ffi.length > 0 ? [`--allow-ffi=${ffi.join(",")}`] : []),
-    import.meta.resolve("./box_process.ts"),
+    BOX_PROCESS,
     filePath,
   ];
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { buildTarget, projectTargets } from "../../scripts/build.ts";
+import { buildTarget } from "../../ffi/build.ts";
+import { PARTS, targetOf } from "../../ffi/parts.ts";
 import { PROTOCOL_VERSION } from "../../src/guest/protocol.ts";
 import { missingTools, runTool } from "../support/tools.ts";
 import { testKernel } from "../support/kernel.ts";
@@ -88,8 +89,8 @@ async function boot(
 }
 
 async function systemDisk(root: string, image: string): Promise<void> {
-  const target = projectTargets(projectRoot).find(({ output }) => output.endsWith("hutch-agent"));
-  assert(target);
+  const output = join(projectRoot, "build", PARTS.agent.file);
+  const target = targetOf(PARTS.agent, join(projectRoot, "ffi"), { output, strict: true });
   await buildTarget(target);
   for (const name of ["box", "dev", "proc", "run", "sys"]) {
     Deno.mkdirSync(join(root, name), { recursive: true });

@@ -6,7 +6,7 @@
  */
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { buildTarget } from "../../scripts/build.ts";
+import { buildTarget } from "../../ffi/build.ts";
 import { GuestClient } from "../../src/guest/client.ts";
 import { Relay } from "../../src/vmm/relay.ts";
 import { TempFolder } from "../support/temp.ts";

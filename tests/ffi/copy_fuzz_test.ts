@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { buildTarget } from "../../scripts/build.ts";
+import { buildTarget } from "../../ffi/build.ts";
 import { type TarFields, writeTar } from "../support/tar.ts";
 import { MEMORY, TempFolder } from "../support/temp.ts";
 import { needs } from "../support/tools.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { buildTarget } from "../../scripts/build.ts";
+import { buildTarget } from "../../ffi/build.ts";
 import { fc } from "../deps.ts";
 import { checkExt4 } from "../support/ext4.ts";
 import { onlyAllowed } from "../support/layer_model.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { BuildError, buildTarget, type Target } from "../../scripts/build.ts";
+import { BuildError, buildTarget, type Target } from "../../ffi/build.ts";
 
 async function inFolder(test: (folder: string, target: Target) => Promise<void>): Promise<void> {
   const folder = Deno.makeTempDirSync();

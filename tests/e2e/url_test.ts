@@ -1,0 +1,72 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { findKernelLibrary } from "../../src/runtime/native.ts";
+import { FileServer } from "../support/file_server.ts";
+import { TempFolder } from "../support/temp.ts";
+import { ROOT, TEST_ENGINE, withHome } from "./support.ts";
+
+const DETACHED = `import { Runtime } from "./mod.ts";
+await using runtime = await Runtime.open();
+const box = await runtime.create({
+  image: "builtin:busybox", memory: "128m", name: "web", detached: true, restart: "always",
+});
+await box.start();
+console.log((await box.info()).status, (await box.exec("echo", ["from a URL"])).stdout);
+await box.remove({ force: true });
+`;
+
+/** Deno's folder of packages, which a new one gets a copy of: tests use no network. */
+async function npmCache(): Promise<string> {
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json"],
+    clearEnv: false,
+  }).output();
+  return JSON.parse(new TextDecoder().decode(stdout)).npmCache;
+}
+
+// In the emulated machine compiling takes minutes; and it is the same there.
+Deno.test({
+  name: "hutch imported from a URL runs the README's script, with nothing but a compiler here",
+  ignore: TEST_ENGINE !== "qemu",
+  fn: () =>
+    withHome(async (home) => {
+      await using folder = new TempFolder();
+      await using server = new FileServer(ROOT);
+      const denoDir = join(folder.path, "deno");
+      const work = join(folder.path, "work");
+      for (const path of [denoDir, work]) await Deno.mkdir(path);
+      await new Deno.Command("cp", { args: ["-R", await npmCache(), join(denoDir, "npm")] })
+        .output();
+      const env = {
+        HUTCH_HOME: home,
+        DENO_DIR: denoDir,
+        XDG_CACHE_HOME: join(folder.path, "cache"),
+        HUTCH_LIBKRUNFW: await findKernelLibrary() ?? "",
+        ...{ HUTCH_HELPER: "", HUTCH_AGENT: "", HUTCH_SHARE: "", NO_COLOR: "1" },
+      };
+      const run = async (script: string): Promise<string> => {
+        const path = join(work, "script.ts");
+        await Deno.writeTextFile(path, script.replace("./mod.ts", `${server.url}mod.ts`));
+        const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+          args: ["run", "-A", "--quiet", "--no-prompt", path],
+          cwd: work,
+          env,
+        }).output();
+        const decoder = new TextDecoder();
+        assert.equal(code, 0, decoder.decode(stderr));
+        return decoder.decode(stdout);
+      };
+
+      const readme = await Deno.readTextFile(join(ROOT, "README.md"));
+      const said = await run(/```ts\n(.*?)```/s.exec(readme)?.[1] ?? "");
+      assert.match(said, /^0 Linux \S+\n\n1\n2\n3\nTYPED ON THE HOST\n\n$/);
+      assert.deepEqual(server.missed, []);
+      assert.ok(server.served.includes("/ffi/agent/main.c"));
+
+      // Another program finds the parts in the cache, and its keeper comes from the URL too.
+      const before = server.served.length;
+      assert.match(await run(DETACHED), /^running from a URL\n/);
+      const later = server.served.slice(before);
+      assert.deepEqual(later.filter((path) => /\.[ch]$/.test(path)), []);
+    }),
+});
