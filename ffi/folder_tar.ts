@@ -9,8 +9,11 @@ import { cString, errnoName, OutPointer, textAt } from "./result.ts";
 
 /** Ids from `outside` on become those from `inside` on, `count` of them. */
 export interface OwnerRange {
+  /** First number in the box. */
   readonly inside: number;
+  /** First number outside. */
   readonly outside: number;
+  /** How many follow each other. */
   readonly count: number;
 }
 

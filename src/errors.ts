@@ -67,6 +67,7 @@ export interface HutchErrorOptions extends ErrorOptions {
  * ```
  */
 export class HutchError extends Error {
+  /** Tells it from other errors by name. */
   override readonly name: string = "HutchError";
   /** What went wrong, for programs. */
   readonly code: ErrorCode;

@@ -80,7 +80,10 @@ export class FileLock implements Disposable {
    *
    * @param known The lock's file as {@link FileLock.fileAt} told it: another one is somebody else's.
    */
-  static async untilFree(path: string, known = FileLock.fileAt(path)): Promise<void> {
+  static async untilFree(
+    path: string,
+    known: string | undefined = FileLock.fileAt(path),
+  ): Promise<void> {
     let file: Deno.FsFile;
     try {
       file = Deno.openSync(path, { read: true, write: true });

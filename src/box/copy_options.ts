@@ -8,6 +8,7 @@
 export interface CopyEntry {
   /** Below the tree's top, such as `src/main.c`; what isn't UTF-8 in it is replaced. */
   readonly path: string;
+  /** What it is. */
   readonly kind: "file" | "folder" | "symlink" | "other";
   /** In bytes; 0 of what isn't a file. */
   readonly size: number;
@@ -15,8 +16,11 @@ export interface CopyEntry {
 
 /** Ids from `outside` (on the host) on are those from `inside` (in the box) on, `count` of them. */
 export interface CopyOwnerRange {
+  /** First number in the box. */
   readonly inside: number;
+  /** First number outside. */
   readonly outside: number;
+  /** How many follow each other. */
   readonly count: number;
 }
 
@@ -56,6 +60,7 @@ export interface CopyOptions {
   readonly includeParent?: boolean | "existing";
   /** Whether what is missing of the destination's path is made. @default {true} */
   readonly makeParents?: boolean;
+  /** What is kept of each entry beside its content. */
   readonly preserve?: CopyPreserve;
   /**
    * Says what below the top is copied; a folder that isn't, isn't looked into. With a filter, files

@@ -29,6 +29,7 @@ const MOST_COMMAND = 200;
  * ```
  */
 export class CommandError extends HutchError {
+  /** Tells it from other errors by name. */
   override readonly name: string = "CommandError";
   /** The command as it was run. */
   readonly command: string;

@@ -10,6 +10,7 @@ import type { CapabilityChanges, Rlimits } from "./exec_limits.ts";
 export interface ExecDefaults {
   /** Image's and box's environment, merged. */
   readonly env: Readonly<Record<string, string>>;
+  /** Working folder in the box. */
   readonly cwd: string;
   /** `name|uid[:group|gid]`; empty for root. */
   readonly user: string;
@@ -17,7 +18,9 @@ export interface ExecDefaults {
 
 /** A terminal's size in characters, 1 to 65,535 each. */
 export interface TerminalSize {
+  /** Height in characters. */
   readonly rows: number;
+  /** Width in characters. */
   readonly columns: number;
 }
 
@@ -125,6 +128,8 @@ export interface ExecResult extends ExecStatus {
   readonly stdout: string;
   /** Standard error, as UTF-8. */
   readonly stderr: string;
+  /** What the command wrote to standard output, as it wrote it. */
   readonly stdoutBytes: Uint8Array<ArrayBuffer>;
+  /** What the command wrote to standard error, as it wrote it. */
   readonly stderrBytes: Uint8Array<ArrayBuffer>;
 }

@@ -15,7 +15,7 @@ const KILL_AFTER_MS = 5000;
 const MAX_ID = 2 ** 32 - 2;
 
 /** What becomes of a stream; `inherit` is this program's own. */
-type Stdio = "piped" | "inherit" | "null";
+export type SpawnStdio = "piped" | "inherit" | "null";
 
 /** Options of `Box.spawn`: `Deno.CommandOptions`, and what `Box.exec` has beside. */
 export interface SpawnOptions
@@ -31,11 +31,11 @@ export interface SpawnOptions
   /** Sends `SIGTERM` to the command when aborted; before it runs, gives it up. */
   readonly signal?: AbortSignal;
   /** Unlike Deno's, nothing is read unless it is asked for. @default {"null"} */
-  readonly stdin?: Stdio;
-  /** @default {"inherit"} */
-  readonly stdout?: Stdio;
-  /** @default {"inherit"} */
-  readonly stderr?: Stdio;
+  readonly stdin?: SpawnStdio;
+  /** Where standard output goes. @default {"inherit"} */
+  readonly stdout?: SpawnStdio;
+  /** Where standard error goes. @default {"inherit"} */
+  readonly stderr?: SpawnStdio;
 }
 
 /** A command and its options as `Box.exec` takes them. */
@@ -230,7 +230,7 @@ export class BoxProcess implements Deno.ChildProcess {
 
   #output(
     stream: ReadableStream<Uint8Array<ArrayBuffer>>,
-    stdio: Stdio,
+    stdio: SpawnStdio,
     own: Parameters<typeof relayTo>[1],
   ): ProcessStream | undefined {
     if (stdio === "piped") {

@@ -10,9 +10,13 @@ import { plainText } from "../guest/validate.ts";
 
 /** Processor time of the guest since its boot, of all its processors, in `ms`. */
 export interface GuestCpu {
+  /** How many processors. */
   readonly count: number;
+  /** Time in programs since its start, in `ms`. */
   readonly userMs: number;
+  /** Time in the kernel since its start, in `ms`. */
   readonly systemMs: number;
+  /** Time without work since its start, in `ms`. */
   readonly idleMs: number;
   /** Time that the host didn't give. */
   readonly stolenMs: number;
@@ -20,41 +24,55 @@ export interface GuestCpu {
 
 /** Memory as the guest's kernel has it, in bytes. */
 export interface GuestMemory {
+  /** All of it, in bytes. */
   readonly totalBytes: number;
+  /** What nobody uses, in bytes. */
   readonly freeBytes: number;
   /** What a new program could have: free, or given back when it is needed. */
   readonly availableBytes: number;
   /** Files that are kept in memory. */
   readonly cachedBytes: number;
+  /** Swap space, in bytes. */
   readonly swapTotalBytes: number;
+  /** Swap space that nobody uses, in bytes. */
   readonly swapFreeBytes: number;
 }
 
 /** The file system of the box's root. */
 export interface GuestDisk {
+  /** Its size, in bytes. */
   readonly totalBytes: number;
+  /** What is free, in bytes. */
   readonly freeBytes: number;
   /** What of that others than root may have. */
   readonly availableBytes: number;
   /** Files that it may have, and how many more. */
   readonly files: number;
+  /** How many more files fit. */
   readonly freeFiles: number;
 }
 
 /** One network interface, since the boot. */
 export interface GuestInterface {
+  /** Bytes that came in. */
   readonly receivedBytes: number;
+  /** Packets that came in. */
   readonly receivedPackets: number;
+  /** Bytes that went out. */
   readonly sentBytes: number;
+  /** Packets that went out. */
   readonly sentPackets: number;
 }
 
 /** What the guest says of itself. A part that it couldn't read is null. */
 export interface GuestMetrics {
+  /** Its processors; null when it doesn't say. */
   readonly cpu: GuestCpu | null;
   /** Processes that wanted to run, in the mean of the last 1, 5 and 15 minutes. */
   readonly load: readonly [number, number, number] | null;
+  /** Its memory; null when it doesn't say. */
   readonly memory: GuestMemory | null;
+  /** Its root file system; null when it doesn't say. */
   readonly disk: GuestDisk | null;
   /** By name, such as `lo`; 8 at most. */
   readonly network: Readonly<Record<string, GuestInterface>> | null;

@@ -44,9 +44,11 @@ export interface LogEntry {
   readonly time: Date;
   /** `main`, a detached execution's id, or `console`. */
   readonly source: string;
+  /** Which of its streams said it. */
   readonly stream: LogStream;
   /** As UTF-8; what isn't is replaced. */
   readonly text: string;
+  /** What was said, as it was. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 

@@ -31,6 +31,7 @@ export interface MainOptions extends MainLimits {
 export interface MainConfig extends MainLimits {
   /** Program and arguments; one at least. */
   readonly argv: readonly string[];
+  /** Whether its standard input stays open for those who attach. */
   readonly stdin: boolean;
 }
 

@@ -23,15 +23,21 @@ export interface CounterReader {
 
 /** How long something took, in `ms`, and how often. */
 export interface Timing {
+  /** How many there were. */
   readonly count: number;
+  /** The shortest, in `ms`. */
   readonly minMs: number;
+  /** Their mean, in `ms`. */
   readonly meanMs: number;
+  /** The longest, in `ms`. */
   readonly maxMs: number;
+  /** The newest, in `ms`. */
   readonly lastMs: number;
 }
 
 /** Commands. */
 export interface ExecCounts {
+  /** How many began. */
   readonly started: number;
   /** Those of programs that live. */
   readonly running: number;
@@ -74,13 +80,19 @@ export interface DiskUse {
 
 /** What a box uses now and has done so far; plain JSON. */
 export interface BoxMetrics {
+  /** The box's id. */
   readonly id: string;
+  /** The box's name. */
   readonly name: string;
+  /** What it does. */
   readonly status: BoxStatus;
   /** ISO 8601. */
   readonly at: string;
+  /** Processor time of its processes on the host; null when it doesn't run. */
   readonly cpu: CpuUse | null;
+  /** Memory of its processes on the host; null when it doesn't run. */
   readonly memory: MemoryUse | null;
+  /** What its disk takes; null when it can't be told. */
   readonly disk: DiskUse | null;
   /** What the guest says of itself; null unless it runs. */
   readonly guest: GuestMetrics | null;
@@ -90,7 +102,9 @@ export interface BoxMetrics {
   readonly unavailable: Readonly<
     Partial<Record<"cpu" | "memory" | "disk" | "guest" | "network", string>>
   >;
+  /** Its commands. */
   readonly execs: ExecCounts;
+  /** Its starts. */
   readonly starts: {
     readonly succeeded: number;
     readonly failed: number;

@@ -129,30 +129,42 @@ export interface BoxConfig {
   readonly id: string;
   /** 1 when the box is created; grows by one with each rename and update. */
   readonly version: number;
+  /** Its name, the only one in its home. */
   readonly name: string;
   /** Creation time, ISO 8601. */
   readonly createdAt: string;
+  /** What it is made from. */
   readonly image: {
     /** Canonical reference with its scheme. */
     readonly reference: string;
     /** Digest of the manifest the box is pinned to. */
     readonly digest: string;
   };
+  /** Processors. */
   readonly cpus: number;
+  /** Memory in MiB. */
   readonly memoryMiB: number;
+  /** Size of its disk in MiB. */
   readonly diskMiB: number;
+  /** Host name in the box. */
   readonly hostname: string;
+  /** Labels by their keys. */
   readonly labels: Readonly<Record<string, string>>;
   /** The engine asked for; `auto` included. */
   readonly engine: string;
+  /** Whether it is removed when it ends. */
   readonly autoRemove: boolean;
   /** It removes itself and belongs to the program that made it: it goes when that ends. */
   readonly owned: boolean;
+  /** How long it may take until its agent answers, in `ms`. */
   readonly bootTimeoutMs: number;
+  /** What of the host is seen in it. */
   readonly volumes: readonly VolumeSpec[];
   /** In `ms`, or null for never. */
   readonly maxDurationMs: number | null;
+  /** How long it may do nothing, in `ms`; null for any time. */
   readonly idleTimeoutMs: number | null;
+  /** When it is started again. */
   readonly restart: RestartPolicy;
   /** Null for no checks. */
   readonly health: Required<HealthCheck> | null;
@@ -160,6 +172,7 @@ export interface BoxConfig {
   readonly exec: ExecDefaults;
   /** Entrypoint and command of the image, as the options changed them. */
   readonly entrypoint: readonly string[];
+  /** The program and its arguments. */
   readonly command: readonly string[];
   /** The main command; null for none. */
   readonly main: MainConfig | null;
@@ -167,6 +180,7 @@ export interface BoxConfig {
   readonly init: string | null;
   /** What `stop` sends the main command; empty for the usual. */
   readonly stopSignal: string;
+  /** How much of its log is kept. */
   readonly log: LogLimits;
 }
 
@@ -184,9 +198,13 @@ export type BoxStatus =
 
 /** Everything known about a box, as `hutch inspect` prints it. */
 export interface BoxInfo {
+  /** The box's id. */
   readonly id: string;
+  /** The box's name. */
   readonly name: string;
+  /** What it does. */
   readonly status: BoxStatus;
+  /** What it was made with. */
   readonly config: BoxConfig;
   /** Process id of the box process while there is one. */
   readonly pid: number | null;
@@ -194,6 +212,7 @@ export interface BoxInfo {
   readonly engine: string | null;
   /** ISO 8601. */
   readonly startedAt: string | null;
+  /** When it ended, as ISO 8601; null while it runs or never did. */
   readonly stoppedAt: string | null;
   /** Why it failed, crashed or stopped. */
   readonly reason: string | null;

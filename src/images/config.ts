@@ -14,6 +14,7 @@ const LIST_LIMIT = 10_000;
 
 /** What an image asks for its commands; every default filled in. */
 export interface ImageConfig {
+  /** Environment of its commands. */
   readonly env: Readonly<Record<string, string>>;
   /** Program and first arguments; may be empty. */
   readonly entrypoint: readonly string[];
@@ -23,6 +24,7 @@ export interface ImageConfig {
   readonly workingDir: string;
   /** `name|uid[:group|gid]`; empty for root. */
   readonly user: string;
+  /** Labels by their keys. */
   readonly labels: Readonly<Record<string, string>>;
   /** Such as `80/tcp`. */
   readonly exposedPorts: readonly string[];
@@ -34,9 +36,11 @@ export interface ImageConfig {
 
 /** A whole configuration document. */
 export interface ConfigDocument {
+  /** The machine that it is for. */
   readonly platform: Platform;
   /** Digests of the uncompressed layers, the lowest first. */
   readonly diffIds: readonly string[];
+  /** What its boxes begin with. */
   readonly config: ImageConfig;
 }
 

@@ -36,6 +36,7 @@ export class JsonReader {
     return new HutchError("invalid_image", `Cannot read ${this.#document}: ${problem}`);
   }
 
+  /** An object; throws `invalid_image` for anything else. */
   object(value: unknown, field: string): JsonObject {
     if (!isObject(value)) throw this.fail(`${field} isn't an object`);
     return value;
@@ -49,6 +50,7 @@ export class JsonReader {
     return value;
   }
 
+  /** A text; throws `invalid_image` for anything else. */
   string(value: unknown, field: string): string {
     if (typeof value !== "string") throw this.fail(`${field} isn't text`);
     if (value.includes("\0")) throw this.fail(`${field} has a NUL character`);
@@ -60,6 +62,7 @@ export class JsonReader {
     return value === undefined || value === null ? undefined : this.string(value, field);
   }
 
+  /** A list of at most `limit` texts; throws `invalid_image` for anything else. */
   strings(value: unknown, field: string, limit: number): readonly string[] {
     return this.array(value, field, limit, true)
       .map((entry, index) => this.string(entry, `${field}[${index}]`));
@@ -85,6 +88,7 @@ export class JsonReader {
     return value;
   }
 
+  /** A digest; throws `invalid_image` for anything else. */
   digest(value: unknown, field: string): string {
     try {
       return parseDigest(this.string(value, field));

@@ -49,6 +49,7 @@ const FOREIGN = /nondistributable|rootfs\.foreign/;
 
 /** What a manifest says of a blob, and an index of a manifest. */
 export interface Descriptor {
+  /** Media type of the content. */
   readonly mediaType: string;
   /** `sha256:…` */
   readonly digest: string;
@@ -56,19 +57,25 @@ export interface Descriptor {
   readonly size: number;
   /** In an index: what the manifest is for. */
   readonly platform?: Platform;
+  /** Annotations by their keys. */
   readonly annotations: Readonly<Record<string, string>>;
 }
 
 /** A list of manifests. */
 export interface ImageIndex {
+  /** Tells it from an image. */
   readonly kind: "index";
+  /** Its images, one a platform. */
   readonly manifests: readonly Descriptor[];
 }
 
 /** An image: its configuration and its layers, the lowest first. */
 export interface ImageManifest {
+  /** Tells it from an index. */
   readonly kind: "image";
+  /** Its configuration. */
   readonly config: Descriptor;
+  /** Its layers, the lowest first. */
   readonly layers: readonly Descriptor[];
 }
 

@@ -12,6 +12,7 @@ export interface LayerRecord {
   readonly digest: string;
   /** Size of the blob in bytes. */
   readonly size: number;
+  /** Media type of the blob. */
   readonly mediaType: string;
   /** Digest of the uncompressed layer. */
   readonly diffId: string;
@@ -23,7 +24,9 @@ export interface ImageRecord {
   readonly reference: string;
   /** Digest of the manifest. */
   readonly digest: string;
+  /** The machine that it is for. */
   readonly platform: Platform;
+  /** What its boxes begin with. */
   readonly config: ImageConfig;
   /** The lowest first. */
   readonly layers: readonly LayerRecord[];
@@ -67,7 +70,9 @@ export interface ImageRecords {
 
 /** A box, as somebody who needs an image. */
 export interface ImageUser {
+  /** The box's id. */
   readonly id: string;
+  /** The box's name. */
   readonly name: string;
 }
 

@@ -35,6 +35,7 @@ export interface SourceRequest {
    * undefined is nobody. Keep the answer out of logs and errors.
    */
   readonly credentials: (registry: string) => Promise<Credentials | undefined>;
+  /** Ends the request. */
   readonly signal: AbortSignal;
 }
 
@@ -70,6 +71,7 @@ export interface ImageSource {
 export interface LoginRequest extends Pick<SourceRequest, "registries" | "signal"> {
   /** As in references. */
   readonly registry: string;
+  /** Who to log in as. */
   readonly credentials: Credentials;
 }
 

@@ -25,6 +25,7 @@ export interface StartedBox {
 
 /** A failure of a start, with the stage it happened in; the cause is the stage's own error. */
 export class StartError extends HutchError {
+  /** Tells it from other errors by name. */
   override readonly name: string = "StartError";
   /** The stage's name. */
   readonly stage: keyof Stages;

@@ -70,8 +70,11 @@ export interface Operations {
 
 /** A command as it was asked for. */
 export interface ExecInput {
+  /** The program. */
   readonly command: string;
+  /** Its arguments. */
   readonly args: readonly string[];
+  /** How it is to run. */
   readonly options: ExecOptions;
 }
 
@@ -81,8 +84,11 @@ export interface ExecProcess {
   readonly pid: number;
   /** How it ended; doesn't wait for its output to be read. */
   readonly status: Promise<ExecStatus>;
+  /** What it reads. */
   readonly stdin: WritableStream<Uint8Array>;
+  /** What it writes. */
   readonly stdout: ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** What it complains on. */
   readonly stderr: ReadableStream<Uint8Array<ArrayBuffer>>;
   /** Sends a signal to its process group. */
   kill(signal: Deno.Signal): Awaitable<void>;
@@ -98,6 +104,7 @@ export interface CopyInInput {
   readonly source: string | ReadableStream<Uint8Array>;
   /** A path in the box. */
   readonly destination: string;
+  /** How to copy. */
   readonly options: CopyOptions;
 }
 
@@ -107,6 +114,7 @@ export interface CopyOutInput {
   readonly source: string;
   /** A path on the host, or who takes the tar. */
   readonly destination: string | WritableStream<Uint8Array>;
+  /** How to copy. */
   readonly options: CopyOutOptions;
 }
 
@@ -160,8 +168,11 @@ export interface ImageOutput {
 
 /** What every box boots from. */
 export interface SystemOutput {
+  /** The kernel's file. */
   readonly kernelPath: string;
+  /** The kernel's command line. */
   readonly commandLine: string;
+  /** The disk with the agent. */
   readonly disk: MachineDisk;
 }
 
@@ -173,9 +184,11 @@ export interface ResolvedVolume {
   readonly hostPath: string;
   /** Where it is in the box: absolute, without `..`, not `/`. */
   readonly guestPath: string;
+  /** Whether the guest may only read it. */
   readonly readOnly: boolean;
   /** Owner of the folder on the host. */
   readonly uid: number;
+  /** Its group's number on the host. */
   readonly gid: number;
 }
 
@@ -185,7 +198,7 @@ export interface VolumeAnswer {
   readonly hostPath?: string;
   /** Where the box gets it. */
   readonly guestPath: string;
-  /** @default {false} */
+  /** Whether the guest may only read it. @default {false} */
   readonly readOnly?: boolean;
   /**
    * Recorded with the box in place of what was asked for, such as without a relative path, which
@@ -210,6 +223,7 @@ export type Credentials =
 
 /** A started machine. */
 export interface BootOutput {
+  /** Name of the engine that was asked for. */
   readonly engine: string;
   /** Process id of the box process. */
   readonly pid: number;
@@ -264,13 +278,17 @@ export interface Queries {
 export interface BoxEvent {
   /** The box's id. */
   readonly box: string;
+  /** Name of the plugin. */
   readonly name: string;
 }
 
 /** A copy that succeeded. */
 export interface FileCopy extends CopyResult {
+  /** Where it was copied from. */
   readonly source: string;
+  /** Where it was copied to. */
   readonly destination: string;
+  /** How long it took, in `ms`. */
   readonly ms: number;
 }
 

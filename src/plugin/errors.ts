@@ -11,6 +11,7 @@ import { errorText, HutchError } from "../errors.ts";
  * else is `plugin_failed`.
  */
 export class PluginError extends HutchError {
+  /** Tells it from other errors by name. */
   override readonly name: string = "PluginError";
   /** The plugin's name. */
   readonly plugin: string;

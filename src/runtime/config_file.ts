@@ -77,14 +77,19 @@ export interface LoadConfigOptions {
 export interface LoadedConfig {
   /** The file's path, if there is one. */
   readonly configPath?: string;
+  /** Every plugin, in the order of the configuration and the flags. */
   readonly plugins: readonly Plugin[];
   /** Absolute URLs of the modules that the plugins came from, to be loaded again elsewhere. */
   readonly pluginSpecifiers: readonly string[];
+  /** What every box gets that says nothing else. */
   readonly defaults: BoxDefaults;
   /** With absolute paths. */
   readonly registries: RegistryConfigs;
+  /** Docker's credential helper that keeps logins. */
   readonly credentialHelper?: string;
+  /** What images may hold. */
   readonly imageLimits: ImageLimits;
+  /** How many blobs come at once. */
   readonly parallelDownloads?: number;
   /** For the command line. */
   readonly detachKeys?: string;

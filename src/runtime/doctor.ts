@@ -12,12 +12,15 @@ import { agentPath, helperPath, partRemedy, sharePath } from "../../ffi/library.
 
 /** One engine as `doctor` sees it. */
 export interface EngineHealth {
+  /** Its name, as boxes ask for it. */
   readonly name: string;
+  /** Whether boxes can run on it here. */
   readonly usable: boolean;
   /** Whether a guest on it is behind hardware virtualisation. */
   readonly isolated: boolean;
   /** Whether `auto` takes it. */
   readonly chosen: boolean;
+  /** What it needs, found or not. */
   readonly found: readonly EnginePart[];
 }
 
@@ -25,11 +28,13 @@ export interface EngineHealth {
 export interface DoctorReport {
   /** Whether boxes can run here. */
   readonly ok: boolean;
+  /** The home that was looked at. */
   readonly home: string;
   /** The configuration file in use. */
   readonly config?: string;
   /** Names of the plugins in use beside hutch's own. */
   readonly plugins: readonly string[];
+  /** What the probe of KVM says. */
   readonly kvm: KvmReport;
   /** What every engine needs. */
   readonly parts: readonly EnginePart[];

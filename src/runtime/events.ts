@@ -56,6 +56,7 @@ export interface EventsOptions {
  * retention, or `since` names an event from before all that is kept.
  */
 export interface EventGap {
+  /** Tells it from events. */
   readonly type: "events.gap";
   /** When that was noticed, ISO 8601. */
   readonly at: string;

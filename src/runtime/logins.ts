@@ -20,6 +20,7 @@ export interface RegistryLoginsOptions {
 
 /** Options of {@link RegistryLogins}' operations. */
 export interface LoginOptions {
+  /** Ends the work. */
   readonly signal?: AbortSignal;
 }
 

@@ -16,6 +16,7 @@ import {
 export interface RuntimeMetrics {
   /** ISO 8601. */
   readonly at: string;
+  /** Its boxes, by what they do. */
   readonly boxes: {
     /** Boxes that there are, by what they do now; only states that some box is in. */
     readonly byStatus: Readonly<Record<string, number>>;
@@ -27,11 +28,13 @@ export interface RuntimeMetrics {
     readonly crashed: number;
     readonly removed: number;
   };
+  /** Commands of all its boxes, removed ones too. */
   readonly execs: ExecCounts;
   /** Whole starts that succeeded; null if there was none. */
   readonly boot: Timing | null;
   /** Each stage of starts, by its name. */
   readonly stages: Readonly<Record<string, Timing>>;
+  /** What happened to images. */
   readonly images: { readonly pulled: number; readonly removed: number };
   /** Failures of plugins' hooks, listeners and clean-ups. */
   readonly pluginFailures: number;

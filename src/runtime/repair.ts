@@ -20,17 +20,20 @@ export type { LostBox, LostImage, RestoredBox };
 
 /** What {@link repairHome} found and did; plain JSON, as `hutch doctor --repair --json` prints it. */
 export interface RepairReport {
+  /** The home that was repaired. */
   readonly home: string;
   /** What was wrong, in words for people; empty when nothing was, and nothing was changed. */
   readonly problems: readonly string[];
   /** Copies of the damaged files. */
   readonly copies: readonly string[];
+  /** What became of its boxes. */
   readonly boxes: {
     /** How many records were whole. */
     readonly kept: number;
     readonly restored: readonly RestoredBox[];
     readonly lost: readonly LostBox[];
   };
+  /** What became of its images. */
   readonly images: {
     /** How many references were whole. */
     readonly kept: number;
@@ -42,7 +45,7 @@ export interface RepairReport {
 
 /** Options of {@link repairHome}. */
 export interface RepairOptions {
-  /** @default {`HUTCH_HOME`, else `~/.hutch`} */
+  /** The home to repair. @default {`HUTCH_HOME`, else `~/.hutch`} */
   readonly home?: string;
 }
 

@@ -21,8 +21,11 @@ import { boxPaths, type Paths } from "./paths.ts";
 
 /** A box whose record was rebuilt. */
 export interface RestoredBox {
+  /** The box's id. */
   readonly id: string;
+  /** The box's name. */
   readonly name: string;
+  /** What it is now. */
   readonly status: BoxStatus;
   /** What was wrong with its record. */
   readonly problem: string;
@@ -32,6 +35,7 @@ export interface RestoredBox {
 export interface LostBox {
   /** Null where it has none. */
   readonly folder: string | null;
+  /** Why it is lost. */
   readonly problem: string;
 }
 

@@ -13,7 +13,9 @@ import type { Paths } from "./paths.ts";
 
 /** An image whose record couldn't be rebuilt: it is pulled again when it is needed. */
 export interface LostImage {
+  /** The image's name. */
   readonly reference: string;
+  /** Why it is lost. */
   readonly problem: string;
 }
 

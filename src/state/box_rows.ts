@@ -10,7 +10,9 @@ import type { BoxRecord, BoxState } from "./boxes.ts";
 
 /** A box whose record can't be read. */
 export interface DamagedBox {
+  /** The box's id. */
   readonly id: string;
+  /** The box's name. */
   readonly name: string;
   /** What is wrong with its record. */
   readonly problem: string;

@@ -14,6 +14,7 @@ export interface MachineDisk {
   readonly path: string;
   /** Format, from hutch's own records; an engine must never probe it. */
   readonly format: "raw" | "qcow2";
+  /** Whether the guest may only read it. */
   readonly readOnly: boolean;
 }
 
@@ -37,6 +38,7 @@ export interface MachineShares {
   readonly folder: string;
   /** Path for a unix socket, should the engine need one for the device; may be left behind. */
   readonly socketPath: string;
+  /** Each of them. */
   readonly list: readonly MachineShare[];
 }
 
@@ -48,11 +50,13 @@ export interface MachineSpec {
   readonly cpus: number;
   /** Memory in `MiB`. */
   readonly memoryMiB: number;
+  /** The guest's kernel. */
   readonly kernel: {
     /** An x86-64 ELF that boots by its entry point and by its PVH note. */
     readonly path: string;
     readonly commandLine: string;
   };
+  /** Its disks, `/dev/vda` first. */
   readonly disks: readonly MachineDisk[];
   /** Undefined when there are no volumes: then the machine gets no device for them. */
   readonly shares?: MachineShares | undefined;
@@ -172,6 +176,7 @@ export interface EngineProbeOptions {
   readonly kvm: () => Promise<KvmReport>;
   /** Ask programs for their versions too, which takes longer; for `doctor`. */
   readonly versions: boolean;
+  /** Ends the wait. */
   readonly signal?: AbortSignal;
 }
 
@@ -183,5 +188,6 @@ export interface KvmReport {
   readonly ms?: number;
   /** Why it isn't usable. */
   readonly problem?: string;
+  /** What mends it, as a command where there is one. */
   readonly remedy?: string;
 }

@@ -17,8 +17,11 @@ export interface BoxDirEntry extends Deno.DirEntry {
   readonly nameBytes: Uint8Array<ArrayBuffer>;
   /** Folder and name: reaches it whatever its name is. */
   readonly pathBytes: Uint8Array<ArrayBuffer>;
+  /** Whether it is an ordinary file. */
   readonly isFile: boolean;
+  /** Whether it is a folder. */
   readonly isDirectory: boolean;
+  /** Whether it is a symbolic link. */
   readonly isSymlink: boolean;
 }
 

@@ -29,9 +29,9 @@ export interface FileWriteOptions {
 
 /** Options of `BoxFiles.open`, as `Deno.open` has them. */
 export interface FileOpenOptions {
-  /** @default {true unless another access is asked for} */
+  /** Opens for reading. @default {true unless another access is asked for} */
   readonly read?: boolean;
-  /** @default {false} */
+  /** Opens for writing. @default {false} */
   readonly write?: boolean;
   /** Every write goes to its end. @default {false} */
   readonly append?: boolean;
@@ -59,7 +59,9 @@ export interface MkdirOptions {
 export interface MakeTempOptions {
   /** Folder that it is made in. @default {"/tmp"} */
   readonly dir?: string;
+  /** What the name begins with. */
   readonly prefix?: string;
+  /** What the name ends with. */
   readonly suffix?: string;
 }
 
@@ -75,11 +77,11 @@ export interface ExistsOptions {
 export interface WalkOptions {
   /** Folders below the root that are entered: 0 gives the root alone. @default {Infinity} */
   readonly maxDepth?: number;
-  /** @default {true} */
+  /** Gives files. @default {true} */
   readonly includeFiles?: boolean;
-  /** @default {true} */
+  /** Gives folders. @default {true} */
   readonly includeDirs?: boolean;
-  /** @default {true} */
+  /** Gives symbolic links. @default {true} */
   readonly includeSymlinks?: boolean;
   /** Whether links are what they lead to. A folder is entered once. @default {false} */
   readonly followSymlinks?: boolean;
@@ -89,6 +91,7 @@ export interface WalkOptions {
   readonly match?: readonly RegExp[];
   /** What matches one of these is neither given nor entered. */
   readonly skip?: readonly RegExp[];
+  /** Ends the watch. */
   readonly signal?: AbortSignal;
 }
 
@@ -98,10 +101,11 @@ export interface ExpandGlobOptions {
   readonly root?: string;
   /** Globs of what is neither given nor entered. */
   readonly exclude?: readonly string[];
-  /** @default {true} */
+  /** Gives folders. @default {true} */
   readonly includeDirs?: boolean;
-  /** @default {false} */
+  /** Follows symbolic links. @default {false} */
   readonly followSymlinks?: boolean;
+  /** Ends the search. */
   readonly signal?: AbortSignal;
 }
 

@@ -65,7 +65,7 @@ export class GuestFrame {
   }
 
   /** A whole number; what is over 2^53 loses its last digits, as in `Deno.FileInfo`. */
-  number(name: string, least = 0, most = Number(2n ** 64n)): number {
+  number(name: string, least = 0, most: number = Number(2n ** 64n)): number {
     const raw = this.#head.get(name);
     const value = typeof raw === "bigint" ? Number(raw) : raw;
     if (typeof value !== "number" || !Number.isInteger(value) || value < least || value > most) {

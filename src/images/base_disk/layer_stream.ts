@@ -8,7 +8,6 @@ import { Buffer } from "node:buffer";
 import { createGunzip } from "node:zlib";
 import { errorText, HutchError } from "../../errors.ts";
 import { decodeFile } from "../../../ffi/helper.ts";
-import type { Compression } from "./unpack.ts";
 
 const PIECE_SIZE = 256 * 1024;
 /** One is the caller's, one behind it may be still, one is being read. */
@@ -22,7 +21,7 @@ const RECYCLED = 3;
  * @throws HutchError `invalid_image` when the file isn't what `compression` says or is cut short
  */
 export async function* layerBytes(
-  layer: { readonly path: string; readonly compression: Compression },
+  layer: { readonly path: string; readonly compression: "none" | "gzip" | "zstd" },
   onRead: (bytes: number) => void = () => {},
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const { path, compression } = layer;

@@ -37,6 +37,7 @@ export interface PackedDisk {
 
 /** Options of {@link packDisk}. */
 export interface PackDiskOptions {
+  /** Ends the work. */
   readonly signal?: AbortSignal;
   /** Content that isn't zeros, at most, in bytes. @default {1 TiB} */
   readonly maxBytes?: number;

@@ -4,11 +4,12 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { FolderTar, type FolderTarOptions } from "../../../ffi/helper.ts";
+import { FolderTar, type FolderTarOptions, type OwnerRange } from "../../../ffi/helper.ts";
 import { cancelled } from "../wait.ts";
 
 /** A folder as a layer, an uncompressed tar; holds the folder open until disposed. */
 export interface PackedFolder extends Disposable {
+  /** Digest of the content, `sha256:HEX`. */
   readonly digest: string;
   /** In bytes. */
   readonly size: number;
@@ -19,7 +20,15 @@ export interface PackedFolder extends Disposable {
 }
 
 /** Options of {@link packFolder}. */
-export interface PackFolderOptions extends Pick<FolderTarOptions, "owner" | "maxEntries"> {
+export interface PackFolderOptions {
+  /**
+   * Whom files belong to in the layer: as they do here, all to one user and group, or by a map, in
+   * which every owner must be. @default {"keep"}
+   */
+  readonly owner?: "keep" | { readonly uid: number; readonly gid: number } | readonly OwnerRange[];
+  /** Entries, at most. @default {5,000,000} */
+  readonly maxEntries?: number;
+  /** Ends the work. */
   readonly signal?: AbortSignal;
 }
 

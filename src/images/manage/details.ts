@@ -12,6 +12,7 @@ import type { ImageEntry, ImageRecord, ImageUser, LayerRecord } from "../records
 
 /** A base disk that was made of an image. */
 export interface ImageDisk {
+  /** The disk's file. */
   readonly path: string;
   /** Its length in bytes; much of it may be holes. */
   readonly size: number;
@@ -25,6 +26,7 @@ export interface ImageDetails extends ImageRecord {
   readonly references: readonly string[];
   /** When it was built, as its configuration says; null when that says nothing. */
   readonly created: string | null;
+  /** Who made it, as it says itself. */
   readonly author: string | null;
   /** Digest of its configuration; null like `manifest`. */
   readonly configDigest: string | null;
@@ -38,9 +40,13 @@ export interface ImageDetails extends ImageRecord {
 
 /** One step of an image's making, the first one first. */
 export interface ImageHistoryEntry {
+  /** When the step was made, as the image says. */
   readonly created: string | null;
+  /** The step's command. */
   readonly createdBy: string | null;
+  /** Who made the step, as the image says. */
   readonly author: string | null;
+  /** What the image says about the step. */
   readonly comment: string | null;
   /** What the step added; null when it changed the configuration alone. */
   readonly layer: LayerRecord | null;

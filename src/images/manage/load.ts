@@ -14,12 +14,15 @@ import { cancelled, lockFile } from "../wait.ts";
 
 /** Options of `Images.load`. */
 export interface ImageLoadOptions {
+  /** Ends the work. */
   readonly signal?: AbortSignal;
+  /** Told as it goes on. */
   readonly onProgress?: PullListener;
 }
 
 /** An image that was loaded. */
 export interface LoadedImage {
+  /** Digest of the image's manifest. */
   readonly digest: string;
   /** What means it now; none when the file gave it no name, or none that can be one. */
   readonly references: readonly string[];

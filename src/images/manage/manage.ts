@@ -46,6 +46,7 @@ export interface ImageSummary extends ImageRecord {
 
 /** What a save wrote. */
 export interface SaveReport {
+  /** What was written, with the names that went along. */
   readonly images: readonly { readonly digest: string; readonly references: readonly string[] }[];
   /** Length of the file. */
   readonly bytes: number;

@@ -28,14 +28,17 @@ export interface ImagePruneOptions {
   readonly all?: boolean;
   /** Tells what would go, and removes nothing. @default {false} */
   readonly dryRun?: boolean;
+  /** Ends the work. */
   readonly signal?: AbortSignal;
 }
 
 /** What a prune removed, or would remove. */
 export interface ImagePruneReport {
+  /** What was removed, with its names. */
   readonly images: readonly { readonly digest: string; readonly references: readonly string[] }[];
   /** Files, by what they were. */
   readonly blobs: number;
+  /** How many base disks were removed. */
   readonly disks: number;
   /** Downloads that nobody went on with for an hour. */
   readonly downloads: number;

@@ -33,6 +33,7 @@ export interface ImageHome {
 
 /** What became of an image. */
 export interface RemovedImage {
+  /** Digest of the image's manifest. */
   readonly digest: string;
   /** References that mean nothing any more. */
   readonly references: readonly string[];
@@ -51,6 +52,7 @@ export interface ImageRemoveOptions {
    * are removed; `prune` takes it then. @default {false}
    */
   readonly force?: boolean;
+  /** Ends the work. */
   readonly signal?: AbortSignal;
 }
 

@@ -19,8 +19,9 @@ export interface ImageSaveOptions {
    * then and aborted when that fails.
    */
   readonly to: string | WritableStream<Uint8Array<ArrayBuffer>>;
-  /** @default {"oci"} */
+  /** What kind of archive. @default {"oci"} */
   readonly format?: ArchiveFormat;
+  /** Ends the work. */
   readonly signal?: AbortSignal;
 }
 
