@@ -9,6 +9,11 @@ import { IMAGE_COMMANDS } from "./image_commands.ts";
 /** In the order of `hutch --help`. */
 export const COMMANDS: readonly CommandEntry[] = [
   {
+    name: "init",
+    summary: "Write a script and a configuration to begin with",
+    load: () => import("./init.ts"),
+  },
+  {
     name: "run",
     summary: "Make a box from an image and run a command in it",
     load: () => import("./run.ts"),
@@ -70,6 +75,7 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "Show what boxes use and have done",
     load: () => import("./stats.ts"),
   },
+  { name: "top", summary: "Show what boxes use, live", load: () => import("./top.ts") },
   { name: "pull", summary: "Fetch an image", load: () => import("./pull.ts") },
   { name: "images", summary: "List images", load: () => import("./images.ts") },
   { name: "rmi", summary: "Remove images", load: () => import("./rmi.ts") },
@@ -87,9 +93,11 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: "completion",
+    aliases: ["completions"],
     summary: "Print a shell's completion script",
     load: () => import("./completion.ts"),
   },
+  { name: "man", summary: "Print the manual page", load: () => import("./man.ts") },
   { name: "version", summary: "Show versions", load: () => import("./version.ts") },
   {
     name: "__complete",

@@ -22,7 +22,7 @@ interface Flags {
 }
 
 /** What is printed: `hutch stats --json` prints it as it is. */
-interface Stats {
+export interface Stats {
   readonly boxes: readonly BoxMetrics[];
   /** Of the whole home, boxes that aren't shown and boxes that were removed included. */
   readonly runtime: RuntimeMetrics;
@@ -64,7 +64,12 @@ export async function run(invocation: Invocation): Promise<number> {
   });
 }
 
-async function statsOf(runtime: Runtime, words: readonly string[], all: boolean): Promise<Stats> {
+/** What boxes use: those that are named, else all that run (or all). */
+export async function statsOf(
+  runtime: Runtime,
+  words: readonly string[],
+  all: boolean,
+): Promise<Stats> {
   const listed = words.length > 0 ? words : (await runtime.list({ all })).map(({ id }) => id);
   const boxes: BoxMetrics[] = [];
   for (const word of new Set(listed)) {
@@ -85,17 +90,22 @@ async function metricsOf(get: () => Promise<Box>): Promise<BoxMetrics | undefine
 }
 
 /** Writes the table over itself until `signal` says so. */
-export async function watch(sink: ByteSink, { look, signal, size, refreshMs = REFRESH_MS }: {
-  readonly look: () => Promise<Stats>;
-  readonly signal: AbortSignal;
-  readonly size: () => { readonly columns: number; readonly rows: number };
-  /** @default {1000} */
-  readonly refreshMs?: number;
-}): Promise<void> {
+export async function watch(
+  sink: ByteSink,
+  { look, format = formatStats, signal, size, refreshMs = REFRESH_MS }: {
+    readonly look: () => Promise<Stats>;
+    /** @default {formatStats} */
+    readonly format?: (stats: Stats, columns: number) => string;
+    readonly signal: AbortSignal;
+    readonly size: () => { readonly columns: number; readonly rows: number };
+    /** @default {1000} */
+    readonly refreshMs?: number;
+  },
+): Promise<void> {
   await print(sink, "\x1b[2J");
   while (!signal.aborted) {
     const { columns, rows } = size();
-    const lines = formatStats(await look()).split("\n").slice(0, -1);
+    const lines = format(await look(), columns).split("\n").slice(0, -1);
     // The last line and column stay free: writing there scrolls on some terminals.
     const shown = lines.slice(0, Math.max(rows - 1, 1))
       .map((line) => `${[...line].slice(0, Math.max(columns - 1, 1)).join("")}\x1b[K\n`);

@@ -27,6 +27,7 @@ Deno.test("complete knows what can come next", async () => {
     [["--home", "/x", "ins"], ["inspect"]],
     [["--home=/x", "ins"], ["inspect"]],
     [["help", "co"], ["completion"]],
+    [["completions", "z"], ["zsh"]],
     [["run", "--en"], ["--env", "--env-file", "--entrypoint", "--engine"].sort()],
     [["run", "--engine", ""], ["auto", "libkrun", "qemu"]],
     [["run", "--engine", "q"], ["qemu"]],

@@ -34,3 +34,24 @@ Deno.test(`the README's script prints what a reader expects ${on}`, () =>
     assert.equal(code, 0, decoder.decode(stderr));
     assert.match(decoder.decode(stdout), /^0 Linux \S+\n\n1\n2\n3\nTYPED ON THE HOST\n\n$/);
   }));
+
+Deno.test({
+  name: `hutch init writes a script and a configuration that work as they are ${on}`,
+  ignore: TEST_ENGINE !== "qemu", // checking types takes the emulated machine a minute
+  fn: () =>
+    withHome(async (home) => {
+      const folder = join(home, "project");
+      const made = await hutch(home, ["init", folder]);
+      assert.deepEqual([made.code, made.stderr], [0, ""]);
+      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: ["run", "-A", "--quiet", "--check", "box.ts"],
+        cwd: folder,
+        env: { HUTCH_HOME: home },
+      }).output();
+      const decoder = new TextDecoder();
+      assert.equal(code, 0, decoder.decode(stderr));
+      assert.match(decoder.decode(stdout), /^Linux \S+\nit's quoted\n/);
+      const list = await hutch(home, ["ls", "-a", "--json"]);
+      assert.deepEqual(JSON.parse(list.stdout), []);
+    }),
+});

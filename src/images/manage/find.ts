@@ -4,6 +4,7 @@
  * @module
  */
 import { HutchError } from "../../errors.ts";
+import { nearest } from "../../suggest.ts";
 import type { ImageEntry, ImageLedger } from "../records.ts";
 
 /** An image that was found. */
@@ -55,7 +56,19 @@ export function findImage(
       { hint: "give more of the digest, or a name" },
     );
   }
+  const near = named === undefined ? undefined : nearName(ledger, named);
   throw new HutchError("image_not_found", `Cannot find image ${named ?? whole}: it isn't here`, {
-    hint: "hutch images lists those that are",
+    hint: near === undefined ? "hutch images lists those that are" : `did you mean ${near}?`,
   });
+}
+
+/** The image's name that a canonical reference is most likely a slip of. */
+function nearName(ledger: ImageLedger, named: string): string | undefined {
+  const names = ledger.entries().flatMap(({ references }) => references).map(asTyped);
+  return nearest(asTyped(named), names);
+}
+
+/** What everybody's names begin with would make all of them near. */
+function asTyped(reference: string): string {
+  return reference.replace(/^registry:(docker\.io\/(library\/)?)?/, "");
 }

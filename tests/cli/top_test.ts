@@ -1,0 +1,85 @@
+import assert from "node:assert/strict";
+import type { BoxMetrics, GuestMetrics, RuntimeMetrics } from "../../mod.ts";
+import { formatTop } from "../../src/cli/top.ts";
+import { main } from "../../src/cli/main.ts";
+import { TempFolder } from "../support/temp.ts";
+import { memoryIo } from "./helpers.ts";
+
+const MIB = 1024 * 1024;
+const EXECS = { started: 7, running: 1, nonzero: 2, failed: 3 };
+const RUNTIME: RuntimeMetrics = {
+  at: "2026-01-01T00:00:00.000Z",
+  boxes: { byStatus: {}, created: 0, started: 0, stopped: 0, failed: 0, crashed: 0, removed: 0 },
+  execs: EXECS,
+  boot: null,
+  stages: {},
+  images: { pulled: 0, removed: 0 },
+  pluginFailures: 0,
+  eventsDropped: 0,
+};
+const COUNTS = { receivedPackets: 1, sentPackets: 1 };
+const GUEST: GuestMetrics = {
+  cpu: null,
+  load: null,
+  memory: null,
+  disk: null,
+  network: {
+    lo: { ...COUNTS, receivedBytes: 9 * MIB, sentBytes: 9 * MIB },
+    eth0: { ...COUNTS, receivedBytes: 3 * MIB, sentBytes: MIB },
+  },
+  processes: null,
+};
+
+function box(name: string, percent: number | undefined): BoxMetrics {
+  return {
+    id: "0123456789ab",
+    name,
+    status: percent === undefined ? "stopped" : "running",
+    at: "2026-01-01T00:00:00.000Z",
+    cpu: percent === undefined ? null : { timeMs: 1, percent },
+    memory: percent === undefined ? null : {
+      limitBytes: 512 * MIB,
+      residentBytes: 300 * MIB,
+      privateBytes: 290 * MIB,
+      guestBytes: 200 * MIB,
+    },
+    disk: null,
+    guest: percent === undefined ? null : GUEST,
+    network: null,
+    unavailable: {},
+    execs: EXECS,
+    starts: { succeeded: 1, failed: 0, lastMs: 1, stages: {} },
+  };
+}
+
+const STATS = {
+  boxes: [box("quiet", 0.5), box("old", undefined), box("busy", 99)],
+  runtime: RUNTIME,
+};
+
+Deno.test("formatTop shows the busiest box first, and what it uses", () => {
+  const lines = formatTop(STATS, Infinity).trimEnd().split("\n").map((line) => line.split(/ {2,}/));
+  assert.deepEqual(lines.map(([name]) => name), ["NAME", "busy", "quiet", "old"]);
+  assert.deepEqual(lines[1], [
+    ...["busy", "99.0%", "300 MiB", "running", "3 MiB", "1 MiB", "512 MiB", "1", "0123456789ab"],
+  ]);
+  assert.deepEqual(lines[3]?.slice(0, 7), ["old", "-", "-", "stopped", "-", "-", "-"]);
+});
+
+Deno.test("formatTop leaves out columns that a narrow terminal has no room for", () => {
+  const whole = formatTop(STATS, Infinity).split("\n")[0] ?? "";
+  assert.match(whole, /^NAME +CPU +MEMORY +STATE +RECEIVED +SENT +LIMIT +RUNNING +ID$/);
+  for (const columns of [100, 80, 60, 40]) {
+    const lines = formatTop(STATS, columns).split("\n");
+    assert.ok(lines.every((line) => line.length < columns), `${columns}`);
+    assert.ok(whole.startsWith(lines[0]?.slice(0, 4) ?? "?"));
+  }
+  assert.match(formatTop(STATS, 5), /^NAME +CPU +MEMORY\n/);
+});
+
+Deno.test("hutch top prints once where there is no terminal", async () => {
+  await using folder = new TempFolder();
+  const io = memoryIo();
+  assert.equal(await main(["--home", folder.path, "top", "-a"], io), 0);
+  assert.match(io.stdout.text, /^NAME +CPU .*\n$/);
+});
