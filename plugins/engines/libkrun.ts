@@ -70,7 +70,8 @@ function loadingProblem(path: string): string | undefined {
 }
 
 async function part(library: string | undefined, problem: string | undefined): Promise<EnginePart> {
-  const remedy = Deno.build.os === "darwin" ? "brew install libkrun" : "scripts/setup";
+  const ours = import.meta.url.startsWith("file:") ? "scripts/setup" : "install libkrun";
+  const remedy = Deno.build.os === "darwin" ? "brew install libkrun" : ours;
   if (library === undefined) {
     return { name: "libkrun", problem: whyNotFound("HUTCH_LIBKRUN"), remedy };
   }

@@ -7,7 +7,7 @@ import { exists } from "../atomic_file.ts";
 import type { Engine, EnginePart, KvmReport } from "../vmm/engine.ts";
 import { libraryVersion, whyNotFound } from "../vmm/find.ts";
 import { probeEngines } from "../vmm/select.ts";
-import { findKernelLibrary, KERNEL_VARIABLE } from "./native.ts";
+import { findKernelLibrary, KERNEL_VARIABLE, kernelRemedy } from "./native.ts";
 import { agentPath, helperPath, partRemedy, sharePath } from "../../ffi/library.ts";
 
 /** One engine as `doctor` sees it. */
@@ -92,7 +92,7 @@ async function kernelPart(): Promise<EnginePart> {
     return {
       name: "libkrunfw",
       problem: whyNotFound(KERNEL_VARIABLE),
-      remedy: Deno.build.os === "darwin" ? "brew install libkrunfw" : "scripts/setup",
+      remedy: Deno.build.os === "darwin" ? "brew install libkrunfw" : kernelRemedy(),
     };
   }
   const version = await libraryVersion(path);

@@ -28,6 +28,11 @@ export async function readAgent(): Promise<Uint8Array<ArrayBuffer>> {
   }
 }
 
+/** What brings the library with the kernel, on Linux; only a checkout has our scripts. */
+export function kernelRemedy(): string {
+  return import.meta.url.startsWith("file:") ? "scripts/setup" : "apt-get install libkrunfw5";
+}
+
 /** Where the library with the kernel is, or undefined. */
 export function findKernelLibrary(): Promise<string | undefined> {
   return findLibrary(KERNEL_VARIABLE, KERNEL_LIBRARIES, [OWN_KERNEL_LIBRARY]);
@@ -43,7 +48,7 @@ export async function kernelLibrary(): Promise<string> {
     {
       hint: Deno.build.os === "darwin"
         ? "brew install libkrunfw"
-        : "run scripts/setup, or name it with HUTCH_LIBKRUNFW",
+        : `run ${kernelRemedy()}, or name it with HUTCH_LIBKRUNFW`,
     },
   );
 }

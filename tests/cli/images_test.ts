@@ -54,8 +54,10 @@ Deno.test("hutch rmi refuses an image with boxes and names them; with -f it take
   const [missing = "", used = ""] = refused.stderr.split("\n");
   assert.match(
     missing,
-    /^hutch: Cannot find image registry:docker.io\/library\/nope:1: it isn't here; /,
+    /^hutch: Cannot find image registry:docker.io\/library\/nope:1: it isn't here; hutch images/,
   );
+  const near = await home.run("rmi", "builtin:busybix");
+  assert.match(near.stderr, /it isn't here; did you mean builtin:busybox\?\n$/);
   assert.match(used, /^hutch: Cannot remove image builtin:busybox: box "web" uses it; .*\(-f\)$/);
   assert.equal(
     await home.ok("rmi", "-f", IMAGE),

@@ -3,7 +3,10 @@ import type { BoxMetrics, GuestMetrics, RuntimeMetrics } from "../../mod.ts";
 import { formatTop } from "../../src/cli/top.ts";
 import { main } from "../../src/cli/main.ts";
 import { TempFolder } from "../support/temp.ts";
+import { OnTerminal, ptyTools } from "../support/pty.ts";
 import { memoryIo } from "./helpers.ts";
+
+const MAIN = new URL("../../src/cli/main.ts", import.meta.url).pathname;
 
 const MIB = 1024 * 1024;
 const EXECS = { started: 7, running: 1, nonzero: 2, failed: 3 };
@@ -82,4 +85,28 @@ Deno.test("hutch top prints once where there is no terminal", async () => {
   const io = memoryIo();
   assert.equal(await main(["--home", folder.path, "top", "-a"], io), 0);
   assert.match(io.stdout.text, /^NAME +CPU .*\n$/);
+});
+
+Deno.test({
+  name:
+    `hutch top is live on a terminal until q or Ctrl-C, and leaves it as it was${ptyTools.note}`,
+  ignore: ptyTools.ignore,
+  async fn() {
+    for (const key of ["q", "Ctrl-C"]) {
+      await using folder = new TempFolder();
+      const command = [Deno.execPath(), "run", "-A", "--no-check", MAIN, "--home", folder.path];
+      await using terminal = OnTerminal.start([...command, "--no-config", "top"], {
+        rows: 10,
+        columns: 30,
+      });
+      await terminal.until(/NAME +CPU +MEMORY/);
+      await terminal.until(/NAME/); // again, a second later
+      assert.doesNotMatch(terminal.raw, /RUNNING/); // no room for it
+      // Typed, it would end the test's own shell as well.
+      if (key === "q") await terminal.press(key);
+      else Deno.kill(terminal.pid, "SIGINT");
+      assert.equal(await terminal.end(), 0, key);
+      assert.equal(terminal.after, terminal.before);
+    }
+  },
 });
