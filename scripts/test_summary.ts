@@ -3,10 +3,16 @@
  * ends with the line `N passed, N failed`.
  *
  *     deno run -R scripts/test_summary.ts RECORDS
+ *     deno run -R scripts/test_summary.ts --silent-ends REPORT
  *
  * RECORDS is a file of lines `KIND<tab>CODE<tab>NAME<tab>BASE`. KIND is `check` (one test: its exit
  * code), `suite` (a run of `deno test`: report in `BASE.xml`) or `skip` (one test; BASE is the
  * reason). What was printed is in `BASE.log`.
+ *
+ * In the emulated machine with KVM a guest may end before it has said a word, for no fault of ours
+ * (`scripts/lib/lab_hold.c` tells of one way). `--silent-ends` prints the files of the tests that
+ * failed so, then a line with a pattern of their names; nothing if anything else failed. What they
+ * gave when they were run once more is in `BASE.again.xml`, and who passed then is named.
  *
  * @module
  */
@@ -16,6 +22,8 @@ export interface Tally {
   passed: number;
   readonly failed: Notice[];
   readonly skipped: Notice[];
+  /** Passed when they were run once more. */
+  readonly again: Notice[];
 }
 
 /** A test to name at the end, with what it said. */
@@ -31,6 +39,8 @@ export interface Entry {
   readonly name: string;
   /** Text of the report; undefined when there is none. */
   readonly report?: string | undefined;
+  /** That of the second run of those whose guest ended without a word. */
+  readonly again?: string | undefined;
   /** What was printed, or the reason. */
   readonly log: string;
 }
@@ -45,18 +55,21 @@ interface Case {
 /** Adds up one entry. A suite that ended without saying how counts as one failure. */
 export function tallyOf(entry: Entry): Tally {
   if (entry.kind === "skip") {
-    return { passed: 0, failed: [], skipped: [{ name: entry.name, reason: entry.log }] };
+    const skipped = [{ name: entry.name, reason: entry.log }];
+    return { passed: 0, failed: [], skipped, again: [] };
   }
   if (entry.kind === "check") {
-    return entry.code === 0
-      ? { passed: 1, failed: [], skipped: [] }
-      : { passed: 0, failed: [ended(entry)], skipped: [] };
+    return entry.code === 0 ? { passed: 1, failed: [], skipped: [], again: [] } : failure(entry);
   }
   const cases = casesOf(entry.report ?? "");
-  if (cases === undefined) return { passed: 0, failed: [ended(entry)], skipped: [] };
-  const tally: Tally = { passed: 0, failed: [], skipped: [] };
-  const names = new Set(cases.map(({ suite, name }) => `${suite}\n${name}`));
-  for (const { suite, name, result, text } of cases) {
+  if (cases === undefined) return failure(entry);
+  const tally: Tally = { passed: 0, failed: [], skipped: [], again: [] };
+  const second = new Set(
+    casesOf(entry.again ?? "")?.filter(({ result }) => result === "passed").map(keyOf),
+  );
+  const names = new Set(cases.map(keyOf));
+  for (const each of cases) {
+    const { suite, name, result, text } = each;
     const notice = { name: `${entry.name}: ${suite}: ${name}`, reason: text };
     // A step counts with its test, which fails with it; but nobody else tells of a skipped one.
     const isStep = [...name.matchAll(/ > /g)].some(({ index }) =>
@@ -64,16 +77,44 @@ export function tallyOf(entry: Entry): Tally {
     );
     if (result === "skipped") tally.skipped.push(notice);
     else if (isStep) continue;
-    else if (result === "failed") tally.failed.push(notice);
-    else tally.passed++;
+    else if (result === "failed" && !(isSilentEnd(each) && second.has(keyOf(each)))) {
+      tally.failed.push(notice);
+    } else {
+      tally.passed++;
+      if (result === "failed") tally.again.push(notice);
+    }
   }
   // Modules that fail outside of any test aren't in the report.
   for (const module of uncaughtIn(entry.log)) {
     tally.failed.push({ name: `${entry.name}: ${module}`, reason: "error outside of any test" });
   }
-  const silent = entry.code !== 0 && tally.failed.length === 0;
+  const silent = entry.code !== 0 && tally.failed.length + tally.again.length === 0;
   if (silent || cases.length + tally.failed.length === 0) tally.failed.push(ended(entry));
   return tally;
+}
+
+function failure(entry: Entry): Tally {
+  return { passed: 0, failed: [ended(entry)], skipped: [], again: [] };
+}
+
+function keyOf({ suite, name }: Case): string {
+  return `${suite}\n${name}`;
+}
+
+/** Whether its machine ended, or never answered, without a word on its console. */
+function isSilentEnd({ result, text }: Case): boolean {
+  return result === "failed" && text.includes("; its console is empty");
+}
+
+/** The files and names of the tests that are worth a second run: none if anything else failed. */
+export function silentEnds(report: string): { files: readonly string[]; names: string } {
+  const failed = (casesOf(report) ?? []).filter(({ result }) => result === "failed");
+  if (!failed.every(isSilentEnd)) return { files: [], names: "" };
+  const escaped = failed.map(({ name }) => name.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
+  return {
+    files: [...new Set(failed.map(({ suite }) => suite))],
+    names: `/^(?:${escaped.join("|")})$/`,
+  };
 }
 
 function ended({ name, code, log }: Entry): Notice {
@@ -141,7 +182,11 @@ export function summaryOf(tallies: readonly Tally[]): { text: string; ok: boolea
   const passed = tallies.reduce((sum, tally) => sum + tally.passed, 0);
   const failed = tallies.flatMap((tally) => tally.failed);
   const skipped = tallies.flatMap((tally) => tally.skipped);
-  const lines = [...listed("Failed", failed), ...listed("Skipped", skipped)];
+  const lines = [
+    ...listed("Passed at the second try", tallies.flatMap((tally) => tally.again)),
+    ...listed("Failed", failed),
+    ...listed("Skipped", skipped),
+  ];
   const ok = failed.length === 0 && passed > 0;
   const failures = ok ? 0 : Math.max(failed.length, 1);
   const tail = skipped.length > 0 ? `, ${skipped.length} skipped` : "";
@@ -164,7 +209,10 @@ function readEntry(line: string): Entry {
     throw new Error(`Bad record: ${line}`);
   }
   const log = kind === "skip" ? base : read(`${base}.log`) ?? "";
-  return { kind, code: Number(code), name, report: read(`${base}.xml`), log };
+  return {
+    ...{ kind, code: Number(code), name, log },
+    ...{ report: read(`${base}.xml`), again: read(`${base}.again.xml`) },
+  };
 }
 
 function read(path: string): string | undefined {
@@ -176,7 +224,10 @@ function read(path: string): string | undefined {
   }
 }
 
-if (import.meta.main) {
+if (import.meta.main && Deno.args[0] === "--silent-ends") {
+  const { files, names } = silentEnds(read(Deno.args[1] ?? "") ?? "");
+  if (files.length > 0) console.log([...files, names].join("\n"));
+} else if (import.meta.main) {
   const lines = Deno.readTextFileSync(Deno.args[0] ?? "").split("\n").filter((line) => line !== "");
   const { text, ok } = summaryOf(lines.map((line) => tallyOf(readEntry(line))));
   console.log(text);

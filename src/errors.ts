@@ -19,6 +19,7 @@ export type ErrorCode =
   | "command_not_executable"
   | "command_not_found"
   | "connection_lost" // the box went away under an operation
+  | "copy_failed" // something couldn't be read, written or understood; the message says what
   | "credentials_unavailable" // a login can't be read or kept: its file or helper is broken
   | "digest_mismatch"
   | "engine_unavailable" // no engine, or the asked-for one, can run here
@@ -77,6 +78,11 @@ export class HutchError extends Error {
     this.code = code;
     this.hint = options.hint;
   }
+}
+
+/** A message as the end of another one: `Cannot pull x: cannot read y: …`. */
+export function asReason(message: string): string {
+  return message.charAt(0).toLowerCase() + message.slice(1);
 }
 
 /** The text of anything thrown. */

@@ -27,7 +27,8 @@ static const struct {
 } KINDS[] = {{"ext4", "errors=remount-ro,noinit_itable"}, {"xfs", NULL}, {"btrfs", NULL}};
 
 void box_init(struct box *box) {
-  *box = (struct box){.state = BOX_NONE, .holder_fd = -1, .mount_error = -1, .word = {.fd = -1}, .leash = -1};
+  *box = (struct box){.state = BOX_NONE, .holder_fd = -1, .mount_error = -1, .terminals = -1, .word = {.fd = -1},
+                      .leash = -1};
 }
 
 int box_enter(const struct box *box, struct failure *failure) {
@@ -84,7 +85,7 @@ static void spare_from_oom(void) {
 #define FIRST_ROOM (UINT64_C(1) << 30)
 
 /* Descriptors that the holder keeps. */
-enum { LEASH = 3, DEVICE, ROOT, KEPT_END };
+enum { LEASH = 3, DEVICE, ROOT, TERMINALS, WORD, KEPT_END };
 
 static int open_for_growth(int *device, int *root, struct failure *failure) {
   *root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -116,18 +117,17 @@ static void *grow_rest(void *none) {
   return none;
 }
 
-/* Keeps these as LEASH, DEVICE and ROOT; the console is the system's, not the box's. */
-static void let_go(int leash, int device, int root) {
-  int kept[] = {leash, device, root};
+/* Keeps these as LEASH and so on; the console is the system's, not the box's. */
+static void let_go(int kept[KEPT_END - LEASH]) {
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   for (int fd = 0; fd <= 2; fd++) {
     if (null < 0 || dup2(null, fd) < 0) close(fd);
   }
-  for (int i = 0; i < 3; i++) { /* out of each other's way */
+  for (int i = 0; i < KEPT_END - LEASH; i++) { /* out of each other's way */
     if (kept[i] >= 0) kept[i] = fcntl(kept[i], F_DUPFD_CLOEXEC, KEPT_END);
   }
   if (kept[0] < 0) _exit(1);
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < KEPT_END - LEASH; i++) {
     if (kept[i] < 0 || dup3(kept[i], LEASH + i, O_CLOEXEC) < 0) close(LEASH + i);
   }
   close_range(KEPT_END, UINT_MAX, 0);
@@ -140,9 +140,19 @@ static _Noreturn void hold(const struct holder_plan *plan) {
   struct failure failure = {.kind = FAILURE_NONE};
   int device = -1, root = -1;
   int result = make(plan, &device, &root, &failure);
-  ssize_t put = write(plan->word, &failure, sizeof failure);
+  int terminals = result < 0 ? -1 : open("/dev/pts", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (result == 0 && terminals < 0) {
+    failure_set(&failure, FAILURE_FAILED, errno, "open /dev/pts of the box: %s", strerror(errno));
+    result = -1;
+  }
+  int word = plan->word;
+  if (result == 0) {
+    let_go((int[]){plan->leash, device, root, terminals, word});
+    word = WORD;
+  }
+  ssize_t put = write(word, &failure, sizeof failure);
   if (result < 0 || put != sizeof failure) _exit(1);
-  let_go(plan->leash, device, root);
+  close(word);
   pthread_t thread;
   if (plan->grow && pthread_create(&thread, NULL, grow_rest, NULL) != 0) grow_rest(NULL);
   holder_serve(LEASH);
@@ -178,6 +188,13 @@ static void on_word(struct watch *watch, uint32_t events) {
   }
   failure.text[FAILURE_TEXT - 1] = '\0';
   loop_drop(&agent->loop, watch);
+  if (failure.kind == FAILURE_NONE) {
+    /* Kept by the holder: nobody was in the box yet who could have put something else there. */
+    box->terminals = (int)syscall(SYS_pidfd_getfd, box->holder_fd, TERMINALS, 0);
+    if (box->terminals < 0) {
+      failure_set(&failure, FAILURE_FAILED, errno, "take the box's terminals over: %s", strerror(errno));
+    }
+  }
   box->state = failure.kind == FAILURE_NONE ? BOX_READY : BOX_FAILED;
   answer(agent, &failure);
 }

@@ -32,6 +32,7 @@ struct box {
   pthread_t mounter;
   int mount_error;    /* of the box's disk, as errno; -1: nobody has tried */
   struct watch word;  /* the holder's report on making the view, see view.h */
+  int terminals;      /* the root of the box's devpts */
   int leash;          /* closing it tells the holder to end with its last child */
   uint64_t started_ms;
   uint32_t stream;    /* that asked for it */

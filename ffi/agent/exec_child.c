@@ -3,6 +3,7 @@
 
 #include "box.h"
 #include "builtin.h"
+#include "exec_tty.h"
 #include "program.h"
 #include "user.h"
 
@@ -127,6 +128,7 @@ _Noreturn void exec_child(struct child_plan *plan) {
 #endif
   set_files(plan);
   if (user_lookup(plan->user, "/etc/passwd", "/etc/group", &user, &failure) < 0) give_up(plan, &failure);
+  if (plan->tty && tty_take(user.uid, &failure) < 0) give_up(plan, &failure);
   bool entered = enter_folder(plan, true);
   set_home(plan, &user);
   set_limits(plan); /* last of what takes memory and files of its own */

@@ -11,6 +11,9 @@ import { ACTIVE, type BoxRecord } from "../state/boxes.ts";
 import { removed } from "./change.ts";
 import type { BoxContext } from "./context.ts";
 import type { ExecOptions } from "./exec_options.ts";
+import { Copy } from "./copy.ts";
+import type { CopyOptions, CopyOutOptions, CopyResult } from "./copy_options.ts";
+import { type CopyPort, runCopyIn, runCopyOut } from "./copy_run.ts";
 import { BoxProcess, type SpawnOptions, spawnPlan } from "./exec_spawn.ts";
 import { Execution } from "./execution.ts";
 import { BoxFiles } from "./files.ts";
@@ -179,6 +182,52 @@ export class Box implements AsyncDisposable {
   sh(pieces: TemplateStringsArray, ...values: readonly ShellValue[]): ShellCommand {
     const run: ShellRunner = (script, options) => this.exec("/bin/sh", ["-c", script], options);
     return new ShellCommand(shellScript(pieces.raw, values), run);
+  }
+
+  /**
+   * Copies a file or tree of the host into the box; boots the box first if it doesn't run. A file
+   * becomes the destination, or goes into it where it is a folder or ends with `/`; a folder's
+   * contents go into the destination. No link below the destination is followed. Sockets are left
+   * out.
+   *
+   * @param source A path on the host; or a tar, which is unpacked in the destination.
+   * @param destination A path in the box, from its root.
+   * @throws HutchError `copy_failed`, `no_space`, `invalid_option`, `cancelled`, and what a start throws.
+   */
+  copyIn(
+    source: string | ReadableStream<Uint8Array>,
+    destination: string,
+    options: CopyOptions = {},
+  ): Copy {
+    const input = { source, destination, options };
+    return this.#copy(options, (port) => runCopyIn(this.#context, this, input, port));
+  }
+
+  /**
+   * Copies a file or tree of the box to the host, as {@link Box.copyIn} does the other way. What
+   * comes is looked upon as hostile: nothing is written but below the destination, devices and fifos
+   * are refused, files come without set-id bits. Other programs of the host must not change folders
+   * of the destination meanwhile.
+   *
+   * @param source A path in the box, from its root.
+   * @param destination A path on the host; or who takes a tar, which is as the box made it.
+   * @throws HutchError as copyIn, and `limit_exceeded`.
+   */
+  copyOut(
+    source: string,
+    destination: string | WritableStream<Uint8Array>,
+    options: CopyOutOptions = {},
+  ): Copy {
+    const input = { source, destination, options };
+    return this.#copy(options, (port) => runCopyOut(this.#context, this, input, port));
+  }
+
+  #copy(
+    options: CopyOptions,
+    run: (port: CopyPort) => Promise<CopyResult>,
+  ): Copy {
+    const guest = async (signal: AbortSignal) => (await this.#connected("exec", { signal })).client;
+    return new Copy((signal, tell) => run({ signal, tell, guest }), options.signal);
   }
 
   /**

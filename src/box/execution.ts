@@ -5,7 +5,8 @@
  */
 import { HutchError } from "../errors.ts";
 import type { ExecProcess } from "../plugin/contract.ts";
-import type { ExecOptions, ExecResult, ExecStatus } from "./exec_options.ts";
+import type { ExecOptions, ExecResult, ExecStatus, TerminalSize } from "./exec_options.ts";
+import { ttySizeOf } from "./exec_tty.ts";
 
 /** Default of {@link ExecOptions.maxOutputBytes}. */
 const MAX_OUTPUT_BYTES = 64 * 2 ** 20;
@@ -41,7 +42,7 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
    * once the command has closed it or ended; the command and its box go on.
    */
   readonly stdin: WritableStream<Uint8Array>;
-  /** What the command prints, byte by byte. */
+  /** What the command prints, byte by byte; on a terminal all of it. */
   readonly stdout: ReadableStream<Uint8Array<ArrayBuffer>>;
   /** What the command says beside, byte by byte. */
   readonly stderr: ReadableStream<Uint8Array<ArrayBuffer>>;
@@ -85,6 +86,25 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
    */
   async kill(signal: Deno.Signal = "SIGTERM"): Promise<void> {
     await (await this.#process).kill(signal);
+  }
+
+  /**
+   * Changes the size of the command's terminal, which the command is told by `SIGWINCH`; no-op once
+   * it has ended.
+   *
+   * @throws HutchError `invalid_option` when it has no terminal, or for a size that none has.
+   */
+  async resize(size: TerminalSize): Promise<void> {
+    ttySizeOf(size);
+    const process = await this.#process;
+    if (!process.resize) {
+      throw new HutchError(
+        "invalid_option",
+        `Cannot resize the terminal of "${this.#command}": it has none`,
+        { hint: "ask for one with the option tty" },
+      );
+    }
+    await process.resize(size);
   }
 
   /** Standard output as lines, without their ends. Standard error is thrown away meanwhile. */

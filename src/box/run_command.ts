@@ -12,6 +12,7 @@ import type { BoxContext } from "./context.ts";
 import { checkCommand } from "./exec_check.ts";
 import { capabilitiesOf, rlimitsOf } from "./exec_limits.ts";
 import type { ExecOptions } from "./exec_options.ts";
+import { terminalEnv, ttyOf } from "./exec_tty.ts";
 import { guestProcess } from "./guest_process.ts";
 import { watchExec } from "./watch_exec.ts";
 
@@ -68,23 +69,31 @@ function open(
   signal: AbortSignal,
 ): Promise<ExecProcess> {
   const boxEnv = options.clearEnv ? {} : { HOSTNAME: hostname, ...exec.env };
-  const env = { ...boxEnv, ...options.env };
-  return guestProcess(client.open({
-    op: "exec",
-    argv: [command, ...args],
-    env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
-    cwd: options.cwd ?? exec.cwd,
-    user: options.user ?? exec.user,
-    stdin: options.stdin !== undefined && options.stdin !== "null",
-    ...limitsOf(options),
-  }, { signal }));
+  const { tty } = options;
+  const own = options.env ?? {};
+  const env = tty ? terminalEnv(tty, { box: boxEnv, own }) : { ...boxEnv, ...own };
+  return guestProcess(
+    client.open({
+      op: "exec",
+      argv: [command, ...args],
+      env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
+      cwd: options.cwd ?? exec.cwd,
+      user: options.user ?? exec.user,
+      stdin: options.stdin !== undefined && options.stdin !== "null",
+      ...limitsOf(options),
+    }, { signal }),
+    { tty: Boolean(tty) },
+  );
 }
 
 /** What the agent is told beside: a key that isn't there changes nothing. */
 function limitsOf(
-  { timeoutMs, killAfterMs = KILL_AFTER_MS, rlimits, capabilities, noNewPrivileges }: ExecOptions,
+  { tty, timeoutMs, killAfterMs = KILL_AFTER_MS, ...options }: ExecOptions,
 ): Partial<ExecRequest> {
+  const { rlimits, capabilities, noNewPrivileges } = options;
+  const size = ttyOf(tty);
   return {
+    ...size ? { tty: size } : {},
     ...timeoutMs === undefined
       ? {}
       : { timeoutMs: Math.ceil(timeoutMs), graceMs: Math.ceil(killAfterMs) },

@@ -20,6 +20,12 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   { name: "start", summary: "Start boxes", load: () => import("./start.ts") },
   { name: "exec", summary: "Run a command in a box", load: () => import("./exec.ts") },
+  { name: "shell", summary: "Open a shell in a box", load: () => import("./shell.ts") },
+  {
+    name: "cp",
+    summary: "Copy files between a box and this machine",
+    load: () => import("./cp.ts"),
+  },
   { name: "stop", summary: "Stop boxes", load: () => import("./stop.ts") },
   {
     name: "restart",

@@ -3,16 +3,32 @@
  *
  * @module
  */
+import type { ExecOptions } from "../box/exec_options.ts";
 import type { Command } from "../deps.ts";
+import {
+  attach,
+  attachedExec,
+  type AttachFlags,
+  type Attachment,
+  attachmentOf,
+  defineAttachFlags,
+} from "./attach.ts";
 import { defineExecFlags, type ExecFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
 import { readEnvironment } from "./env.ts";
 import { defineLimitFlags, exitCodeOf, type LimitFlags, limitOptionsOf } from "./exec_flags.ts";
-import { relay } from "./relay.ts";
 import { getBox, relaySignals, withRuntime } from "./session.ts";
 
-interface Flags extends ExecFlags, LimitFlags {
-  readonly interactive?: boolean;
+interface Flags extends ExecFlags, LimitFlags, AttachFlags {}
+
+/** What {@link execAttached} runs. */
+export interface AttachedCommand {
+  /** The box, as it was named. */
+  readonly word: string;
+  /** The program and its arguments. */
+  readonly argv: readonly string[];
+  readonly flags: ExecFlags & LimitFlags;
+  readonly attachment: Attachment;
 }
 
 /** Declares arguments and options. */
@@ -24,40 +40,46 @@ export function define(command: Command): void {
     .passThroughOptions();
   defineExecFlags(command);
   defineLimitFlags(command);
-  command.option("-i, --interactive", "connect standard input");
+  defineAttachFlags(command);
 }
 
 /** Runs a command in a box, started first if it isn't running; its exit code is ours. */
 export async function run(invocation: Invocation): Promise<number> {
-  const { command, args: [word = "", program = "", ...args], io } = invocation;
+  const { command, args: [word = "", ...argv] } = invocation;
   const flags = command.opts<Flags>();
-  const env = await readEnvironment(
-    flags.envFile ?? [],
-    flags.env ?? [],
-    (name) => Deno.env.get(name),
-  );
-  const limits = limitOptionsOf(flags);
+  const attachment = await attachmentOf(flags, invocation);
+  return await execAttached(invocation, { word, argv, flags, attachment });
+}
+
+/** Runs a command in a box on our own streams; gives its exit code. */
+export async function execAttached(
+  invocation: Invocation,
+  { word, argv: [program = "", ...args], flags, attachment }: AttachedCommand,
+): Promise<number> {
+  const { io } = invocation;
+  const options: ExecOptions = {
+    ...limitOptionsOf(flags),
+    env: await readEnvironment(flags.envFile ?? [], flags.env ?? [], (name) => Deno.env.get(name)),
+    ...attachedExec(attachment, io),
+    ...flags.workdir === undefined ? {} : { cwd: flags.workdir },
+    ...flags.user === undefined ? {} : { user: flags.user },
+  };
   using signals = relaySignals(io);
-  const stdin = flags.interactive === true;
   try {
     return await withRuntime(invocation, async (runtime) => {
       const box = await getBox(runtime, word);
       // Detached: what one exec started isn't ended under the next.
       await box.start({ detached: true, signal: signals.signal });
       signals.throwIfInterrupted();
-      await using execution = box.exec(program, args, {
-        ...limits,
-        env,
-        stdin: stdin ? "piped" : "null",
-        ...flags.workdir === undefined ? {} : { cwd: flags.workdir },
-        ...flags.user === undefined ? {} : { user: flags.user },
-      });
-      signals.forwardTo({
-        kill: (signal) => execution.kill(signal),
+      await using execution = box.exec(program, args, options);
+      const end = await attach(execution, {
+        ...attachment,
+        ...{ io, signals },
         // The box isn't ours to end; the command's stream is.
         force: () => execution[Symbol.asyncDispose](),
+        detach: () => "hutch: Cannot detach: the command would end with hutch",
       });
-      return await exitCodeOf(await relay(execution, io, { stdin }), flags, io);
+      return end === "detached" ? 0 : await exitCodeOf(end, flags, io);
     });
   } catch (error) {
     throw signals.explain(error);

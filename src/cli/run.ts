@@ -6,19 +6,25 @@
 import type { Box } from "../box/box.ts";
 import type { Command } from "../deps.ts";
 import { HutchError } from "../errors.ts";
+import {
+  attach,
+  attachedExec,
+  type AttachFlags,
+  type Attachment,
+  attachmentOf,
+  defineAttachFlags,
+} from "./attach.ts";
 import { type BoxFlags, boxOptionsOf, commandOf, defineBoxFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
 import { defineLimitFlags, exitCodeOf, type LimitFlags, limitOptionsOf } from "./exec_flags.ts";
 import { print } from "./io.ts";
 import { defineProgressFlags } from "./progress_mode.ts";
-import { relay } from "./relay.ts";
 import { formatError } from "./report.ts";
 import { createBox, relaySignals, withRuntime } from "./session.ts";
 import type { SignalRelay } from "./signals.ts";
 
-interface Flags extends BoxFlags, LimitFlags {
+interface Flags extends BoxFlags, LimitFlags, AttachFlags {
   readonly detach?: boolean;
-  readonly interactive?: boolean;
 }
 
 /** Declares arguments and options. */
@@ -30,9 +36,8 @@ export function define(command: Command): void {
   defineBoxFlags(command);
   defineLimitFlags(command);
   defineProgressFlags(command);
-  command
-    .option("-d, --detach", "start the box, print its id and leave it running")
-    .option("-i, --interactive", "connect standard input");
+  command.option("-d, --detach", "start the box, print its id and leave it running");
+  defineAttachFlags(command);
 }
 
 /** Makes a box, runs a command in it and ends it; the command's exit code is ours. */
@@ -56,6 +61,7 @@ export async function run(invocation: Invocation): Promise<number> {
       { hint: "give the limits to `hutch exec`" },
     );
   }
+  const attachment = await attachmentOf(flags.detach ? {} : flags, invocation);
   const options = await boxOptionsOf(image, flags, (name) => Deno.env.get(name));
   using signals = relaySignals(io);
   const detached = flags.detach === true;
@@ -64,7 +70,7 @@ export async function run(invocation: Invocation): Promise<number> {
       const asked = { ...options, detached, signal: signals.signal };
       const box = await createBox(runtime, asked, invocation);
       if (detached) return await startDetached(box, flags, invocation, signals);
-      return await runAttached(box, words, flags, invocation, signals);
+      return await runAttached(box, { words, flags, attachment }, invocation, signals);
     });
   } catch (error) {
     throw signals.explain(error);
@@ -90,14 +96,19 @@ async function startDetached(
 
 async function runAttached(
   box: Box,
-  words: readonly string[],
-  flags: Flags,
+  { words, flags, attachment }: {
+    readonly words: readonly string[];
+    readonly flags: Flags;
+    readonly attachment: Attachment;
+  },
   invocation: Invocation,
   signals: SignalRelay,
 ): Promise<number> {
+  const { io } = invocation;
   const [program, ...args] = commandOf(box.config, words);
   // Nobody could use a box that was refused before it began.
   let remove = true;
+  let leave = false;
   try {
     if (program === undefined || program === "") {
       throw new HutchError(
@@ -109,21 +120,26 @@ async function runAttached(
     remove = flags.rm === true;
     await box.start({ signal: signals.signal });
     signals.throwIfInterrupted();
-    const stdin = flags.interactive === true;
     await using execution = box.exec(program, args, {
       ...limitOptionsOf(flags),
-      stdin: stdin ? "piped" : "null",
+      ...attachedExec(attachment, io),
     });
-    signals.forwardTo({
-      kill: (signal) => execution.kill(signal),
+    const status = await attach(execution, {
+      ...attachment,
+      ...{ io, signals },
       force: () => box.kill(),
+      detach: () =>
+        remove ? `hutch: Cannot detach: box "${box.name}" goes when hutch does (--rm)` : true,
     });
-    const status = await relay(execution, invocation.io, { stdin });
-    return await exitCodeOf(status, flags, invocation.io);
+    if (status !== "detached") return await exitCodeOf(status, flags, io);
+    await box.detach();
+    leave = true;
+    await print(io.stderr, `hutch: Left box "${box.name}" running; its command has ended\n`);
+    return 0;
   } finally {
     // What comes from here on can't reach the command: it hurries the clean-up.
     signals.forwardTo(undefined);
-    await end(box, remove, invocation);
+    if (!leave) await end(box, remove, invocation);
   }
 }
 

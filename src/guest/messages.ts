@@ -32,6 +32,11 @@ export interface ExecRequest {
   readonly user: string;
   /** Whether standard input is a pipe (else `/dev/null`). */
   readonly stdin: boolean;
+  /**
+   * A terminal of this many rows and columns, 1 to 65,535 each, as all three streams; then `stdin`
+   * says whether anything is typed.
+   */
+  readonly tty?: TtySize;
   /** TERM to its process group after this time of the box's clock, in `ms`, 1 to 2^31 - 1. */
   readonly timeoutMs?: number;
   /** With `timeoutMs`: from TERM to KILL, in `ms`, up to a day; 0 kills at once. */
@@ -49,7 +54,10 @@ export interface ExecRequest {
 }
 
 /** The programs that the agent has in itself. */
-export type Builtin = "files" | "metrics" | "watch";
+export type Builtin = "files" | "metrics" | "pack" | "unpack" | "watch";
+
+/** A terminal's size in characters. */
+export type TtySize = readonly [rows: number, columns: number];
 
 /** The command runs. */
 export interface ExecReply {
@@ -118,8 +126,14 @@ export interface SignalControl {
   readonly signal: number;
 }
 
+/** Changes the size of a command's terminal. */
+export interface ResizeControl {
+  readonly op: "resize";
+  readonly tty: TtySize;
+}
+
 /** What the host can send on a running stream. */
-export type Control = SignalControl;
+export type Control = SignalControl | ResizeControl;
 
 /** Why a request failed; the host maps each to an error code. */
 export type FailureKind =

@@ -22,6 +22,8 @@ const STAGES: Record<keyof Stages, true> = {
 const OPERATIONS: Record<keyof Operations, true> = {
   create: true,
   exec: true,
+  copyIn: true,
+  copyOut: true,
   stop: true,
   remove: true,
 };
@@ -44,6 +46,8 @@ const EVENTS: Record<keyof Events, true> = {
   "box.health": true,
   "exec.started": true,
   "exec.exited": true,
+  "file.copiedIn": true,
+  "file.copiedOut": true,
   "image.pulling": true,
   "image.pulled": true,
   "image.tagged": true,

@@ -8,7 +8,7 @@ import type { BoxConfig, BoxStatus } from "../box/options.ts";
 import { HutchError } from "../errors.ts";
 import { type BoxFilter, COLUMNS, listQuery } from "./box_list.ts";
 import { type DamagedBox, damagedError, damagedRow, parseRow } from "./box_rows.ts";
-import { transaction, translated } from "./database.ts";
+import { transaction, translated, urgently } from "./database.ts";
 
 /** The mutable part of a box's record. */
 export interface BoxState {
@@ -55,6 +55,9 @@ export const ACTIVE: readonly BoxStatus[] = [
   "paused",
   "stopping",
 ];
+
+/** States on the way to which a box gives its memory back. */
+const ENDS: readonly BoxStatus[] = ["stopping", "stopped", "failed", "crashed"];
 
 const SELECT = `SELECT ${COLUMNS} FROM boxes b JOIN box_states s ON s.box_id = b.id`;
 
@@ -217,7 +220,8 @@ export class BoxRecords {
       `UPDATE box_states SET status = ?, revision = revision + 1, pid = ?, boot_id = ?, document = ?
        WHERE box_id = ? AND revision = ?`,
     );
-    const { changes } = translated(this.#database, () => {
+    const written = ENDS.includes(state.status) ? urgently : translated;
+    const { changes } = written(this.#database, () => {
       return update.run(state.status, state.pid, state.bootId, documentOf(state), id, revision);
     });
     return Number(changes) === 1 ? this.byId(id) : undefined;
@@ -226,7 +230,7 @@ export class BoxRecords {
   /** Removes a box's record; whether there was one. */
   remove(id: string): boolean {
     const removal = this.#prepare("DELETE FROM boxes WHERE id = ?");
-    return translated(this.#database, () => Number(removal.run(id).changes) > 0);
+    return urgently(this.#database, () => Number(removal.run(id).changes) > 0);
   }
 
   /** Records of the rows; a damaged one is an error unless somebody wants to hear of them. */

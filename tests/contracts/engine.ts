@@ -207,7 +207,7 @@ async function start(
     permissions: report.permissions,
     signal: new AbortController().signal,
   });
-  const client = await GuestClient.connect(join(folder, "sock"), { timeoutMs: 60_000 });
+  const client = await GuestClient.connect(join(folder, "sock"), { timeoutMs: 180_000 });
   await client.request({ op: "configure", hostname: "contract", grow: true, mounts: [] });
   return {
     client,

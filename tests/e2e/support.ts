@@ -27,7 +27,10 @@ export const TEST_ENGINE = Deno.env.get("HUTCH_TEST_ENGINE") ?? "qemu";
 /** The engine's name as boxes are told. */
 export const ENGINE = TEST_ENGINE === "libkrun" ? "libkrun" : "qemu";
 /** The image of most tests; memory is small so that many fit. */
-export const BOX = { image: "builtin:busybox", memory: 128, engine: ENGINE } satisfies BoxOptions;
+export const BOX = {
+  ...{ image: "builtin:busybox", memory: 128, engine: ENGINE },
+  bootTimeoutMs: 180_000, // the emulated machine with KVM is slow, and other tests run beside it
+} satisfies BoxOptions;
 
 const SHARED = join(Deno.env.get("TMPDIR") ?? "/tmp", `hutch-e2e-${Deno.pid}`);
 let templates: Promise<string> | undefined;
@@ -133,7 +136,7 @@ export async function hutch(
 }
 
 /** Options of `run` and `create` for the engine under test. */
-export const RUN = ["--engine", ENGINE, "--memory", "128m"] as const;
+export const RUN = ["--engine", ENGINE, "--memory", "128m", "--boot-timeout", "3m"] as const;
 
 /** No process, socket, lock or unfinished file of this home is left, and no record claims more. */
 export async function assertNothingLeft(home: string): Promise<void> {

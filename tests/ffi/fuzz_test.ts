@@ -95,8 +95,12 @@ Deno.test("hutch_ext4_layer_push survives mutated layers under sanitizers, and w
   const output = join(ROOT, "build", "fuzz-layers");
   await buildTarget({
     output,
-    sources: [join(ROOT, "ffi", "helper"), join(ROOT, "tests", "ffi", "fuzz")],
-    headers: [join(ROOT, "ffi", "helper")],
+    sources: [
+      join(ROOT, "ffi", "helper"),
+      join(ROOT, "ffi", "copy"),
+      join(ROOT, "tests", "ffi", "fuzz"),
+    ],
+    headers: [join(ROOT, "ffi"), join(ROOT, "ffi", "helper")],
     flags: ["-std=gnu11", "-Wall", "-Wextra", "-Werror", ...SANITIZED],
     libraries: ["-lext2fs", "-lcom_err", "-larchive", "-ldl"],
   });

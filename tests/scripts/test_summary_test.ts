@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Entry, summaryOf, tallyOf } from "../../scripts/test_summary.ts";
+import { type Entry, silentEnds, summaryOf, tallyOf } from "../../scripts/test_summary.ts";
 
 const REPORT = `<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="deno test" tests="6" failures="3" errors="0" time="0.035">
@@ -81,14 +81,14 @@ Deno.test("tallyOf counts a check by its code, and a skip with its reason", () =
 });
 
 const notice = { name: "a", reason: "because\nof b" };
-const NONE = { failed: [], skipped: [] };
+const NONE = { failed: [], skipped: [], again: [] };
 
 Deno.test("summaryOf ends with one line of sums", () => {
   const good = summaryOf([{ passed: 2, ...NONE }, { passed: 3, ...NONE }]);
   assert.deepEqual(good, { text: "5 passed, 0 failed", ok: true });
   const mixed = summaryOf([
-    { passed: 2, failed: [notice], skipped: [] },
-    { passed: 0, failed: [], skipped: [notice, notice] },
+    { passed: 2, ...NONE, failed: [notice] },
+    { passed: 0, ...NONE, skipped: [notice, notice] },
   ]);
   assert.equal(mixed.ok, false);
   assert.deepEqual(mixed.text.split("\n").slice(0, 4), [
@@ -102,5 +102,40 @@ Deno.test("summaryOf ends with one line of sums", () => {
 
 Deno.test("summaryOf takes a run of nothing for a failure", () => {
   assert.deepEqual(summaryOf([]), { text: "0 passed, 1 failed", ok: false });
-  assert.equal(summaryOf([{ passed: 0, failed: [], skipped: [notice] }]).ok, false);
+  assert.equal(summaryOf([{ passed: 0, ...NONE, skipped: [notice] }]).ok, false);
+});
+
+const SILENT = "StartError: Cannot boot: its machine ended (code 0); its console is empty";
+
+function report(...cases: readonly [name: string, failure?: string][]): string {
+  const texts = cases.map(([name, text]) =>
+    `<testcase name="${name}">${text ? `<failure message="x">${text}</failure>` : ""}</testcase>`
+  );
+  return `<testsuites><testsuite name="./a_test.ts">${texts.join("")}</testsuite></testsuites>`;
+}
+
+Deno.test("silentEnds names the tests whose guest ended without a word, and their files", () => {
+  assert.deepEqual(silentEnds(report(["a (b) 1.5"], ["c"])), { files: [], names: "/^(?:)$/" });
+  const ends = silentEnds(report(["fine"], ["a (b) 1.5", SILENT], ["c", SILENT]));
+  assert.deepEqual(ends, { files: ["./a_test.ts"], names: "/^(?:a \\(b\\) 1\\.5|c)$/" });
+});
+
+Deno.test("silentEnds names none when anything else failed", () => {
+  assert.deepEqual(silentEnds(report(["a", SILENT], ["b", "wrong"])).files, []);
+});
+
+Deno.test("tallyOf counts a silent end as passed, and names it, if its second run passed", () => {
+  const first = report(["fine"], ["a", SILENT], ["b", SILENT], ["c", "wrong"]);
+  const again = report(["a"], ["b", SILENT], ["c"]);
+  const tally = tallyOf(suite({ code: 1, report: first, again }));
+  assert.equal(tally.passed, 2);
+  assert.deepEqual(tally.again.map(({ name }) => name), ["unit: ./a_test.ts: a"]);
+  assert.deepEqual(tally.failed.map(({ name }) => name), [
+    "unit: ./a_test.ts: b",
+    "unit: ./a_test.ts: c",
+  ]);
+  assert.match(
+    summaryOf([{ ...tally, failed: [] }]).text,
+    /^Passed at the second try:\n {2}unit: /,
+  );
 });

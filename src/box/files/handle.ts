@@ -106,8 +106,8 @@ export class FileHandle implements Disposable {
     signal?: AbortSignal,
   ): Promise<Uint8Array<ArrayBuffer>> {
     const asked = Math.min(length, MAX_DATA);
-    const offset = at === undefined ? {} : { offset: at };
-    const { data } = await this.ask("read", { length: asked, ...offset }, { signal });
+    const where = offsetOf(at);
+    const { data } = await this.ask("read", { length: asked, ...where }, { signal });
     if (data.length > asked) throw broken(`it reads ${data.length} bytes for ${asked}`);
     return data;
   }
@@ -115,9 +115,9 @@ export class FileHandle implements Disposable {
   /** Writes all of at most {@link MAX_DATA} bytes at `at`, or where the file stands. */
   async write(bytes: Uint8Array, at?: number, signal?: AbortSignal): Promise<void> {
     for (let done = 0; done < bytes.length;) {
-      const offset = at === undefined ? {} : { offset: at + done };
+      const where = offsetOf(at === undefined ? undefined : at + done);
       const data = bytes.subarray(done);
-      const reply = await this.ask("write", offset, { data, signal });
+      const reply = await this.ask("write", where, { data, signal });
       done += reply.number("written", 1, data.length);
     }
   }
@@ -227,4 +227,8 @@ export class Writer {
   #check(): void {
     if (this.#failure) throw this.#failure.error;
   }
+}
+
+function offsetOf(at: number | undefined): Record<string, HeadValue> {
+  return at === undefined ? {} : { offset: at };
 }
