@@ -132,7 +132,7 @@ void copy_unpack_answer(struct copy_unpack *unpack, bool take)
 int copy_unpack_finish(struct copy_unpack *unpack)
 {
   if (unpack->failure.code == 0 && !copy_reader_whole(&unpack->reader))
-    copy_fail(&unpack->failure, EBADMSG, unpack->path, "the stream ended in the middle");
+    copy_fail(&unpack->failure, EBADMSG, copy_shown(unpack, unpack->path), "the stream ended in the middle");
   if (unpack->failure.code == 0 && !unpack->begun && !(unpack->flags & COPY_ARCHIVE))
     copy_fail(&unpack->failure, EBADMSG, "", "the stream is empty");
   if (unpack->failure.code == 0) copy_folders_leave(unpack, NULL);
@@ -169,7 +169,7 @@ uint64_t copy_unpack_bytes(const struct copy_unpack *unpack)
 
 const char *copy_unpack_path(const struct copy_unpack *unpack)
 {
-  return unpack->path;
+  return copy_shown(unpack, unpack->path);
 }
 
 int copy_unpack_file(const struct copy_unpack *unpack, uint64_t *left)

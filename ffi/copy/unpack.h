@@ -34,6 +34,7 @@ struct copy_unpack {
   bool begun, asking, finished;
   bool top_only; /* the tree is one file: nothing may follow */
   char prefix[COPY_MAX_PATH]; /* what the tree is called below the base; "" where it is the base itself */
+  size_t hidden;              /* bytes of paths that are the destination's own name: not shown */
   char path[COPY_MAX_PATH];   /* of the present entry, below the base */
   char refused[COPY_MAX_PATH]; /* a folder that isn't wanted, nor what is below */
   char at[COPY_MAX_PATH];     /* path of the innermost open folder */
@@ -59,6 +60,8 @@ int copy_folder_make(struct copy_unpack *unpack, const char *name, const struct 
 int copy_folders_leave(struct copy_unpack *unpack, const char *path);
 /* The folder of a path that is there already, opened; or a failure. */
 int copy_folder_find(struct copy_unpack *unpack, const char *path, const char **name);
+/* A path as people see it: below the destination. */
+const char *copy_shown(const struct copy_unpack *unpack, const char *path);
 /* Says it of the present entry. */
 int copy_unpack_error(struct copy_unpack *unpack, int code, const char *doing);
 

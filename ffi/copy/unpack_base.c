@@ -68,6 +68,7 @@ static int beside(struct copy_unpack *unpack, char *path)
   const char *name = slash == NULL ? path : slash + 1;
   if (!is_plain(name)) return failed(unpack, ENOENT, path, "find the destination");
   snprintf(unpack->prefix, sizeof unpack->prefix, "%s", name);
+  unpack->hidden = strlen(name) + 1;
   if (slash != NULL && slash != path) *slash = '\0';
   return open_base(unpack, folder);
 }

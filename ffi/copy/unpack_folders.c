@@ -11,9 +11,15 @@
 
 #define FOLDER (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
+const char *copy_shown(const struct copy_unpack *unpack, const char *path)
+{
+  size_t length = strlen(path);
+  return path + (length < unpack->hidden ? length : unpack->hidden);
+}
+
 int copy_unpack_error(struct copy_unpack *unpack, int code, const char *doing)
 {
-  return copy_fail(&unpack->failure, code, unpack->path, "%s", doing);
+  return copy_fail(&unpack->failure, code, copy_shown(unpack, unpack->path), "%s", doing);
 }
 
 int copy_path_clean(struct copy_unpack *unpack, const char *from, char *path)
@@ -51,7 +57,7 @@ int copy_folders_leave(struct copy_unpack *unpack, const char *path)
     if (path != NULL && leads_to(unpack, level->length, path)) break;
     unpack->at[level->length] = '\0';
     if (result == 0 && level->traits.set && copy_traits_apply(unpack, level->fd, &level->traits) < 0)
-      result = copy_fail(&unpack->failure, errno, unpack->at, "set the folder's owner, mode and times");
+      result = copy_fail(&unpack->failure, errno, copy_shown(unpack, unpack->at), "set the folder's owner, mode and times");
     close(level->fd);
     unpack->depth--;
     unpack->at[unpack->levels[unpack->depth - 1].length] = '\0';

@@ -216,6 +216,7 @@ async function start(
       lockPath: join(folder, "running.lock"),
       exitPath,
       limits: { maxDurationMs: null, idleTimeoutMs: null },
+      log: { folder: join(folder, "log"), maxBytes: 10 * 2 ** 20, files: 3 },
     },
     permissions: report.permissions,
     signal: new AbortController().signal,
