@@ -51,7 +51,12 @@ const cases: readonly (readonly [string, (home: string, image: string) => Promis
       await terminal.press("\x03"); // Ctrl-C
       await terminal.until(/\^C.*# $/s);
       await terminal.press("\x10\x11"); // Ctrl-P, Ctrl-Q
-      await ended(terminal, 0, /Left box "term" running; its command has ended\r\n/);
+      await ended(terminal, 0, /hutch: Left it running; hutch attach -it term [0-9a-f]{12}\r\n/);
+      const [, id = ""] = /-it term (\w+)/.exec(terminal.raw) ?? [];
+      await using again = onTerminal(home, "attach", "-it", "term", id);
+      await again.until(/# /);
+      await again.press("echo back $((6 * 7)); exit 5\r");
+      await ended(again, 5, /back 42\r\n/);
       assert.match((await hutch(home, ["ls"])).stdout, /term .* running/);
     },
   ],
@@ -62,8 +67,6 @@ const cases: readonly (readonly [string, (home: string, image: string) => Promis
       await terminal.until(/load average.*MiB Mem/s);
       await terminal.resize(10, 50);
       await terminal.until(/load average: .?␛.*␛\[10;1H/s);
-      await terminal.press("\x10\x11");
-      await terminal.until(/Cannot detach: the command would end with hutch/);
       await terminal.press("q");
       await ended(terminal, 0, /␛\[\?25h|␛\[\?12l/);
     },
