@@ -75,5 +75,6 @@ enum hutch_channel { HUTCH_STDIN = 0, HUTCH_STDOUT = 1, HUTCH_STDERR = 2 };
 #define HUTCH_CHANNEL_MASK 0x03
 #define HUTCH_END 0x80 /* no more bytes on this channel (payload may be empty) */
 #define HUTCH_BACKGROUND 0x40 /* a client's OPEN: no activity of the box; the relay takes it off */
+#define HUTCH_HELD 0x20       /* a client's OPEN: for the relay itself, which holds detached commands */
 
 #endif

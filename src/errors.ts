@@ -23,6 +23,7 @@ export type ErrorCode =
   | "credentials_unavailable" // a login can't be read or kept: its file or helper is broken
   | "digest_mismatch"
   | "engine_unavailable" // no engine, or the asked-for one, can run here
+  | "execution_not_found" // the box holds no command of this id (any more)
   | "guest_failed" // the guest couldn't do what was asked; the message has its reason
   | "home_unusable" // home can't be made or written
   | "image_in_use" // boxes, or other names, need the image

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -65,6 +66,7 @@ int box_mounted(struct box *box) {
 struct holder_plan {
   const char *hostname;
   bool grow;
+  bool grow_later; /* somebody else grows the rest */
   const struct request_mount *mounts;
   size_t mount_count;
   int word;
@@ -154,7 +156,10 @@ static _Noreturn void hold(const struct holder_plan *plan) {
   if (result < 0 || put != sizeof failure) _exit(1);
   close(word);
   pthread_t thread;
-  if (plan->grow && pthread_create(&thread, NULL, grow_rest, NULL) != 0) grow_rest(NULL);
+  if (plan->grow && plan->grow_later) {
+    close(DEVICE);
+    close(ROOT);
+  } else if (plan->grow && pthread_create(&thread, NULL, grow_rest, NULL) != 0) grow_rest(NULL);
   holder_serve(LEASH);
 }
 
@@ -201,10 +206,10 @@ static void on_word(struct watch *watch, uint32_t events) {
 
 static int start_holder(struct agent *agent, const struct request *request) {
   int word[2] = {-1, -1}, leash[2] = {-1, -1};
-  if (pipe2(word, O_CLOEXEC) < 0 || pipe2(leash, O_CLOEXEC) < 0) return -errno;
+  if (pipe2(word, O_CLOEXEC) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, leash) < 0) return -errno;
   /* The next child is the first process of a new PID namespace, and all later ones join it. */
   if (unshare(CLONE_NEWPID) < 0) return -errno;
-  struct holder_plan plan = {.hostname = request->hostname, .grow = request->grow,
+  struct holder_plan plan = {.hostname = request->hostname, .grow = request->grow, .grow_later = request->init,
                              .mounts = request->mounts, .mount_count = request->mount_count, .word = word[1],
                              .leash = leash[0], .private_fd = agent->channel.watch.fd};
   pid_t pid = fork();
@@ -251,14 +256,59 @@ int box_configure(struct agent *agent, struct stream *stream, const struct reque
   return 0;
 }
 
-void box_holder_ended(struct agent *agent, int status) {
+static void *grow_behind(void *none) {
+  struct failure failure;
+  int device = open(BOX_DEVICE, O_RDONLY | O_CLOEXEC);
+  int root = open(BOX_MOUNT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  setpriority(PRIO_PROCESS, 0, 19); /* of this thread alone */
+  if (device >= 0 && root >= 0 && view_grow(device, root, UINT64_MAX, &failure) < 0) log_line("%s", failure.text);
+  if (device >= 0) close(device);
+  if (root >= 0) close(root);
+  return none;
+}
+
+int box_grow_rest(const struct box *box) {
+  /* Threads can't be made while children are to go to another PID namespace. */
+  int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+  if (own < 0 || setns(own, CLONE_NEWPID) < 0) log_line("grow the box's file system: %s", strerror(errno));
+  if (own >= 0) close(own);
+  pthread_t thread;
+  int error = pthread_create(&thread, NULL, grow_behind, NULL);
+  if (error == 0) pthread_detach(thread);
+  else log_line("grow the box's file system: %s", strerror(error));
+  return setns(box->holder_fd, CLONE_NEWPID) < 0 ? -errno : 0;
+}
+
+pid_t box_become_init(struct box *box, const struct request *request, const int files[static 4]) {
+  if (box->holder <= 0 || box->leash < 0 || box->init) return -EBUSY;
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(4 * sizeof(int))];
+  } control = {0};
+  struct iovec part = {.iov_base = (void *)(uintptr_t)request->raw, .iov_len = request->raw_length};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes,
+                           .msg_controllen = sizeof control.bytes};
+  struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(4 * sizeof(int));
+  memcpy(CMSG_DATA(rights), files, 4 * sizeof(int));
+  if (sendmsg(box->leash, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return -errno;
+  box->init = true;
+  return box->holder;
+}
+
+int box_holder_ended(struct agent *agent, int status) {
   struct box *box = &agent->box;
   box->holder = 0;
-  if (box->state != BOX_READY || box->ending != ENDING_NO) return;
   /* reboot(2) inside a PID namespace ends its first process with one of these. */
-  box->asked = WIFSIGNALED(status) && (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGHUP);
-  box->collapsed = !box->asked;
-  ending_begin(agent, 0);
+  bool asked = WIFSIGNALED(status) && (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGHUP);
+  if (box->state == BOX_READY && box->ending == ENDING_NO) {
+    box->asked = asked;
+    box->collapsed = !asked && !box->init;
+    ending_begin(agent, 0);
+  }
+  return asked ? 0 : status;
 }
 
 #endif

@@ -32,7 +32,7 @@ static void run(struct agent *agent, struct stream *stream, struct request *requ
     return;
   }
 #ifdef HUTCH_NATIVE
-  if (request->op != REQUEST_EXEC) {
+  if (request->op != REQUEST_EXEC || request->init) {
     refuse_request(agent, stream, "this agent isn't the first process of a guest");
     return;
   }

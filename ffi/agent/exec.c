@@ -87,6 +87,11 @@ static void answer_started(struct exec *exec, pid_t pid) {
   cbor_out_uint(&message, (uint64_t)pid);
   exec->started = true;
   exec->agent->more_soon = true;
+#ifndef HUTCH_NATIVE
+  if (exec->pid == exec->agent->box.holder && box_grow_rest(&exec->agent->box) < 0) {
+    agent_lost(exec->agent, "can't get back to the box's processes");
+  }
+#endif
   if (stream_answer(&exec->agent->streams, exec->stream, HUTCH_REPLY, &message) < 0) {
     agent_lost(exec->agent, "no memory for a reply");
   }
@@ -160,6 +165,12 @@ static int watch_ends(struct exec *exec, struct ends *ends) {
 }
 
 static pid_t launch(struct exec *exec, struct ends *ends, struct request *request, const struct builtin *builtin) {
+#ifndef HUTCH_NATIVE
+  if (request->init) {
+    const int files[4] = {ends->in[0], ends->out[1], ends->error[1], ends->report[1]};
+    return box_become_init(&exec->agent->box, request, files);
+  }
+#endif
   struct child_plan plan = {
     .argv = request->argv, .env = request->env, .env_count = request->env_count,
     .cwd = request->cwd, .user = request->user,
@@ -170,7 +181,7 @@ static pid_t launch(struct exec *exec, struct ends *ends, struct request *reques
   };
   pid_t pid = fork();
   if (pid == 0) exec_child(&plan);
-  return pid;
+  return pid < 0 ? -errno : pid;
 }
 
 int exec_start(struct agent *agent, struct stream *stream, struct request *request, struct failure *failure) {
@@ -199,7 +210,7 @@ int exec_start(struct agent *agent, struct stream *stream, struct request *reque
   if (error == 0 && request->timeout_ms > 0) error = exec_timeout_start(exec, request->timeout_ms, request->grace_ms);
   if (error == 0) {
     exec->pid = launch(exec, &ends, request, builtin);
-    if (exec->pid < 0) error = -errno;
+    if (exec->pid < 0) error = (int)exec->pid;
   }
   close_ends(&ends); /* what is left of them: the child's */
   if (error < 0) {

@@ -116,7 +116,7 @@ static void set_home(struct child_plan *plan, const struct user *user) {
 
 _Noreturn void exec_child(struct child_plan *plan) {
   /* From here on the box's root may trace this process: what must stay the agent's goes first. */
-  close(plan->private_fd);
+  if (plan->private_fd >= 0) close(plan->private_fd);
   struct child_report report = {.pid = getpid(), .failure = {.kind = FAILURE_NONE}};
   send(plan, &report);
   struct failure failure;
@@ -124,7 +124,7 @@ _Noreturn void exec_child(struct child_plan *plan) {
   setsid();
   umask(022);
 #ifndef HUTCH_NATIVE
-  if (box_enter(plan->box, &failure) < 0) give_up(plan, &failure);
+  if (plan->box != NULL && box_enter(plan->box, &failure) < 0) give_up(plan, &failure);
 #endif
   set_files(plan);
   if (user_lookup(plan->user, "/etc/passwd", "/etc/group", &user, &failure) < 0) give_up(plan, &failure);

@@ -34,7 +34,7 @@ struct child_plan {
   bool tty;           /* the three are a terminal */
   int report;
   int private_fd;     /* the channel: closed first of all */
-  const struct box *box; /* what to enter; unused natively */
+  const struct box *box; /* what to enter; NULL: it is there. Unused natively */
 };
 
 _Noreturn void exec_child(struct child_plan *plan);

@@ -10,14 +10,14 @@ enum key {
   KEY_OP, KEY_ARGV, KEY_ENV, KEY_CWD, KEY_USER, KEY_STDIN, KEY_HOSTNAME, KEY_GROW,
   KEY_MOUNTS, KEY_GRACE, KEY_SIGNAL, KEY_TAG, KEY_PATH, KEY_READ_ONLY,
   KEY_TIMEOUT, KEY_LIMITS, KEY_CAP_KEEP, KEY_CAP_GIVE, KEY_NO_NEW_PRIVILEGES,
-  KEY_BUILTIN, KEY_TTY, KEY_COUNT
+  KEY_BUILTIN, KEY_TTY, KEY_INIT, KEY_COUNT
 };
 
 static const char *const KEYS[KEY_COUNT] = {
   "op", "argv", "env", "cwd", "user", "stdin", "hostname", "grow",
   "mounts", "graceMs", "signal", "tag", "path", "readOnly",
   "timeoutMs", "rlimits", "capKeep", "capGive", "noNewPrivileges",
-  "builtin", "tty",
+  "builtin", "tty", "init",
 };
 
 #define BIT(key) (1u << (key))
@@ -166,6 +166,7 @@ static int value(struct parser *parser, enum key key) {
     case KEY_CAP_KEEP: return cbor_in_uint(&parser->in, &request->caps.keep);
     case KEY_CAP_GIVE: return cbor_in_uint(&parser->in, &request->caps.give);
     case KEY_NO_NEW_PRIVILEGES: return cbor_in_bool(&parser->in, &request->no_new_privileges);
+    case KEY_INIT: return cbor_in_bool(&parser->in, &request->init);
     case KEY_BUILTIN: return text(parser, &request->builtin);
     case KEY_TTY: return size(parser, &request->tty);
     case KEY_SIGNAL: return cbor_in_uint(&parser->in, &parser->signal);
@@ -282,7 +283,7 @@ static const char *check(struct parser *parser) {
 }
 
 int request_parse(const uint8_t *bytes, size_t length, struct request *request, const char **why) {
-  *request = (struct request){0};
+  *request = (struct request){.raw = bytes, .raw_length = length};
   struct parser parser = {.in = {bytes, bytes + length}, .request = request};
   request->text = malloc(length + 1);
   *why = "no memory for the message";

@@ -46,6 +46,10 @@ struct request {
   size_t limit_count;
   struct exec_caps caps;
   bool no_new_privileges;
+  /* exec: it becomes the box's first process; configure: such a command is to come */
+  bool init;
+  const uint8_t *raw; /* the whole message, while it is handled */
+  size_t raw_length;
   const char *builtin; /* which of the agent's own programs it is instead of argv[0]; or NULL */
   /* configure */
   const char *hostname;

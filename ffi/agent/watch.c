@@ -118,13 +118,14 @@ static bool join(char path[MOST_PATH], const char *folder, const char *name) {
 
 static int watch_below(struct watcher *watcher, const char *path, bool told);
 
-/* Watches a file or folder; `told`: says of what is in it that it was made. */
-static int watch(struct watcher *watcher, const char *path, bool asked_for, bool told) {
+/* Watches a file or folder. `told`: what it tells of it, if not NULL, once it watches, so that whoever
+ * hears of it misses nothing that follows; and of what is in it, that it was made. */
+static int watch(struct watcher *watcher, const char *path, bool asked_for, const char *told) {
   uint32_t how = EVENTS | (asked_for ? 0 : IN_ONLYDIR | IN_DONT_FOLLOW);
   int number = inotify_add_watch(watcher->fd, path, how);
-  if (number < 0) return -errno;
-  int error = remember(watcher, number, path, asked_for);
-  return error == 0 && watcher->all ? watch_below(watcher, path, told) : error;
+  int error = number < 0 ? -errno : remember(watcher, number, path, asked_for);
+  if (told != NULL) tell(told, path, NULL);
+  return error == 0 && watcher->all ? watch_below(watcher, path, told != NULL) : error;
 }
 
 /* What can't be watched since it has gone or isn't a folder any more is passed over. */
@@ -137,9 +138,11 @@ static int watch_below(struct watcher *watcher, const char *path, bool told) {
   for (const struct dirent *entry; error == 0 && (entry = readdir(folder)) != NULL;) {
     if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
     if (!join(inner, path, entry->d_name)) continue;
-    if (told) tell("create", inner, NULL);
-    if (entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN) continue;
-    error = watch(watcher, inner, false, told);
+    if (entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN) {
+      error = watch(watcher, inner, false, told ? "create" : NULL);
+    } else if (told) {
+      tell("create", inner, NULL);
+    }
     if (error == -ENOTDIR || error == -ENOENT || error == -EACCES || error == -ELOOP) error = 0;
   }
   free(inner);
@@ -179,9 +182,12 @@ static void settle_move(struct watcher *watcher) {
   tell("rename", watcher->moved_path, NULL);
 }
 
-static void watch_new(struct watcher *watcher, const char *path) {
-  if (!watcher->all) return;
-  int error = watch(watcher, path, false, true);
+static void on_new(struct watcher *watcher, const char *kind, const char *path, bool folder) {
+  if (!folder || !watcher->all) {
+    tell(kind, path, NULL);
+    return;
+  }
+  int error = watch(watcher, path, false, kind);
   if (error == -ENOSPC || error == -ENOMEM || error == -EMFILE) tell("other", NULL, NULL); /* it can't be watched */
 }
 
@@ -213,11 +219,9 @@ static void on_event(struct watcher *watcher, const struct inotify_event *event)
     if (folder) moved(watcher, watcher->moved_path, path);
     tell("rename", watcher->moved_path, path);
   } else if (event->mask & IN_MOVED_TO) {
-    tell("rename", path, NULL);
-    if (folder) watch_new(watcher, path);
+    on_new(watcher, "rename", path, folder);
   } else if (event->mask & IN_CREATE) {
-    tell("create", path, NULL);
-    if (folder) watch_new(watcher, path);
+    on_new(watcher, "create", path, folder);
   } else if (event->mask & (IN_DELETE | IN_DELETE_SELF)) {
     tell("remove", path, NULL);
   } else if (event->mask & IN_CLOSE_WRITE) {
@@ -231,7 +235,7 @@ static int open_all(struct watcher *watcher, char **paths) {
   watcher->fd = inotify_init1(IN_CLOEXEC);
   if (watcher->fd < 0) return -errno;
   int error = 0;
-  for (; error == 0 && *paths != NULL; paths++) error = watch(watcher, *paths, true, false);
+  for (; error == 0 && *paths != NULL; paths++) error = watch(watcher, *paths, true, NULL);
   return error;
 }
 

@@ -1,7 +1,7 @@
 /**
- * The benchmark: `deno task bench [--json] [--runs N] [boot|channel|copy|image|scale]...`. Each figure stands
- * beside a floor measured in the same run. Inside the emulated machine with KVM (`scripts/kvm_lab`)
- * it measures libkrun, else QEMU.
+ * The benchmark: `deno task bench [--json] [--runs N] [GROUP]...`; the groups are boot, channel, copy,
+ * exec, image and scale. Each figure stands beside a floor measured in the same run. Inside the
+ * emulated machine with KVM (`scripts/kvm_lab`) it measures libkrun, else QEMU.
  *
  * @module
  */
@@ -12,6 +12,7 @@ import { defaultPlugins } from "../../src/runtime/defaults.ts";
 import { benchBoot, type BootSetting } from "./boot.ts";
 import { benchChannel } from "./channel.ts";
 import { benchCopy } from "./copy.ts";
+import { benchExec } from "./exec.ts";
 import { benchImage } from "./image.ts";
 import { benchScale } from "./scale.ts";
 import { type Figure, line } from "./stats.ts";
@@ -24,8 +25,8 @@ const lab = Deno.env.get("IN_KVM_LAB") === "1";
 const runs = Number(values.runs ?? (lab ? 6 : 10));
 const wanted = positionals.length > 0
   ? positionals
-  : ["boot", "channel", "copy", ...(lab ? [] : ["image", "scale"])];
-const MACHINES = ["boot", "channel", "copy"];
+  : ["boot", "channel", "copy", "exec", ...(lab ? [] : ["image", "scale"])];
+const MACHINES = ["boot", "channel", "copy", "exec"];
 const figures: Figure[] = [];
 
 function report(made: readonly Figure[]): void {
@@ -76,4 +77,5 @@ async function benchMachines(): Promise<void> {
   if (wanted.includes("boot")) report(await benchBoot(setting));
   if (wanted.includes("channel")) report(await benchChannel(setting));
   if (wanted.includes("copy")) report(await benchCopy(setting));
+  if (wanted.includes("exec")) report(await benchExec(setting));
 }

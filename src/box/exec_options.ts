@@ -96,6 +96,13 @@ export interface ExecOptions {
   readonly capabilities?: CapabilityChanges;
   /** Whether set-user-ID programs and file capabilities give nothing. @default {false} */
   readonly noNewPrivileges?: boolean;
+  /**
+   * Whether the command goes on when this program ends or lets go of it: `Execution.id` names it for
+   * `Box.execution`. Its output goes to the box's log; what awaits or reads it here may be joined by
+   * others, and whoever reads too slowly is told of what it missed (see {@link BoxExecution}). With
+   * `signal`, and when the execution is disposed of, it is let go, not killed. @default {false}
+   */
+  readonly detached?: boolean;
   /** Limit of what awaiting the execution collects per stream, in bytes. @default {64 MiB} */
   readonly maxOutputBytes?: number;
 }

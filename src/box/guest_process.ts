@@ -39,7 +39,8 @@ export async function guestProcess(
   };
 }
 
-function statusOf(exit: Exit): ExecStatus {
+/** How a command ended, as programs see it. */
+export function statusOf(exit: Exit): ExecStatus {
   const code = exit.code ?? 128 + (exit.signal ? signalNumber(exit.signal) : 0);
   return {
     success: code === 0,

@@ -3,12 +3,14 @@
  *
  * @module
  */
+import { errorText } from "../errors.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import type { BoxRecord } from "../state/boxes.ts";
 import type { Tallies, Tally } from "../state/counters.ts";
 import { processMemory, processStat, processTree } from "../proc.ts";
 import { isAlive } from "../vmm/machine.ts";
 import type { BoxContext } from "./context.ts";
+import { type GuestMetrics, guestMetrics } from "./guest_metrics.ts";
 import type { BoxStatus } from "./options.ts";
 
 /** What is counted of boxes, across programs. */
@@ -80,10 +82,14 @@ export interface BoxMetrics {
   readonly cpu: CpuUse | null;
   readonly memory: MemoryUse | null;
   readonly disk: DiskUse | null;
+  /** What the guest says of itself; null unless it runs. */
+  readonly guest: GuestMetrics | null;
   /** Nothing is measured yet: see `unavailable`. */
   readonly network: null;
   /** Why a part is null. */
-  readonly unavailable: Readonly<Partial<Record<"cpu" | "memory" | "disk" | "network", string>>>;
+  readonly unavailable: Readonly<
+    Partial<Record<"cpu" | "memory" | "disk" | "guest" | "network", string>>
+  >;
   readonly execs: ExecCounts;
   readonly starts: {
     readonly succeeded: number;
@@ -120,6 +126,7 @@ export async function boxMetrics(
   // Its number may be somebody else's by now.
   const live = pid !== null && isAlive(own.lockPath);
   const disk = await diskOf(own.diskPath, config.diskMiB * 2 ** 20);
+  const guest = live ? await guestOf(own.socketPath, state.status) : `the box is ${state.status}`;
   const tallies = counters.tallies(config.id);
   const why = pid === null ? `the box is ${state.status}` : "its processes can't be looked at";
   const metrics: BoxMetrics = {
@@ -130,11 +137,13 @@ export async function boxMetrics(
     cpu: live && sample ? { timeMs: sample.timeMs, percent: percentOf(sample, before) } : null,
     memory: live && memory ? memory : null,
     disk,
+    guest: typeof guest === "string" ? null : guest,
     network: null,
     unavailable: {
       ...(live && sample ? {} : { cpu: why }),
       ...(live && memory ? {} : { memory: why }),
       ...(disk ? {} : { disk: "the box has none yet" }),
+      ...(typeof guest === "string" ? { guest } : {}),
       network: NO_NETWORK,
     },
     execs: execsOf(tallies, counters.runningExecs(config.id)),
@@ -146,6 +155,16 @@ export async function boxMetrics(
     },
   };
   return { metrics, sample: live ? sample : undefined };
+}
+
+/** What the guest says, or why it doesn't. */
+async function guestOf(socketPath: string, status: BoxStatus): Promise<GuestMetrics | string> {
+  if (status !== "running") return `the box is ${status}`;
+  try {
+    return await guestMetrics(socketPath);
+  } catch (error) {
+    return errorText(error);
+  }
 }
 
 function sampleOf(pid: number, tree: readonly number[]): CpuSample | undefined {

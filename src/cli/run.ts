@@ -13,7 +13,8 @@ import {
   type Attachment,
   attachmentOf,
   defineAttachFlags,
-} from "./attach.ts";
+  endUnless,
+} from "./attachment.ts";
 import { type BoxFlags, boxOptionsOf, commandOf, defineBoxFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
 import { defineLimitFlags, exitCodeOf, type LimitFlags, limitOptionsOf } from "./exec_flags.ts";
@@ -36,7 +37,10 @@ export function define(command: Command): void {
   defineBoxFlags(command);
   defineLimitFlags(command);
   defineProgressFlags(command);
-  command.option("-d, --detach", "start the box, print its id and leave it running");
+  command.option(
+    "-d, --detach",
+    "print the box's id and leave it running, with the command as its main command",
+  );
   defineAttachFlags(command);
 }
 
@@ -44,32 +48,33 @@ export function define(command: Command): void {
 export async function run(invocation: Invocation): Promise<number> {
   const { command, args: [image = "", ...words], io } = invocation;
   const flags = command.opts<Flags>();
-  if (flags.detach && words.length > 0) {
+  const { timeoutMs, killAfterMs: _grace, ...limits } = limitOptionsOf(flags);
+  if (flags.detach && timeoutMs !== undefined) {
     throw new HutchError(
       "invalid_option",
-      `Cannot run ${
-        JSON.stringify(words[0])
-      } with --detach: a detached box has no command of its own`,
-      { hint: "start the box without a command, then use `hutch exec`" },
-    );
-  }
-  const [limited] = Object.keys(limitOptionsOf(flags));
-  if (flags.detach && limited !== undefined) {
-    throw new HutchError(
-      "invalid_option",
-      `Cannot limit a command with --detach: a detached box has none of its own`,
-      { hint: "give the limits to `hutch exec`" },
+      "Cannot use --timeout with --detach: nobody waits for the command",
+      { hint: "give the whole box a time (--max-duration)" },
     );
   }
   const attachment = await attachmentOf(flags.detach ? {} : flags, invocation);
   const options = await boxOptionsOf(image, flags, (name) => Deno.env.get(name));
   using signals = relaySignals(io);
   const detached = flags.detach === true;
+  const stdin = flags.interactive === true;
   try {
     return await withRuntime(invocation, async (runtime) => {
       const asked = { ...options, detached, signal: signals.signal };
+      if (detached) {
+        const args = words.length > 0 ? { args: words } : { optional: true };
+        const main = { ...limits, ...args, stdin };
+        const box = await createBox(
+          runtime,
+          flags.initPath === undefined ? { ...asked, main } : asked,
+          invocation,
+        );
+        return await startDetached(box, flags, invocation, signals);
+      }
       const box = await createBox(runtime, asked, invocation);
-      if (detached) return await startDetached(box, flags, invocation, signals);
       return await runAttached(box, { words, flags, attachment }, invocation, signals);
     });
   } catch (error) {
@@ -123,7 +128,9 @@ async function runAttached(
     await using execution = box.exec(program, args, {
       ...limitOptionsOf(flags),
       ...attachedExec(attachment, io),
+      detached: attachment.keys.length > 0 && !remove,
     });
+    await using held = endUnless(execution);
     const status = await attach(execution, {
       ...attachment,
       ...{ io, signals },
@@ -131,10 +138,14 @@ async function runAttached(
       detach: () =>
         remove ? `hutch: Cannot detach: box "${box.name}" goes when hutch does (--rm)` : true,
     });
+    held.over = true;
     if (status !== "detached") return await exitCodeOf(status, flags, io);
     await box.detach();
     leave = true;
-    await print(io.stderr, `hutch: Left box "${box.name}" running; its command has ended\n`);
+    await print(
+      io.stderr,
+      `hutch: Left it running; hutch attach -it ${box.name} ${execution.id}\n`,
+    );
     return 0;
   } finally {
     // What comes from here on can't reach the command: it hurries the clean-up.

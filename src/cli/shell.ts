@@ -4,7 +4,7 @@
  * @module
  */
 import type { Command } from "../deps.ts";
-import { attachmentOf } from "./attach.ts";
+import { attachmentOf } from "./attachment.ts";
 import { defineExecFlags, type ExecFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
 import { execAttached } from "./exec.ts";

@@ -49,6 +49,8 @@ export interface ExecRequest {
   readonly capGive?: number;
   /** Set-user-ID programs and file capabilities give nothing. */
   readonly noNewPrivileges?: boolean;
+  /** It becomes the first process of the box, in place of the agent's own; once at most. */
+  readonly init?: boolean;
   /** One of the agent's own programs, which runs in place of `argv[0]`; the box needn't have any. */
   readonly builtin?: Builtin;
 }
@@ -84,6 +86,8 @@ export interface ConfigureRequest {
   readonly grow: boolean;
   /** Folders and files of the host, mounted in this order; 64 at most. */
   readonly mounts: readonly GuestMount[];
+  /** Whether a command with `init` is to come. */
+  readonly init?: boolean;
 }
 
 /** A folder or file of the host in the box; mounted `nosuid` and `nodev`. */
@@ -142,6 +146,7 @@ export type FailureKind =
   | "busy"
   | "failed"
   | "limit_refused"
+  | "no_such_execution"
   | "no_such_user"
   | "not_executable"
   | "not_found"

@@ -152,6 +152,7 @@ export async function boot(
       lockPath: own.lockPath,
       exitPath: own.exitPath,
       limits: { maxDurationMs: box.maxDurationMs, idleTimeoutMs: box.idleTimeoutMs },
+      log: { folder: own.outputFolder, ...box.log },
     },
     permissions: report.permissions,
     signal,
@@ -221,7 +222,7 @@ async function consoleText(own: LayoutOutput): Promise<string> {
 
 /** `configure`: the box's view of itself. */
 export async function configure(
-  { signal }: StartContext,
+  { box, signal }: StartContext,
   input: Stages["configure"]["input"],
   client: GuestClient,
 ): Promise<{ ms: number }> {
@@ -231,6 +232,8 @@ export async function configure(
     path: guestPath,
     readOnly,
   }));
-  const reply = await client.request({ op: "configure", hostname, grow, mounts }, { signal });
+  const init = box.init === null ? {} : { init: true };
+  const request = { op: "configure", hostname, grow, mounts, ...init } as const;
+  const reply = await client.request(request, { signal });
   return { ms: reply.ms };
 }

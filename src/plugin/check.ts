@@ -18,6 +18,7 @@ const STAGES: Record<keyof Stages, true> = {
   boot: true,
   connect: true,
   configure: true,
+  main: true,
 };
 const OPERATIONS: Record<keyof Operations, true> = {
   create: true,

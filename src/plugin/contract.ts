@@ -48,6 +48,8 @@ export interface Stages {
     input: { hostname: string; grow: boolean; volumes: readonly ResolvedVolume[] };
     output: { ms: number };
   };
+  /** Starts the box's main command, where it has one. */
+  main: { input: ExecInput; output: { pid: number } };
 }
 
 /** What is done with boxes, with what each gets and gives. Hooks go around them as around stages. */
@@ -126,6 +128,8 @@ export interface LayoutOutput {
   readonly consolePath: string;
   /** What the box process says. */
   readonly logPath: string;
+  /** The box's log: what its main command, detached executions and console said. */
+  readonly outputFolder: string;
   /** Where the box process says how its machine ended. */
   readonly exitPath: string;
   /** Lock held by the box process as long as it lives. */

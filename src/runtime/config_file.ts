@@ -24,7 +24,17 @@ import {
 /** Options that every box gets where its creator doesn't say; not those that tell one from another. */
 export type BoxDefaults = Omit<
   BoxOptions,
-  "image" | "name" | "hostname" | "autoRemove" | "detached" | "replace" | "signal" | "onPull"
+  | "image"
+  | "name"
+  | "hostname"
+  | "autoRemove"
+  | "detached"
+  | "replace"
+  | "main"
+  | "init"
+  | "stopSignal"
+  | "signal"
+  | "onPull"
 >;
 
 /** What a configuration file says. */
@@ -109,6 +119,7 @@ const DEFAULTS: Record<keyof BoxDefaults, true> = {
   idleTimeoutMs: true,
   restart: true,
   health: true,
+  log: true,
 };
 
 /**

@@ -17,7 +17,8 @@ export interface DamagedBox {
 }
 
 type Fields = Readonly<Record<string, unknown>>;
-type Row = Readonly<Record<string, unknown>>;
+/** A row of the box tables. */
+export type Row = Readonly<Record<string, unknown>>;
 
 /** What configurations have that were written before hutch knew these. */
 const LATER = {
@@ -27,6 +28,10 @@ const LATER = {
   idleTimeoutMs: null,
   restart: "no",
   health: null,
+  main: null,
+  init: null,
+  stopSignal: "",
+  log: { maxBytes: 10 * 2 ** 20, files: 3 },
 };
 
 const LATER_KEYS = Object.keys(LATER);
@@ -56,9 +61,11 @@ export function parseRow(row: Row): BoxRecord {
   if (config.id !== row.id || config.name !== row.name) throw new Error("it is another box's");
   const document: unknown = JSON.parse(String(row.document));
   if (!isFields(document)) throw new Error("its state isn't an object");
-  const { engine, startedAt, stoppedAt, reason, stage = null, stages } = document;
+  const { engine, startedAt, stoppedAt, reason, stage = null, exitCode = null, stages } = document;
   const { status, revision, pid, boot_id: bootId } = row;
-  const state = { status, pid, bootId, engine, startedAt, stoppedAt, reason, stage, stages };
+  const state = {
+    ...{ status, pid, bootId, engine, startedAt, stoppedAt, reason, stage, exitCode, stages },
+  };
   assertState(state);
   return { config, state, revision: Number(revision) };
 }
@@ -78,7 +85,7 @@ export function damagedError({ id, name, problem }: DamagedBox): HutchError {
 }
 
 // Written for lists of thousands: constants for keys, and no copies.
-const TEXTS = ["name", "createdAt", "hostname", "engine", "restart"];
+const TEXTS = ["name", "createdAt", "hostname", "engine", "restart", "stopSignal"];
 const IMAGE_TEXTS = ["reference", "digest"];
 const EXEC_TEXTS = ["cwd", "user"];
 const STATE_TEXTS = ["bootId", "engine", "startedAt", "stoppedAt", "reason", "stage"];
@@ -110,16 +117,29 @@ function assertConfig(value: unknown): asserts value is BoxConfig {
   for (const volume of list(volumes, "volumes")) {
     if (typeof volume !== "string") text(fields(volume, "volumes"), "guest");
   }
+  checkMainConfig(config);
   if (health === null) return;
   const check = fields(health, "health");
   texts(list(check.command, "health.command"), "health.command");
   for (const key of HEALTH_NUMBERS) number(check, key);
 }
 
+function checkMainConfig({ main, init, log }: Fields): void {
+  const limits = fields(log, "log");
+  number(limits, "maxBytes");
+  number(limits, "files");
+  if (init !== null && typeof init !== "string") throw new Error("its init isn't text");
+  if (main === null) return;
+  const { argv, stdin } = fields(main, "main");
+  texts(list(argv, "main.argv"), "main.argv");
+  if (typeof stdin !== "boolean") throw new Error("its main.stdin isn't true or false");
+}
+
 function assertState(value: unknown): asserts value is BoxState {
   const state = fields(value, "state");
   if (!STATUSES.some((known) => known === state.status)) throw new Error("its state isn't one");
   if (state.pid !== null) number(state, "pid");
+  if (state.exitCode !== null) number(state, "exitCode");
   for (const key of STATE_TEXTS) {
     if (state[key] !== null) text(state, key);
   }

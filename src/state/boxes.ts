@@ -7,7 +7,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { BoxConfig, BoxStatus } from "../box/options.ts";
 import { HutchError } from "../errors.ts";
 import { type BoxFilter, COLUMNS, listQuery } from "./box_list.ts";
-import { type DamagedBox, damagedError, damagedRow, parseRow } from "./box_rows.ts";
+import { type DamagedBox, damagedError, damagedRow, parseRow, type Row } from "./box_rows.ts";
 import { transaction, translated, urgently } from "./database.ts";
 
 /** The mutable part of a box's record. */
@@ -23,6 +23,8 @@ export interface BoxState {
   readonly reason: string | null;
   /** The stage in which the last start failed. */
   readonly stage: string | null;
+  /** Of its main command in its last run. */
+  readonly exitCode: number | null;
   readonly stages: Readonly<Record<string, number>>;
 }
 
@@ -44,6 +46,7 @@ export const NEW_STATE: BoxState = {
   stoppedAt: null,
   reason: null,
   stage: null,
+  exitCode: null,
   stages: {},
 };
 
@@ -61,11 +64,16 @@ const ENDS: readonly BoxStatus[] = ["stopping", "stopped", "failed", "crashed"];
 
 const SELECT = `SELECT ${COLUMNS} FROM boxes b JOIN box_states s ON s.box_id = b.id`;
 
-/** The table of boxes. Nothing is cached: other programs share it. */
+/** Rows whose parsed records are kept. */
+const MOST_KNOWN = 64;
+
+/** The table of boxes. Every look reads it, since other programs share it. */
 export class BoxRecords {
   readonly #database: DatabaseSync;
   readonly #write: (config: BoxConfig) => void;
   readonly #statements = new Map<string, StatementSync>();
+  /** Records by id, each with its row: every command looks its box up, and few rows have changed. */
+  readonly #known = new Map<string, { readonly row: Row; readonly record: BoxRecord }>();
 
   /**
    * Uses an open database.
@@ -134,7 +142,18 @@ export class BoxRecords {
 
   /** The box with this very id. */
   byId(id: string): BoxRecord | undefined {
-    return this.#all(`${SELECT} WHERE b.id = ?`, [id])[0];
+    const statement = this.#prepare(`${SELECT} WHERE b.id = ?`);
+    const row = translated(this.#database, () => statement.get(id));
+    if (!row) {
+      this.#known.delete(id);
+      return undefined;
+    }
+    const known = this.#known.get(id);
+    if (known && sameRow(known.row, row)) return known.record;
+    const record = recordOf(row);
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+    this.#known.set(id, { row, record });
+    return record;
   }
 
   /**
@@ -263,8 +282,23 @@ export class BoxRecords {
   }
 }
 
+function recordOf(row: Row): BoxRecord {
+  try {
+    return parseRow(row);
+  } catch (error) {
+    throw damagedError(damagedRow(row, error));
+  }
+}
+
+function sameRow(one: Row, other: Row): boolean {
+  for (const column in other) {
+    if (one[column] !== other[column]) return false;
+  }
+  return true;
+}
+
 /** The part of a state that has no column. */
 export function documentOf(state: BoxState): string {
-  const { engine, startedAt, stoppedAt, reason, stage, stages } = state;
-  return JSON.stringify({ engine, startedAt, stoppedAt, reason, stage, stages });
+  const { engine, startedAt, stoppedAt, reason, stage, exitCode, stages } = state;
+  return JSON.stringify({ engine, startedAt, stoppedAt, reason, stage, exitCode, stages });
 }

@@ -141,8 +141,8 @@ function withReserve<T>(path: string, body: () => T): T {
   try {
     return body();
   } catch (error) {
-    const full = error instanceof HutchError && error.code === "no_space";
-    if (!full || !spendReserve(path)) throw error;
+    if (!(error instanceof HutchError) || error.code !== "no_space") throw error;
+    spendReserve(path); // if there is none, another program may just have given it up
     return body();
   }
 }

@@ -11,31 +11,34 @@ const SIZE = 512 * 1024;
 /** What tells a full disk from one that has failed, in bytes: as much as SQLite takes at a time. */
 const PROBE = 64 * 1024;
 
-/** Fills the reserve of a database up, as far as there is room. */
+/** Fills the reserve of a database up, as far as that can be done: without it everything works, too. */
 export function keepReserve(database: string): void {
   const path = reservePath(database);
   try {
     if (sizeOf(path) >= SIZE) return;
     using file = Deno.openSync(path, { write: true, create: true, mode: 0o600 });
     write(file, SIZE);
-  } catch (error) {
-    if (!isNoSpace(error)) throw error;
+  } catch {
+    // The disk is full, or the home is gone: whoever needs it hears of that.
   }
 }
 
 /** Gives the reserve of a database up; whether there was one. */
 export function spendReserve(database: string): boolean {
-  const path = reservePath(database);
-  const held = sizeOf(path) > 0;
-  if (held) Deno.removeSync(path);
-  return held;
+  try {
+    Deno.removeSync(reservePath(database));
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
 }
 
 /** Whether there is no room beside a database: SQLite calls that an I/O error where it maps memory. */
 export function isDiskFull(database: string): boolean {
-  const path = `${database}-probe.${crypto.randomUUID().slice(0, 8)}.tmp`;
+  const path = `${database}-probe.tmp`;
   try {
-    using file = Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
+    using file = Deno.openSync(path, { write: true, create: true, truncate: true, mode: 0o600 });
     write(file, PROBE);
     return false;
   } catch (error) {

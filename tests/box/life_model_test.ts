@@ -7,12 +7,13 @@ import { DOUBLE_BOX, makeDoubleHome } from "../doubles/home.ts";
 const RUNS = Number(Deno.env.get("LIFE_RUNS") ?? 8);
 const SEED = Number(Deno.env.get("LIFE_SEED") ?? 1);
 
-Deno.test("a box's life is what the table of operations says, by two programs, without a machine", () =>
-  playLife({
+Deno.test("a box's life is what the table of operations says, by two programs, without a machine", async () => {
+  await playLife({
     home: makeDoubleHome,
     open: (home) => Runtime.open({ home, plugins: [engineDouble()] }),
     box: DOUBLE_BOX,
     runs: RUNS,
     steps: 12,
     seed: SEED,
-  }));
+  });
+});

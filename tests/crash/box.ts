@@ -11,6 +11,7 @@ export const BOX = {
   memory: 128,
   disk: 64,
   engine: "double",
+  main: ["wait"],
 } satisfies BoxOptions;
 
 const ALL: Readonly<Record<keyof Stages, true>> = {
@@ -23,6 +24,7 @@ const ALL: Readonly<Record<keyof Stages, true>> = {
   boot: true,
   connect: true,
   configure: true,
+  main: true,
 };
 
 /** Every stage: one that the contract gains doesn't compile here until it is named. */

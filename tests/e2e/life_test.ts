@@ -180,11 +180,11 @@ if (everywhere) {
 if (everywhere) {
   Deno.test(`an agent that never answers is a boot_timeout with the console's last lines ${on}`, () =>
     withRuntime(async (runtime) => {
-      await using box = await runtime.create({ ...BOX, name: "mute", bootTimeoutMs: 6_000 });
+      await using box = await runtime.create({ ...BOX, name: "mute", bootTimeoutMs: 2_000 });
       const error = await box.start().then(() => undefined, (error: unknown) => error);
       assert.ok(error instanceof HutchError);
       assert.equal(error.code, "boot_timeout");
-      assert.match(error.message, /stage connect.*6000 ms.*console/s);
+      assert.match(error.message, /stage connect.*2000 ms.*console/s);
       const info = await box.info();
       assert.deepEqual([info.status, info.reason], ["failed", error.message]);
       await box.remove();

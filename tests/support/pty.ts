@@ -1,14 +1,18 @@
 /**
- * A shell command on a real terminal, as `script` makes one.
+ * A program on a real terminal, as `script` makes one.
  *
  * @module
  */
 import { join } from "node:path";
+import { quoteShell } from "../../mod.ts";
 import { needs, runTool } from "./tools.ts";
 import { TempFolder } from "./temp.ts";
 
 /** What a test of {@link OnTerminal} needs. */
 export const ptyTools = needs("script", "stty", "tty");
+
+/** How long what must come may take, in `ms`: a box may be booted for it. */
+const PATIENCE_MS = 60_000;
 
 /** Options of {@link OnTerminal.start}. */
 export interface OnTerminalOptions {
@@ -23,7 +27,7 @@ export class OnTerminal implements AsyncDisposable {
   readonly #keys: WritableStreamDefaultWriter<Uint8Array>;
   readonly #reader: ReadableStreamDefaultReader<string>;
   readonly #folder: TempFolder;
-  /** All that it showed. */
+  /** All that it showed, with `␛` for each escape character. */
   raw = "";
   #seen = 0;
 
@@ -34,12 +38,15 @@ export class OnTerminal implements AsyncDisposable {
     this.#reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   }
 
-  /** Runs `/bin/sh -c COMMAND`. */
-  static start(command: string, { rows, columns, env }: OnTerminalOptions): OnTerminal {
+  /** Runs a program with its arguments. */
+  static start(
+    command: readonly string[],
+    { rows, columns, env }: OnTerminalOptions,
+  ): OnTerminal {
     const folder = new TempFolder();
-    const script = `stty rows ${rows} cols ${columns}; tty >${
-      join(folder.path, "tty")
-    }; ${command}`;
+    const script = `cd ${folder.path}; stty rows ${rows} cols ${columns}; tty >tty; stty -g >before
+      sh -c 'echo $$ >pid; cd /; exec "$@"' sh ${command.map(quoteShell).join(" ")}
+      code=$?; stty -g >after; exit $code`;
     const child = new Deno.Command("script", {
       args: ["-qec", script, "/dev/null"],
       env: { TERM: "xterm", CI: "", SHELL: "/bin/sh", ...env },
@@ -57,8 +64,17 @@ export class OnTerminal implements AsyncDisposable {
   /** Reads until what came since the last time `shows`; gives that. */
   async until(shows: RegExp | ((fresh: string) => boolean)): Promise<string> {
     const there = () => typeof shows === "function" ? shows(this.fresh) : shows.test(this.fresh);
-    while (!there()) {
-      if (!await this.#read()) throw new Error(`it ended, showing ${JSON.stringify(this.raw)}`);
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(() => {
+      late.reject(new Error(`it doesn't show what it should, but ${JSON.stringify(this.fresh)}`));
+    }, PATIENCE_MS);
+    try {
+      while (!there()) {
+        if (await Promise.race([this.#read(), late.promise])) continue;
+        throw new Error(`it ended, showing ${JSON.stringify(this.raw)}`);
+      }
+    } finally {
+      clearTimeout(timer);
     }
     const { fresh } = this;
     this.#seen = this.raw.length;
@@ -70,10 +86,29 @@ export class OnTerminal implements AsyncDisposable {
     await this.#keys.write(new TextEncoder().encode(keys));
   }
 
+  /** The program's process id, once it has shown something. */
+  get pid(): number {
+    return Number(this.#said("pid"));
+  }
+
   /** Changes the terminal's size. */
   async resize(rows: number, columns: number): Promise<void> {
-    const tty = (await Deno.readTextFile(join(this.#folder.path, "tty"))).trim();
-    await runTool("stty", "-F", tty, "rows", `${rows}`, "cols", `${columns}`);
+    await runTool("stty", "-F", this.#said("tty"), "rows", `${rows}`, "cols", `${columns}`);
+  }
+
+  /** The terminal's settings now. */
+  async settings(): Promise<string> {
+    return (await runTool("stty", "-F", this.#said("tty"), "-g")).trim();
+  }
+
+  /** The terminal's settings before the program began. */
+  get before(): string {
+    return this.#said("before");
+  }
+
+  /** The terminal's settings after the program's end. */
+  get after(): string {
+    return this.#said("after");
   }
 
   /** Reads on to the end and gives the exit code. */
@@ -95,9 +130,13 @@ export class OnTerminal implements AsyncDisposable {
     await this.#folder[Symbol.asyncDispose]();
   }
 
+  #said(name: string): string {
+    return Deno.readTextFileSync(join(this.#folder.path, name)).trim();
+  }
+
   async #read(): Promise<boolean> {
     const { value, done } = await this.#reader.read();
-    this.raw += value ?? "";
+    this.raw += (value ?? "").replaceAll("\x1b", "␛");
     return !done;
   }
 }

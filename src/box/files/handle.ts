@@ -9,17 +9,6 @@ import type { FilesSession } from "./session.ts";
 import type { BoxPath } from "./paths.ts";
 import { broken, type GuestFrame, type HeadValue, MAX_DATA } from "./wire.ts";
 
-/** Bits of an `open` request's flags. */
-export const OpenFlag = {
-  READ: 1,
-  WRITE: 2,
-  APPEND: 4,
-  TRUNCATE: 8,
-  CREATE: 16,
-  CREATE_NEW: 32,
-  SET_MODE: 64,
-} as const;
-
 /** Requests on their way at once where a file is read or written from one end to the other. */
 const DEPTH = 4;
 
@@ -84,7 +73,7 @@ export class FileHandle implements Disposable {
   static async open(
     port: FilesPort,
     { flags, mode = 0o666, ...options }: Omit<HandleOptions, "head"> & {
-      /** Bits of {@link OpenFlag}. */
+      /** Bits of {@link Flag}. */
       readonly flags: number;
       /** Permissions of a file that is made. @default {0o666} */
       readonly mode?: number | undefined;

@@ -15,7 +15,8 @@ export interface BoxFsEvent extends Deno.FsEvent {
   /**
    * `create`, `modify` (bytes or attributes), `remove`; `rename` with the old path and the new one, or
    * with one where the other isn't watched; `access` when who wrote to a file has closed it; `other`
-   * with the flag `rescan` when events were lost, since nobody took them.
+   * with the flag `rescan` when events were lost, since nobody took them. What is made in a new
+   * folder at once may be told twice.
    */
   readonly kind: Deno.FsEvent["kind"];
   /** Bytes that aren't UTF-8 show as U+FFFD. */

@@ -175,6 +175,22 @@ async function onTerminal(
   }
 }
 
+/** Kills a command at the end of a scope, though its box would go on with it, unless it is over. */
+export function endUnless(
+  execution: Execution,
+): AsyncDisposable & { over: boolean; end(): Promise<void> } {
+  return {
+    over: false,
+    async end() {
+      if (!this.over && execution.id !== undefined) await execution.kill("SIGKILL").catch(() => {});
+      await execution[Symbol.asyncDispose]();
+    },
+    [Symbol.asyncDispose]() {
+      return this.end();
+    },
+  };
+}
+
 /** The size of the terminal that shows the output, where there is one. */
 function sizeOf(io: CliIo): TerminalSize | undefined {
   try {
