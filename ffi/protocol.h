@@ -42,7 +42,7 @@
 #ifndef HUTCH_PROTOCOL_H
 #define HUTCH_PROTOCOL_H
 
-#define HUTCH_PROTOCOL_VERSION 2
+#define HUTCH_PROTOCOL_VERSION 3
 #define HUTCH_HEADER_SIZE 10
 #define HUTCH_MAX_PAYLOAD (256 * 1024)     /* of DATA; a larger length is a protocol error */
 #define HUTCH_MAX_MESSAGE (64 * 1024)      /* of CBOR payloads */

@@ -77,6 +77,15 @@ int cbor_in_uint(struct cbor_in *in, uint64_t *value) {
   return 0;
 }
 
+int cbor_in_int(struct cbor_in *in, int64_t *value) {
+  unsigned major, low;
+  uint64_t number;
+  if (head(in, &major, &low, &number) < 0 || (major != UINT && major != NINT)) return -EBADMSG;
+  if (number > INT64_MAX) return -EBADMSG;
+  *value = major == UINT ? (int64_t)number : -1 - (int64_t)number;
+  return 0;
+}
+
 static int skip(struct cbor_in *in, unsigned depth) {
   unsigned major, low;
   uint64_t value;

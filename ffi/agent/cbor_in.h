@@ -27,6 +27,7 @@ int cbor_in_bool(struct cbor_in *in, bool *value);
 /* True, and passed over, if the next item is null. */
 bool cbor_in_null(struct cbor_in *in);
 int cbor_in_uint(struct cbor_in *in, uint64_t *value);
+int cbor_in_int(struct cbor_in *in, int64_t *value);
 /* Passes over one item of any kind. */
 int cbor_in_skip(struct cbor_in *in);
 

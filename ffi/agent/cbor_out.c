@@ -28,6 +28,10 @@ void cbor_out_uint(struct cbor_out *out, uint64_t value) {
   head(out, 0, value);
 }
 
+void cbor_out_int(struct cbor_out *out, int64_t value) {
+  head(out, value < 0, value < 0 ? (uint64_t)(-1 - value) : (uint64_t)value);
+}
+
 void cbor_out_bool(struct cbor_out *out, bool value) {
   head(out, 7, value ? 21 : 20);
 }

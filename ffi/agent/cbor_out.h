@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CBOR_OUT_SIZE 1024
+#define CBOR_OUT_SIZE 2048
 #define CBOR_OUT_TEXT 512 /* longest text in bytes; longer ones are cut */
 
 struct cbor_out {
@@ -18,6 +18,7 @@ struct cbor_out {
 
 void cbor_out_map(struct cbor_out *out, unsigned pairs);
 void cbor_out_uint(struct cbor_out *out, uint64_t value);
+void cbor_out_int(struct cbor_out *out, int64_t value);
 void cbor_out_bool(struct cbor_out *out, bool value);
 void cbor_out_null(struct cbor_out *out);
 /* Bytes that aren't UTF-8 (names from a hostile box) become '?'. */

@@ -2,6 +2,7 @@
 #include "exec.h"
 
 #include "agent.h"
+#include "builtin.h"
 #include "exec_timeout.h"
 
 #include <errno.h>
@@ -137,13 +138,13 @@ static int watch_ends(struct exec *exec, struct ends *ends) {
   return error;
 }
 
-static pid_t launch(struct exec *exec, struct ends *ends, struct request *request) {
+static pid_t launch(struct exec *exec, struct ends *ends, struct request *request, const struct builtin *builtin) {
   struct child_plan plan = {
     .argv = request->argv, .env = request->env, .env_count = request->env_count,
     .cwd = request->cwd, .user = request->user,
     .in = ends->in[0], .out = ends->out[1], .error = ends->error[1], .report = ends->report[1],
     .limits = request->limits, .limit_count = request->limit_count,
-    .caps = request->caps, .no_new_privileges = request->no_new_privileges,
+    .caps = request->caps, .no_new_privileges = request->no_new_privileges, .builtin = builtin,
     .private_fd = exec->agent->channel.watch.fd, .box = &exec->agent->box,
   };
   pid_t pid = fork();
@@ -153,6 +154,11 @@ static pid_t launch(struct exec *exec, struct ends *ends, struct request *reques
 
 int exec_start(struct agent *agent, struct stream *stream, struct request *request, struct failure *failure) {
   struct ends ends;
+  const struct builtin *builtin = request->builtin == NULL ? NULL : builtin_find(request->builtin);
+  if (request->builtin != NULL && builtin == NULL) {
+    failure_set(failure, FAILURE_BAD_REQUEST, 0, "builtin isn't one that this agent has");
+    return -1;
+  }
   struct exec *exec = calloc(1, sizeof *exec);
   int error = exec == NULL ? -ENOMEM : make_ends(&ends, request->has_stdin);
   if (error < 0) {
@@ -170,7 +176,7 @@ int exec_start(struct agent *agent, struct stream *stream, struct request *reque
   error = watch_ends(exec, &ends);
   if (error == 0 && request->timeout_ms > 0) error = exec_timeout_start(exec, request->timeout_ms, request->grace_ms);
   if (error == 0) {
-    exec->pid = launch(exec, &ends, request);
+    exec->pid = launch(exec, &ends, request, builtin);
     if (exec->pid < 0) error = -errno;
   }
   close_ends(&ends); /* what is left of them: the child's */

@@ -2,6 +2,7 @@
 #include "exec_child.h"
 
 #include "box.h"
+#include "builtin.h"
 #include "program.h"
 #include "user.h"
 
@@ -134,6 +135,10 @@ _Noreturn void exec_child(struct child_plan *plan) {
   take_capabilities(plan, &user);
   if (!entered) enter_folder(plan, false);
   reset_signals();
+  if (plan->builtin != NULL) {
+    close(plan->report); /* its end is the word that it runs */
+    builtin_run(plan->builtin, plan->argv);
+  }
   program_run(plan->argv, plan->env, &failure);
   give_up(plan, &failure);
 }

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 struct box;
+struct builtin;
 
 /* What the child writes into its report pipe: once before execve, with kind FAILURE_NONE, and once
  * more if it failed. The pipe's end without a failure means that the command runs. */
@@ -28,6 +29,7 @@ struct child_plan {
   size_t limit_count;
   struct exec_caps caps;
   bool no_new_privileges;
+  const struct builtin *builtin; /* what runs instead of a program of the box; or NULL */
   int in, out, error; /* become 0, 1, 2 */
   int report;
   int private_fd;     /* the channel: closed first of all */

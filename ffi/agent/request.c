@@ -9,13 +9,15 @@
 enum key {
   KEY_OP, KEY_ARGV, KEY_ENV, KEY_CWD, KEY_USER, KEY_STDIN, KEY_HOSTNAME, KEY_GROW,
   KEY_MOUNTS, KEY_GRACE, KEY_SIGNAL, KEY_TAG, KEY_PATH, KEY_READ_ONLY,
-  KEY_TIMEOUT, KEY_LIMITS, KEY_CAP_KEEP, KEY_CAP_GIVE, KEY_NO_NEW_PRIVILEGES, KEY_COUNT
+  KEY_TIMEOUT, KEY_LIMITS, KEY_CAP_KEEP, KEY_CAP_GIVE, KEY_NO_NEW_PRIVILEGES,
+  KEY_BUILTIN, KEY_COUNT
 };
 
 static const char *const KEYS[KEY_COUNT] = {
   "op", "argv", "env", "cwd", "user", "stdin", "hostname", "grow",
   "mounts", "graceMs", "signal", "tag", "path", "readOnly",
   "timeoutMs", "rlimits", "capKeep", "capGive", "noNewPrivileges",
+  "builtin",
 };
 
 #define BIT(key) (1u << (key))
@@ -153,6 +155,7 @@ static int value(struct parser *parser, enum key key) {
     case KEY_CAP_KEEP: return cbor_in_uint(&parser->in, &request->caps.keep);
     case KEY_CAP_GIVE: return cbor_in_uint(&parser->in, &request->caps.give);
     case KEY_NO_NEW_PRIVILEGES: return cbor_in_bool(&parser->in, &request->no_new_privileges);
+    case KEY_BUILTIN: return text(parser, &request->builtin);
     case KEY_SIGNAL: return cbor_in_uint(&parser->in, &parser->signal);
     case KEY_TAG: case KEY_PATH: case KEY_READ_ONLY: case KEY_COUNT: break;
   }

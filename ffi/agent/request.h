@@ -39,6 +39,7 @@ struct request {
   size_t limit_count;
   struct exec_caps caps;
   bool no_new_privileges;
+  const char *builtin; /* which of the agent's own programs it is instead of argv[0]; or NULL */
   /* configure */
   const char *hostname;
   bool grow;

@@ -13,6 +13,7 @@ import type { BoxContext } from "./context.ts";
 import type { ExecOptions } from "./exec_options.ts";
 import { BoxProcess, type SpawnOptions, spawnPlan } from "./exec_spawn.ts";
 import { Execution } from "./execution.ts";
+import { BoxFiles } from "./files.ts";
 import { infoOf } from "./info.ts";
 import { killBox, type LiveBox, removeBox, settle, startOrAttach, stopBox } from "./lifecycle.ts";
 import { type BoxMetrics, boxMetrics, type CpuSample } from "./metrics.ts";
@@ -62,6 +63,7 @@ export class Box implements AsyncDisposable {
   #detached: boolean;
   #live: SharedTask<LiveBox> | undefined;
   #cpu: CpuSample | undefined;
+  #fs: BoxFiles | undefined;
   #mine = false; // this program started it
 
   /** For the runtime. */
@@ -89,6 +91,20 @@ export class Box implements AsyncDisposable {
   /** What the box is, as of the last operation; {@link Box.update} changes some of it. */
   get config(): BoxConfig {
     return this.#config;
+  }
+
+  /** The box's files, with root's rights. */
+  get fs(): BoxFiles {
+    return this.#fs ??= this.fsAs("");
+  }
+
+  /** The box's files, with the rights of a user: `name|uid[:group|gid]`. */
+  fsAs(user: string): BoxFiles {
+    return new BoxFiles({
+      name: () => this.name,
+      cwd: () => this.#config.exec.cwd,
+      guest: async (signal) => (await this.#connected("exec", signal ? { signal } : {})).client,
+    }, user);
   }
 
   /**

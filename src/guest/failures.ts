@@ -56,7 +56,7 @@ function said(_request: Request, failure: Failure): string {
 export function purpose(request: Request): string {
   switch (request.op) {
     case "exec":
-      return `run ${JSON.stringify(request.argv[0] ?? "")}`;
+      return `run ${JSON.stringify(String(request.argv[0] ?? ""))}`;
     case "configure":
       return "configure the box";
     case "shutdown":

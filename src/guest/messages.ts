@@ -20,8 +20,10 @@ export interface Hello {
 /** Asks for a command in the box. Answered by {@link ExecReply}, then data, then {@link Exit}. */
 export interface ExecRequest {
   readonly op: "exec";
-  /** Program and arguments; a program without `/` is looked up in `env`'s `PATH`. */
-  readonly argv: readonly string[];
+  /**
+   * Program and arguments, as text or bytes; a program without `/` is looked up in `env`'s `PATH`.
+   */
+  readonly argv: readonly (string | Uint8Array)[];
   /** The whole environment, as `NAME=value`. */
   readonly env: readonly string[];
   /** Absolute path in the box. */
@@ -42,7 +44,12 @@ export interface ExecRequest {
   readonly capGive?: number;
   /** Set-user-ID programs and file capabilities give nothing. */
   readonly noNewPrivileges?: boolean;
+  /** One of the agent's own programs, which runs in place of `argv[0]`; the box needn't have any. */
+  readonly builtin?: Builtin;
 }
+
+/** The programs that the agent has in itself. */
+export type Builtin = "files" | "metrics" | "watch";
 
 /** The command runs. */
 export interface ExecReply {

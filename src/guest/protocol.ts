@@ -6,7 +6,7 @@
  */
 
 /** Version that both ends must speak. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 /** Bytes before each payload: `u32 length (BE) · u32 stream (BE) · u8 type · u8 flags`. */
 export const HEADER_SIZE = 10;
 /** Largest payload of a DATA frame, in bytes. */

@@ -31,17 +31,20 @@ static void written_is_read(void) {
   for (size_t i = 0; i < length; i++) text[i] = (char)('a' + next(26));
   text[length] = '\0';
   snprintf(key, sizeof key, "key%u", next(1000));
-  cbor_out_map(&out, 3);
+  int64_t whole = next(2) ? (int64_t)number >> next(64) : -1 - ((int64_t)number >> next(64));
+  cbor_out_map(&out, 4);
   cbor_out_text(&out, key);
   cbor_out_uint(&out, number);
   cbor_out_text(&out, "text");
   cbor_out_text(&out, text);
   cbor_out_text(&out, "none");
   cbor_out_null(&out);
+  cbor_out_text(&out, "whole");
+  cbor_out_int(&out, whole);
   struct cbor_load_result result;
   cbor_item_t *item = cbor_load(out.bytes, out.length, &result);
   expect(item != NULL && result.read == out.length, "libcbor can't read what the agent wrote");
-  expect(cbor_isa_map(item) && cbor_map_size(item) == 3, "it is no map of three");
+  expect(cbor_isa_map(item) && cbor_map_size(item) == 4, "it is no map of four");
   struct cbor_pair *pairs = cbor_map_handle(item);
   expect(cbor_string_length(pairs[0].key) == strlen(key), "the key's length differs");
   expect(memcmp(cbor_string_handle(pairs[0].key), key, strlen(key)) == 0, "the key differs");
@@ -49,6 +52,13 @@ static void written_is_read(void) {
   expect(cbor_string_length(pairs[1].value) == length, "the text's length differs");
   expect(memcmp(cbor_string_handle(pairs[1].value), text, length) == 0, "the text differs");
   expect(cbor_is_null(pairs[2].value), "it is not null");
+  uint64_t size = cbor_get_int(pairs[3].value);
+  expect(cbor_isa_negint(pairs[3].value) == (whole < 0), "the sign differs");
+  expect(size == (whole < 0 ? (uint64_t)(-1 - whole) : (uint64_t)whole), "the whole number differs");
+  int64_t again;
+  struct cbor_in in = {out.bytes + out.length - 1, out.bytes + out.length};
+  while (in.at > out.bytes && memcmp(in.at - 5, "whole", 5) != 0) in.at--;
+  expect(cbor_in_int(&in, &again) == 0 && again == whole && in.at == in.end, "the agent reads another number");
   cbor_decref(&item);
 }
 

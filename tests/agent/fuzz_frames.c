@@ -121,7 +121,7 @@ static size_t put_limits(uint8_t *at) {
 /* A good exec request, more or less. */
 static size_t put_request(uint8_t *at) {
   static const char *const KEYS[] = {"argv", "env", "cwd", "user", "stdin", "hostname", "grow",
-                                     "signal", "graceMs", "timeoutMs", "capKeep", "capGive", "rlimits"};
+                                     "signal", "graceMs", "timeoutMs", "capKeep", "capGive", "rlimits", "builtin"};
   size_t used = 0;
   unsigned pairs = 1 + next(9);
   at[used++] = (uint8_t)(0xa0 | pairs);
@@ -138,6 +138,8 @@ static size_t put_request(uint8_t *at) {
       at[used++] = (uint8_t)(0xf4 + next(2));
     } else if (key == 12) {
       used += put_limits(at + used);
+    } else if (key == 13) {
+      used += put_text(at + used, next(2) ? "files" : "");
     } else if (key > 6) {
       at[used++] = (uint8_t)next(24);
     } else {

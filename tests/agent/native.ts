@@ -7,6 +7,8 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildTarget } from "../../scripts/build.ts";
+import { GuestClient } from "../../src/guest/client.ts";
+import { Relay } from "../../src/vmm/relay.ts";
 import { TempFolder } from "../support/temp.ts";
 import { Peer } from "./peer.ts";
 
@@ -20,6 +22,68 @@ export const sanitizers: readonly string[] = [
   ...["-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror"],
   ...["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
 ];
+
+/** An agent that runs here, and its channel. */
+interface Launched {
+  readonly conn: Deno.UnixConn;
+  readonly child: Deno.ChildProcess;
+  readonly folder: TempFolder;
+}
+
+/** Builds the agent if it has changed, starts it and waits until it has connected. */
+async function launch(): Promise<Launched> {
+  const program = join(root, "build", "test", "hutch-agent-native");
+  await buildTarget({
+    output: program,
+    sources: [join(root, "ffi", "agent")],
+    headers: [join(root, "ffi")],
+    flags: [...sanitizers, "-DHUTCH_NATIVE"],
+    libraries: [],
+  });
+  const folder = new TempFolder();
+  const path = join(folder.path, "agent.sock");
+  using listener = Deno.listen({ transport: "unix", path });
+  const child = new Deno.Command(program, {
+    args: ["--connect", path],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  return { conn: await listener.accept(), child, folder };
+}
+
+/** An agent that runs, with the relay of a box process and a client before it. */
+export class NativeBox implements AsyncDisposable {
+  readonly client: GuestClient;
+  readonly #relay: Relay;
+  readonly #launched: Launched;
+
+  private constructor(client: GuestClient, relay: Relay, launched: Launched) {
+    this.client = client;
+    this.#relay = relay;
+    this.#launched = launched;
+  }
+
+  static async start(): Promise<NativeBox> {
+    const launched = await launch();
+    const path = join(launched.folder.path, "box");
+    const relay = new Relay(Deno.listen({ transport: "unix", path }), {});
+    relay.attach(launched.conn);
+    return new NativeBox(await GuestClient.connect(path), relay, launched);
+  }
+
+  /** Ends it all; throws if the agent, or a program of its own, ended with a sanitizer's word. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { child, folder } = this.#launched;
+    const said = new Response(child.stderr).text();
+    await this.client.close();
+    this.#relay.close();
+    const { code, signal } = await child.status;
+    const words = await said;
+    await folder[Symbol.asyncDispose]();
+    if (code !== 0) throw new Error(`the agent ended with ${signal ?? code}: ${words}`);
+  }
+}
 
 /** An agent that runs and its host's end. */
 export class NativeAgent implements AsyncDisposable {
@@ -40,24 +104,8 @@ export class NativeAgent implements AsyncDisposable {
 
   /** Builds the agent if it has changed, starts it and waits until it has connected. */
   static async start(): Promise<NativeAgent> {
-    const program = join(root, "build", "test", "hutch-agent-native");
-    await buildTarget({
-      output: program,
-      sources: [join(root, "ffi", "agent")],
-      headers: [join(root, "ffi")],
-      flags: [...sanitizers, "-DHUTCH_NATIVE"],
-      libraries: [],
-    });
-    const folder = new TempFolder();
-    const path = join(folder.path, "agent.sock");
-    using listener = Deno.listen({ transport: "unix", path });
-    const child = new Deno.Command(program, {
-      args: ["--connect", path],
-      stdin: "null",
-      stdout: "null",
-      stderr: "piped",
-    }).spawn();
-    return new NativeAgent(new Peer(await listener.accept()), child, folder);
+    const { conn, child, folder } = await launch();
+    return new NativeAgent(new Peer(conn), child, folder);
   }
 
   /** The agent's process id. */

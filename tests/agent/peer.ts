@@ -27,6 +27,8 @@ export interface Outcome {
   readonly stdout: string;
   readonly stderr: string;
   readonly stdoutBytes: number;
+  /** Standard output as it came. */
+  readonly raw: Uint8Array<ArrayBuffer>;
   /** Bytes of stdin that were given back. */
   readonly credited: number;
 }
@@ -265,9 +267,9 @@ export class PeerStream {
       if (word === until) break;
     }
     const text = (channel: number) => new TextDecoder().decode(joined(parts[channel] ?? []));
-    const stdoutBytes = joined(parts[Channel.STDOUT] ?? []).length;
+    const raw = joined(parts[Channel.STDOUT] ?? []);
     return {
-      ...{ order, reply, error, exit, credited, stdoutBytes },
+      ...{ order, reply, error, exit, credited, raw, stdoutBytes: raw.length },
       ...{ stdout: text(Channel.STDOUT), stderr: text(Channel.STDERR) },
     };
   }

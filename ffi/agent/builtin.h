@@ -1,0 +1,24 @@
+/* Programs that the agent has in itself, for work in the box that mustn't depend on what its image
+ * has. One runs in a process of its own, in the box's view and as any user, like every command; what
+ * a program gets by execve, it gets by a call. */
+#ifndef HUTCH_AGENT_BUILTIN_H
+#define HUTCH_AGENT_BUILTIN_H
+
+struct builtin {
+  const char *name;
+  /* Gives the exit code. Its descriptors are 0 to 2 alone; signals are as by default; `argv` ends
+   * with NULL. It must use nothing of the agent's state, which is a copy there. */
+  int (*main)(int argc, char **argv);
+};
+
+/* NULL: there is none of this name. */
+const struct builtin *builtin_find(const char *name);
+
+/* Runs it and ends the process. */
+_Noreturn void builtin_run(const struct builtin *builtin, char **argv);
+
+int files_main(int argc, char **argv);
+int metrics_main(int argc, char **argv);
+int watch_main(int argc, char **argv);
+
+#endif
