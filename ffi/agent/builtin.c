@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 static const struct builtin BUILTINS[] = {
+  {"connect", connect_main},
   {"files", files_main},
   {"metrics", metrics_main},
   {"watch", watch_main},

@@ -99,6 +99,7 @@ bool policy_read(struct policy *policy, char *text, char why[128]) {
   snprintf(why, 128, "there is no memory for rules");
   if (rules == NULL) return false;
   for (char *one = strtok_r(text, ";", &rest); one != NULL; one = strtok_r(NULL, ";", &rest)) {
+    if (one[strspn(one, " ")] == '\0') continue;
     snprintf(why, 128, "rule %zu isn't one", count);
     if (count == POLICY_MAX_RULES || !read_rule(one, &rules[count])) {
       free(rules);

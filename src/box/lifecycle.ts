@@ -88,8 +88,8 @@ async function holdAndStart(
       box: record.config,
       handle: context.boxOf(id),
       signal: options.signal,
-      booted: (engine, pid) => {
-        starting = changeState(context, starting, { ...starting.state, engine, pid });
+      booted: ({ engine, pid, ports }) => {
+        starting = changeState(context, starting, { ...starting.state, engine, pid, ports });
       },
     });
     const detached = options.detached();

@@ -49,7 +49,7 @@ export interface ExecRequest {
 }
 
 /** The programs that the agent has in itself. */
-export type Builtin = "files" | "metrics" | "watch";
+export type Builtin = "connect" | "files" | "metrics" | "watch";
 
 /** The command runs. */
 export interface ExecReply {
@@ -76,6 +76,15 @@ export interface ConfigureRequest {
   readonly grow: boolean;
   /** Folders and files of the host, mounted in this order; 64 at most. */
   readonly mounts: readonly GuestMount[];
+  /** Of `eth0`, as `ADDRESS/BITS`; without any the box has its loopback alone. */
+  readonly addresses?: readonly string[];
+  readonly gateways?: readonly string[];
+  /** With `addresses`: longest packet in bytes, 1,280 to 65,535. */
+  readonly mtu?: number;
+  /** Lines for `/etc/hosts`, added where the file doesn't have their first name; printable ASCII. */
+  readonly hosts?: readonly string[];
+  /** All of `/etc/resolv.conf`. */
+  readonly resolv?: string;
 }
 
 /** A folder or file of the host in the box; mounted `nosuid` and `nodev`. */

@@ -5,6 +5,7 @@
  */
 import type { Box } from "../box/box.ts";
 import type { BoxConfig } from "../box/options.ts";
+import type { BootOutput } from "../plugin/contract.ts";
 import type { PluginHost } from "../plugin/host.ts";
 import type { Paths } from "../runtime/paths.ts";
 import type { Engine, EngineProbeOptions, MachineDisk } from "../vmm/engine.ts";
@@ -25,7 +26,7 @@ export interface StartContext {
   /** Kernel and system disk, made if they aren't cached. */
   readonly system: () => Promise<{ kernelPath: string; diskPath: string }>;
   /** Called when there is a box process, before the guest has answered. */
-  readonly booted: (engine: string, pid: number) => void;
+  readonly booted: (machine: BootOutput) => void;
   readonly engines: readonly Engine[];
   readonly kvm: EngineProbeOptions["kvm"];
 }

@@ -6,6 +6,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { BoxConfig, BoxStatus } from "../box/options.ts";
 import { HutchError } from "../errors.ts";
+import type { PublishedPort } from "../network/ports.ts";
 import { type BoxFilter, COLUMNS, listQuery } from "./box_list.ts";
 import { type DamagedBox, damagedError, damagedRow, parseRow } from "./box_rows.ts";
 import { transaction, translated } from "./database.ts";
@@ -24,6 +25,8 @@ export interface BoxState {
   /** The stage in which the last start failed. */
   readonly stage: string | null;
   readonly stages: Readonly<Record<string, number>>;
+  /** Ports of this machine that lead to the box, or did while it ran. */
+  readonly ports: readonly PublishedPort[];
 }
 
 /** A box as it is recorded. */
@@ -45,6 +48,7 @@ export const NEW_STATE: BoxState = {
   reason: null,
   stage: null,
   stages: {},
+  ports: [],
 };
 
 /** States in which a box process should be there. */
@@ -261,6 +265,6 @@ export class BoxRecords {
 
 /** The part of a state that has no column. */
 export function documentOf(state: BoxState): string {
-  const { engine, startedAt, stoppedAt, reason, stage, stages } = state;
-  return JSON.stringify({ engine, startedAt, stoppedAt, reason, stage, stages });
+  const { engine, startedAt, stoppedAt, reason, stage, stages, ports } = state;
+  return JSON.stringify({ engine, startedAt, stoppedAt, reason, stage, stages, ports });
 }
