@@ -10,6 +10,7 @@ export type { Awaitable } from "./src/plugin/contract.ts";
 export type { BootOutput } from "./src/plugin/contract.ts";
 export { Box } from "./src/box/box.ts";
 export type { BoxConfig } from "./src/box/options.ts";
+export type { BoxConnection } from "./src/box/connection.ts";
 export type { BoxDefaults } from "./src/runtime/config_file.ts";
 export type { BoxDirEntry } from "./src/box/files/info.ts";
 export type { BoxEvent } from "./src/plugin/contract.ts";

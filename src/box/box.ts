@@ -24,6 +24,11 @@ import { runCommand } from "./run_command.ts";
 import { ShellCommand, type ShellRunner } from "./sh.ts";
 import { shellScript, type ShellValue } from "./sh_script.ts";
 import { SharedTask } from "./shared_task.ts";
+import { type BoxConnection, checkPort, connectTo } from "./connection.ts";
+import { tellDenied } from "./denied.ts";
+import { BoxFetcher } from "./fetching.ts";
+import { publish, unpublish } from "./publishing.ts";
+import type { PublishedPort } from "../network/ports.ts";
 import { stepOf } from "./transitions.ts";
 import { type BoxUpdate, renameBox, updateBox } from "./update.ts";
 import { type BoxWaitOptions, waitForBox } from "./wait.ts";
@@ -65,6 +70,7 @@ export class Box implements AsyncDisposable {
   #cpu: CpuSample | undefined;
   #fs: BoxFiles | undefined;
   #mine = false; // this program started it
+  #fetcher: BoxFetcher | undefined;
 
   /** For the runtime. */
   constructor(
@@ -135,6 +141,77 @@ export class Box implements AsyncDisposable {
    */
   async start(options: BoxStartOptions = {}): Promise<void> {
     await this.#connected("start", options);
+  }
+
+  /** Ports of this machine that lead to the box, as of now; none while it doesn't run. */
+  get ports(): readonly PublishedPort[] {
+    const { state } = this.#record();
+    return ACTIVE.includes(state.status) ? state.ports : [];
+  }
+
+  /**
+   * Publishes ports while the box runs, until it stops or {@link Box.unpublish}: what `ports` of
+   * `Runtime.create` does for every start.
+   *
+   * @param spec `[HOSTIP:][HOSTPORT:]GUESTPORT[/tcp|udp]`, also ranges.
+   * @returns The ports, with the numbers that the system picked.
+   * @throws HutchError `invalid_option`, `port_unavailable`, `box_state` when it doesn't run or has
+   * no network.
+   */
+  publish(spec: string): Promise<readonly PublishedPort[]> {
+    return publish(this.#context, this.id, spec);
+  }
+
+  /**
+   * Takes published ports away; connections that are there already stay. Without a host port it is
+   * the first one that leads to that port of the box.
+   *
+   * @throws HutchError `invalid_option` when it isn't published, `box_state` when it doesn't run.
+   */
+  unpublish(spec: string): Promise<void> {
+    return unpublish(this.#context, this.id, spec);
+  }
+
+  /**
+   * Connects to a TCP port of the box's own loopback, which needn't be published; a box without a
+   * network has these too. Boots the box first if it doesn't run.
+   *
+   * @throws HutchError `port_refused` when nothing listens there, and as {@link Box.exec} does.
+   */
+  async connect(
+    port: number,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<BoxConnection> {
+    checkPort(port);
+    const { client } = await this.#connected("exec", options);
+    return await connectTo(client, port, { box: this.name, signal: options.signal });
+  }
+
+  /**
+   * Fetches from an HTTP server in the box as `fetch` does, by {@link Box.connect}: HTTP/1.1, bodies
+   * streamed both ways. The box may keep such connections open for the next request, until this
+   * object is disposed of.
+   *
+   * @param port Port of the box.
+   * @param input A path, a URL whose host is only a header, or a `Request`.
+   * @throws HutchError `port_refused`, and what `fetch` throws.
+   *
+   * @example
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * await using box = await runtime.create({ image: "builtin:busybox" });
+   * await box.sh`echo hello > /tmp/note; httpd -p 127.0.0.1:8000 -h /tmp`;
+   * console.log(await (await box.fetch(8000, "/note")).text());
+   * ```
+   */
+  fetch(port: number, input: Request | URL | string, init?: RequestInit): Promise<Response> {
+    this.#fetcher ??= new BoxFetcher({
+      id: this.id,
+      sockets: this.#context.paths.sockets,
+      connect: (port) => this.connect(port),
+    });
+    return this.#fetcher.fetch(port, input, init);
   }
 
   /**
@@ -394,6 +471,7 @@ export class Box implements AsyncDisposable {
     });
     this.#mine = live.process !== undefined;
     void live.client.closed.then(() => this.#ended(live)).catch(() => {});
+    if (live.process) void tellDenied(this.#context, this.#config, live.client.closed);
     return live;
   }
 
@@ -407,6 +485,8 @@ export class Box implements AsyncDisposable {
   }
 
   async #letGo(): Promise<void> {
+    this.#fetcher?.close();
+    this.#fetcher = undefined;
     const live = await this.#live?.result.catch(() => undefined);
     this.#live = undefined;
     await live?.client[Symbol.asyncDispose]();

@@ -10,6 +10,7 @@ import { HutchError } from "../errors.ts";
 import { PULL_POLICIES, type PullPolicy } from "../images/pull/policy.ts";
 import { type Lookup, readEnvironment } from "./env.ts";
 import { defineLifeFlags, type LifeFlags, lifeOptionsOf } from "./life_flags.ts";
+import { NETWORK_MODES, type NetworkMode } from "../network/options.ts";
 import { parseMount } from "./mount_flag.ts";
 import { collect, parseChoice, parseCount, parseLabels, parseTimeMs } from "./values.ts";
 
@@ -35,6 +36,10 @@ export interface BoxFlags extends ExecFlags, LifeFlags {
   readonly label?: readonly string[];
   readonly volume?: readonly string[];
   readonly mount?: readonly string[];
+  readonly network?: NetworkMode;
+  readonly publish?: readonly string[];
+  readonly dns?: readonly string[];
+  readonly addHost?: readonly string[];
   readonly engine?: string;
   /** In `ms`. */
   readonly bootTimeout?: number;
@@ -90,6 +95,26 @@ export function defineBoxFlags(command: Command): void {
       "the same in parts: type=bind, source=HOST, target=GUEST, readonly, with commas alone (repeatable)",
       collect,
     )
+    .option(
+      "--network <MODE>",
+      "none, nat or open: what the box may reach (default: nat)",
+      (text: string) => parseChoice(text, NETWORK_MODES, "--network"),
+    )
+    .option(
+      "-p, --publish <[[IP:]PORT:]PORT[/udp]>",
+      "port of this machine, on 127.0.0.1 unless IP says else, for one of the box (repeatable)",
+      collect,
+    )
+    .option(
+      "--dns <ADDRESS[:PORT]>",
+      "server for names, in place of this machine's (repeatable)",
+      collect,
+    )
+    .option(
+      "--add-host <NAME:ADDRESS>",
+      "name for the box's /etc/hosts; host-gateway is this machine (repeatable)",
+      collect,
+    )
     .option("--engine <ENGINE>", "auto, libkrun or qemu (default: auto)")
     .option(
       "--boot-timeout <TIME>",
@@ -137,10 +162,26 @@ export async function boxOptionsOf(
       ? {}
       : { entrypoint: flags.entrypoint === "" ? [] : [flags.entrypoint] },
     ...flags.hostname === undefined ? {} : { hostname: flags.hostname },
+    ...flags.network === undefined ? {} : { network: flags.network },
+    ...flags.publish ? { ports: flags.publish } : {},
+    ...flags.dns ? { dns: flags.dns } : {},
+    ...flags.addHost ? { extraHosts: parseHosts(flags.addHost) } : {},
     ...flags.engine === undefined ? {} : { engine: flags.engine },
     ...flags.bootTimeout === undefined ? {} : { bootTimeoutMs: flags.bootTimeout },
     ...life,
   };
+}
+
+/** `NAME:ADDRESS` or, as Docker has it too, `NAME=ADDRESS`. */
+function parseHosts(words: readonly string[]): Record<string, string> {
+  return Object.fromEntries(words.map((word) => {
+    const at = word.search(/[:=]/);
+    if (at > 0) return [word.slice(0, at), word.slice(at + 1).replace(/^\[(.*)\]$/, "$1")];
+    throw new HutchError(
+      "invalid_option",
+      `Cannot use --add-host ${JSON.stringify(word)}: it has no ":"`,
+    );
+  }));
 }
 
 /** What `run` runs: the entrypoint, then the words given after the image, else the image's command. */

@@ -43,7 +43,9 @@ async function main(path: string): Promise<void> {
     code = 0;
   } catch (error) {
     console.error(error);
-    const known = error instanceof NetworkRefused ? { order: error.order, answer: error.answer } : {};
+    const known = error instanceof NetworkRefused
+      ? { order: error.order, answer: error.answer }
+      : {};
     say({ error: error instanceof Error ? error.message : String(error), ...known });
   }
   Deno.exit(code);

@@ -91,6 +91,7 @@ export function boxInfo(
     health: "none",
     restarts: 0,
     restartedAt: null,
+    ports: [],
     stage: null,
     stages: {},
     ...changes,
