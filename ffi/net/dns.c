@@ -211,6 +211,7 @@ struct call {
   struct watch guest, server;
   unsigned listed; /* watches that the loop has */
   bool server_listed;
+  bool ended;      /* the guest asks nothing more, and may wait for answers */
   bool busy;       /* a question is on its way */
   bool sent;
   unsigned tries;
@@ -305,6 +306,7 @@ static void server_ready(struct watch *watch, short events) {
 
 /* Asks on what the guest has asked, once the last server is done with. */
 static void call_step(struct call *call) {
+  if (call->ended && !is_whole(call->query, call->query_length)) hang_up(call);
   while (call->guest.fd >= 0 && !call->server_listed && is_whole(call->query, call->query_length)) {
     if (!call->busy) {
       struct dns_question question;
@@ -346,6 +348,11 @@ static void guest_ready(struct watch *watch, short events) {
   ssize_t got = recv(watch->fd, call->query + call->query_length, sizeof call->query - call->query_length, MSG_DONTWAIT);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (got > 0) call->query_length += (size_t)got;
+  if (got == 0 && !call->ended) {
+    call->ended = true;
+    watch->events = 0;
+    return;
+  }
   if (got <= 0 || (call->query_length >= 2 && size_of(call->query) > DNS_QUERY_MAX)) hang_up(call);
 }
 
