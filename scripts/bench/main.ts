@@ -1,5 +1,5 @@
 /**
- * The benchmark: `deno task bench [--json] [--runs N] [boot|channel|image|scale]...`. Each figure stands
+ * The benchmark: `deno task bench [--json] [--runs N] [boot|channel|network|image|scale]...`. Each figure stands
  * beside a floor measured in the same run. Inside the emulated machine with KVM (`scripts/kvm_lab`)
  * it measures libkrun, else QEMU.
  *
@@ -12,6 +12,7 @@ import { defaultPlugins } from "../../src/runtime/defaults.ts";
 import { benchBoot, type BootSetting } from "./boot.ts";
 import { benchChannel } from "./channel.ts";
 import { benchImage } from "./image.ts";
+import { benchNetwork } from "./network.ts";
 import { benchScale } from "./scale.ts";
 import { type Figure, line } from "./stats.ts";
 
@@ -23,7 +24,7 @@ const lab = Deno.env.get("IN_KVM_LAB") === "1";
 const runs = Number(values.runs ?? (lab ? 6 : 10));
 const wanted = positionals.length > 0
   ? positionals
-  : ["boot", "channel", ...(lab ? [] : ["image", "scale"])];
+  : ["boot", "channel", "network", ...(lab ? [] : ["image", "scale"])];
 const figures: Figure[] = [];
 
 function report(made: readonly Figure[]): void {
@@ -33,7 +34,7 @@ function report(made: readonly Figure[]): void {
 
 const folder = await Deno.makeTempDir({ prefix: "hutch-bench-" });
 try {
-  if (wanted.some((name) => name === "boot" || name === "channel")) await benchMachines();
+  if (["boot", "channel", "network"].some((name) => wanted.includes(name))) await benchMachines();
   if (wanted.includes("image")) report(await benchImage(folder, Math.min(runs, 3)));
   if (wanted.includes("scale")) report(await benchScale(folder, runs));
 } finally {
@@ -73,4 +74,5 @@ async function benchMachines(): Promise<void> {
   };
   if (wanted.includes("boot")) report(await benchBoot(setting));
   if (wanted.includes("channel")) report(await benchChannel(setting));
+  if (wanted.includes("network")) report(await benchNetwork(setting));
 }

@@ -26,7 +26,7 @@ import { shellScript, type ShellValue } from "./sh_script.ts";
 import { SharedTask } from "./shared_task.ts";
 import { type BoxConnection, checkPort, connectTo } from "./connection.ts";
 import { tellDenied } from "./denied.ts";
-import { BoxFetcher } from "./fetching.ts";
+import { boxRequest, fetchOver } from "./fetching.ts";
 import { publish, unpublish } from "./publishing.ts";
 import type { PublishedPort } from "../network/ports.ts";
 import { stepOf } from "./transitions.ts";
@@ -70,7 +70,6 @@ export class Box implements AsyncDisposable {
   #cpu: CpuSample | undefined;
   #fs: BoxFiles | undefined;
   #mine = false; // this program started it
-  #fetcher: BoxFetcher | undefined;
 
   /** For the runtime. */
   constructor(
@@ -188,13 +187,12 @@ export class Box implements AsyncDisposable {
   }
 
   /**
-   * Fetches from an HTTP server in the box as `fetch` does, by {@link Box.connect}: HTTP/1.1, bodies
-   * streamed both ways. The box may keep such connections open for the next request, until this
-   * object is disposed of.
+   * Fetches from an HTTP server in the box, by {@link Box.connect}: HTTP/1.1, a connection for each
+   * request, bodies streamed both ways. Redirects and compressed bodies are given as they come.
    *
    * @param port Port of the box.
    * @param input A path, a URL whose host is only a header, or a `Request`.
-   * @throws HutchError `port_refused`, and what `fetch` throws.
+   * @throws HutchError `port_refused`; the signal's reason; Node's errors when the answer isn't HTTP.
    *
    * @example
    * ```ts
@@ -205,13 +203,14 @@ export class Box implements AsyncDisposable {
    * console.log(await (await box.fetch(8000, "/note")).text());
    * ```
    */
-  fetch(port: number, input: Request | URL | string, init?: RequestInit): Promise<Response> {
-    this.#fetcher ??= new BoxFetcher({
-      id: this.id,
-      sockets: this.#context.paths.sockets,
-      connect: (port) => this.connect(port),
-    });
-    return this.#fetcher.fetch(port, input, init);
+  async fetch(
+    port: number,
+    input: Request | URL | string,
+    init?: RequestInit,
+  ): Promise<Response> {
+    const request = boxRequest(port, input, init);
+    const connection = await this.connect(port, { signal: request.signal });
+    return await fetchOver(connection, request);
   }
 
   /**
@@ -485,8 +484,6 @@ export class Box implements AsyncDisposable {
   }
 
   async #letGo(): Promise<void> {
-    this.#fetcher?.close();
-    this.#fetcher = undefined;
     const live = await this.#live?.result.catch(() => undefined);
     this.#live = undefined;
     await live?.client[Symbol.asyncDispose]();

@@ -135,6 +135,8 @@ export async function removeFiles(own: LayoutOutput, forget = () => {}): Promise
   await removeIfThere(own.channelPath);
   await removeIfThere(own.sharesSocketPath);
   await removeIfThere(own.controlPath);
+  await removeIfThere(own.networkSocketPath);
+  await removeIfThere(own.networkControlPath);
   // Out of the way in one step: whoever looks meanwhile finds no folder. Removed in place, its lock
   // files would go first, and somebody could take a lock, in a new file, in what is being removed.
   const doomed = doomedFolder(own);

@@ -66,14 +66,24 @@ static int dial(const char *address, int port) {
   return fd;
 }
 
+/* The same, whatever they are. */
+static size_t discard(int fd) {
+  static uint8_t buffer[PIECE];
+  size_t at = 0;
+  for (ssize_t got; (got = read(fd, buffer, sizeof buffer)) > 0; at += (size_t)got) continue;
+  return at;
+}
+
 /* By the first byte of each connection: e echoes up to the end and says "over" then; s gives as many
- * bytes as the rest of the line says; r counts what comes and says how much that was. */
+ * bytes as the rest of the line says; r counts what comes and says how
+ * much that was, d without a look at it. */
 static void serve_one(int fd) {
   char word[32];
   size_t length = 0;
   while (length < sizeof word - 1 && read(fd, word + length, 1) == 1 && word[length] != '\n') length++;
   word[length] = '\0';
   if (word[0] == 's') put(fd, strtoull(word + 1, NULL, 10));
+  if (word[0] == 'd') dprintf(fd, "%zu\n", discard(fd));
   if (word[0] == 'r') dprintf(fd, "%zu\n", take(fd));
   if (word[0] == 'e') {
     char buffer[4096];

@@ -1,5 +1,6 @@
 /** What boxes talk to in tests of networks: servers on this machine's loopback. */
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 
@@ -21,14 +22,10 @@ export async function sizeOfPattern(connection: Deno.Conn): Promise<number> {
   let at = 0;
   for (let n; (n = await connection.read(buffer)) !== null; at += n) {
     const from = at % PERIOD;
-    const same = isSame(buffer.subarray(0, n), wanted.subarray(from, from + n));
+    const same = Buffer.compare(buffer.subarray(0, n), wanted.subarray(from, from + n)) === 0;
     assert(same, `wrong bytes after ${at}`);
   }
   return at;
-}
-
-function isSame(a: Uint8Array, b: Uint8Array): boolean {
-  return a.every((byte, index) => byte === b[index]);
 }
 
 export async function sendAll(connection: Deno.Conn, bytes: Uint8Array): Promise<void> {
