@@ -6,6 +6,15 @@
 import { helper } from "./library.ts";
 import { errnoName } from "./result.ts";
 
+export {
+  CopyFailure,
+  type CopyFlag,
+  copyFlags,
+  type CopyOwner,
+  HostCopy,
+  type HostCopyOptions,
+  type TreeEntry,
+} from "./copy.ts";
 export { decodeFile, type DecoderFormat } from "./decoder.ts";
 export { checkLimits, Ext4Image, IMAGE_LIMITS, type ImageLimits, isLimit } from "./ext4_image.ts";
 export { FolderTar, type FolderTarOptions, type OwnerRange } from "./folder_tar.ts";

@@ -26,6 +26,11 @@
  * that drops the pipes and kills nothing. An empty DATA frame of the agent with flags HUTCH_STDIN |
  * HUTCH_END says that the command closed its stdin.
  *
+ * A command with a terminal (`tty` in its OPEN) has it as all of its three; what it shows comes on
+ * HUTCH_STDOUT, and HUTCH_STDERR ends at once. HUTCH_END of its stdin types the terminal's end-of-file
+ * character, if it is set to read lines. When the command ends, the kernel hangs the terminal up: EXIT
+ * follows what was left in it, 16 KiB of that at most if others go on writing.
+ *
  * The agent ignores every frame but OPEN on a stream that it doesn't have: a host's CLOSE may cross
  * the agent's. So the agent never sends a frame on a stream that isn't open, and exactly one CLOSE
  * per OPEN. The relay ends the box for any other order of the agent's frames: REPLY is first and
@@ -58,7 +63,7 @@ enum hutch_frame_type {
   HUTCH_ERROR = 4,   /* agent -> host: CBOR {kind, errno, message} */
   HUTCH_DATA = 5,    /* both: bytes; flags = channel | HUTCH_END */
   HUTCH_CREDIT = 6,  /* both: u32 (BE) bytes; flags = channel */
-  HUTCH_CONTROL = 7, /* host -> agent: CBOR {op: "signal" | "resize", ...} */
+  HUTCH_CONTROL = 7, /* host -> agent: CBOR {op: "signal", signal} | {op: "resize", tty: [rows, columns]} */
   HUTCH_EXIT = 8,    /* agent -> host: CBOR {code, signal, timedOut} (one of the first two null) */
   HUTCH_CLOSE = 9,   /* both: empty */
   HUTCH_GOODBYE = 10 /* agent -> host, stream 0, the last frame: the guest is about to end; CBOR
@@ -70,5 +75,6 @@ enum hutch_channel { HUTCH_STDIN = 0, HUTCH_STDOUT = 1, HUTCH_STDERR = 2 };
 #define HUTCH_CHANNEL_MASK 0x03
 #define HUTCH_END 0x80 /* no more bytes on this channel (payload may be empty) */
 #define HUTCH_BACKGROUND 0x40 /* a client's OPEN: no activity of the box; the relay takes it off */
+#define HUTCH_HELD 0x20       /* a client's OPEN: for the relay itself, which holds detached commands */
 
 #endif

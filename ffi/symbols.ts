@@ -1,5 +1,5 @@
 /**
- * The helper library's C interface, as `ffi/helper/helper.h` and `pack.h` have it.
+ * The helper library's C interface, as `ffi/helper/helper.h`, `pack.h` and `copy.h` have it.
  *
  * @module
  */
@@ -10,6 +10,14 @@ export const SYMBOLS = {
     parameters: ["u32", "buffer"], // uint32_t limit_ms, uint64_t *micros
     result: "i32",
     nonblocking: true,
+  },
+  hutch_terminal_raw: {
+    parameters: ["i32", "buffer", "usize"], // int fd, uint8_t *saved, size_t size
+    result: "i32",
+  },
+  hutch_terminal_restore: {
+    parameters: ["i32", "buffer"], // int fd, const uint8_t *saved
+    result: "i32",
   },
   hutch_ext4_create: {
     // const char *path, const struct hutch_ext4_options *options, hutch_ext4 **out
@@ -97,6 +105,48 @@ export const SYMBOLS = {
   },
   hutch_pack_close: {
     parameters: ["pointer"], // hutch_pack *pack
+    result: "void",
+  },
+  hutch_copy_open: {
+    // int packs, const char *path, const char *name, const struct hutch_copy_options *options,
+    // hutch_copy **out
+    parameters: ["i32", "buffer", "buffer", "buffer", "buffer"],
+    result: "i32",
+  },
+  hutch_copy_read: {
+    parameters: ["pointer", "buffer", "usize"], // hutch_copy *copy, uint8_t *buffer, size_t size
+    result: "i64",
+    nonblocking: true,
+  },
+  hutch_copy_push: {
+    parameters: ["pointer", "buffer", "usize"], // hutch_copy *copy, const uint8_t *bytes, size_t length
+    result: "i64",
+    nonblocking: true,
+  },
+  hutch_copy_finish: {
+    parameters: ["pointer"], // hutch_copy *copy
+    result: "i32",
+  },
+  hutch_copy_asks: {
+    parameters: ["pointer", "buffer", "buffer"], // const hutch_copy *copy, uint8_t path[4096], uint64_t *size
+    result: "u32",
+  },
+  hutch_copy_answer: {
+    parameters: ["pointer", "i32"], // hutch_copy *copy, int take
+    result: "void",
+    nonblocking: true,
+  },
+  hutch_copy_progress: {
+    // const hutch_copy *copy, uint64_t counts[3], uint8_t path[4096]
+    parameters: ["pointer", "buffer", "buffer"],
+    result: "void",
+  },
+  hutch_copy_error: {
+    parameters: ["pointer", "buffer", "usize"], // const hutch_copy *copy, uint8_t *line, size_t size
+    result: "usize",
+  },
+  hutch_copy_close: {
+    parameters: ["pointer"], // hutch_copy *copy
     result: "void",
   },
   hutch_next_data: {

@@ -1,10 +1,8 @@
 /**
- * Refuses images and options that a rule forbids, with an error that names the rule. Box options
- * are looked at when a box is created; what may change or is only known later (limits, volumes, the
- * engine) again in each start, also of boxes that programs without this plugin have made. Who can
- * write to the home folder or run programs of his own isn't bound by it.
- *
- * Options: {@link PolicyRules}; a rule that is left out forbids nothing.
+ * Refuses images and options that a rule forbids, with an error that names the rule: options of a box
+ * when it is created; limits, volumes and the engine again in each start, also of boxes that programs
+ * without this plugin have made. Who can write to the home folder or run programs of his own isn't
+ * bound by it. Options: {@link PolicyRules}; a rule that is left out forbids nothing.
  *
  * @example
  * ```ts
@@ -23,10 +21,7 @@ import type { Plugin, ResolvedVolume, Runtime } from "../mod.ts";
 
 /** Rules of {@link policy}. `*` in a pattern stands for any text. */
 export interface PolicyRules {
-  /**
-   * Patterns of the images that may be pulled, loaded, named and used: whole references with scheme and registry, such as
-   * `registry:docker.io/library/*` or `registry:ghcr.io/owner/name@sha256:*`.
-   */
+  /** Patterns of images that may come here and be used, such as `registry:docker.io/library/*`. */
   readonly images?: readonly string[];
   readonly maxCpus?: number;
   /** In `MiB`, or text such as `"2g"`; a box that doesn't say gets this if the default is more. */
@@ -41,8 +36,7 @@ export interface PolicyRules {
   readonly isolatedEngines?: boolean;
 }
 
-/** As `BoxOptions` has them, in `MiB`. */
-const DEFAULTS = { memory: 512, disk: 10 * 1024 };
+const DEFAULTS = { memory: 512, disk: 10 * 1024 }; // as `BoxOptions` has them, in `MiB`
 
 /** Makes the plugin; throws `invalid_option` for a rule that can't be read. */
 export function policy(rules: PolicyRules): Plugin {
@@ -65,9 +59,8 @@ export function policy(rules: PolicyRules): Plugin {
   }
 
   function checkSize(size: number, what: "memory" | "disk"): void {
-    if (size <= limits[what]) return;
     const rule = what === "memory" ? "maxMemory" : "maxDisk";
-    throw forbidden(rule, `${size} MiB`, `${limits[what]} MiB`);
+    if (size > limits[what]) throw forbidden(rule, `${size} MiB`, `${limits[what]} MiB`);
   }
 
   function checkCpus(cpus = 1): void {
@@ -102,8 +95,7 @@ export function policy(rules: PolicyRules): Plugin {
       /** A name that is allowed says nothing of an image that gets it: where it comes from counts. */
       verify({ reference, source }) {
         const bad = [reference, source ?? reference].find((name) => !matches(images, name));
-        if (bad === undefined) return undefined;
-        return { ok: false, reason: `rule "images" doesn't allow ${bad}` };
+        return bad ? { ok: false, reason: `rule "images" doesn't allow ${bad}` } : undefined;
       },
     },
     operations: {
@@ -121,10 +113,10 @@ export function policy(rules: PolicyRules): Plugin {
     },
     stages: {
       layout: {
-        before({ box }) {
-          checkCpus(box.cpus);
-          checkSize(box.memoryMiB, "memory");
-          checkSize(box.diskMiB, "disk");
+        before: ({ box: { cpus, memoryMiB, diskMiB } }) => {
+          checkCpus(cpus);
+          checkSize(memoryMiB, "memory");
+          checkSize(diskMiB, "disk");
         },
       },
       volumes: {
@@ -132,8 +124,8 @@ export function policy(rules: PolicyRules): Plugin {
           await checkVolumes(await next(input), join(input.layout.folder, "volumes")),
       },
       boot: {
-        async before(input, { runtime }) {
-          return { ...input, engine: await engineOf(input.engine, runtime) };
+        before: async (given, { runtime }) => {
+          return { ...given, engine: await engineOf(given.engine, runtime) };
         },
       },
     },
@@ -141,8 +133,7 @@ export function policy(rules: PolicyRules): Plugin {
 }
 
 function matches(patterns: readonly string[], text: string): boolean {
-  const whole = (pattern: string) =>
-    pattern.split("*").map((part) => RegExp.escape(part)).join(".*");
+  const whole = (pattern: string) => pattern.split("*").map(RegExp.escape).join(".*");
   return patterns.some((pattern) => new RegExp(`^${whole(pattern)}$`, "s").test(text));
 }
 

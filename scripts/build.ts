@@ -43,14 +43,14 @@ export function projectTargets(root: string): Target[] {
   return [
     {
       output: join(root, "build", "libhutch.so"),
-      sources: [join(ffi, "helper")],
+      sources: [join(ffi, "helper"), join(ffi, "copy")],
       headers: [ffi],
       flags: [...common, "-fPIC", "-fvisibility=hidden", "-pthread"],
       libraries: ["-shared", "-Wl,-z,defs", "-lext2fs", "-lcom_err", "-larchive", "-ldl"],
     },
     {
       output: join(root, "build", "hutch-agent"),
-      sources: [join(ffi, "agent")],
+      sources: [join(ffi, "agent"), join(ffi, "copy")],
       headers: [ffi],
       flags: [...common, "-ffunction-sections", "-fdata-sections", "-pthread"],
       libraries: ["-static", "-Wl,--gc-sections", "-s"],

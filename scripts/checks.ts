@@ -1,6 +1,7 @@
 /**
  * Checks what no compiler does: the direction of imports, names that belong to one machine, the
- * README's table of dependencies, and the guide's table of hooks. Prints what it finds; ends with code 1 if that is anything.
+ * README's table of dependencies, the guide's table of hooks and the length of its plugins. Prints
+ * what it finds; ends with code 1 if that is anything.
  *
  * @module
  */
@@ -8,7 +9,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { checkImports, type Finding } from "./checks/imports.ts";
 import { checkNames } from "./checks/names.ts";
-import { checkGuide } from "./checks/guide.ts";
+import { checkGuide, checkPluginLength } from "./checks/guide.ts";
 import { checkReadme } from "./checks/readme.ts";
 import { CONTRACT, GUIDE } from "./plugin_table.ts";
 
@@ -20,7 +21,8 @@ export function checkProject(root: string): Finding[] {
   const files = [...filesBelow(root, "")].sort();
   const findings = files.flatMap((path) => checkNames(path, Deno.readFileSync(join(root, path))));
   for (const path of files.filter((file) => file.endsWith(".ts"))) {
-    findings.push(...checkImports(path, Deno.readTextFileSync(join(root, path))));
+    const text = Deno.readTextFileSync(join(root, path));
+    findings.push(...checkImports(path, text), ...checkPluginLength(path, text));
   }
   if (files.includes("README.md")) {
     const read = (path: string): string => Deno.readTextFileSync(join(root, path));

@@ -28,6 +28,15 @@ export async function removeIfThere(path: string): Promise<void> {
   }
 }
 
+/** {@link removeIfThere} for what goes in a moment: a socket, an empty folder. */
+export function removeIfThereSync(path: string): void {
+  try {
+    Deno.removeSync(path, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
 /**
  * Makes a file once: under a lock beside it, into a temporary name, synced, then renamed. Returns
  * at once when the file is there. Left-overs of makers that died are removed by the next one.

@@ -19,9 +19,11 @@ export type ErrorCode =
   | "command_not_executable"
   | "command_not_found"
   | "connection_lost" // the box went away under an operation
+  | "copy_failed" // something couldn't be read, written or understood; the message says what
   | "credentials_unavailable" // a login can't be read or kept: its file or helper is broken
   | "digest_mismatch"
   | "engine_unavailable" // no engine, or the asked-for one, can run here
+  | "execution_not_found" // the box holds no command of this id (any more)
   | "guest_failed" // the guest couldn't do what was asked; the message has its reason
   | "home_unusable" // home can't be made or written
   | "image_in_use" // boxes, or other names, need the image
@@ -79,6 +81,11 @@ export class HutchError extends Error {
     this.code = code;
     this.hint = options.hint;
   }
+}
+
+/** A message as the end of another one: `Cannot pull x: cannot read y: …`. */
+export function asReason(message: string): string {
+  return message.charAt(0).toLowerCase() + message.slice(1);
 }
 
 /** The text of anything thrown. */

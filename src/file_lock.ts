@@ -21,9 +21,10 @@ export class FileLock implements Disposable {
   /** Waits for the lock. */
   static async acquire(path: string): Promise<FileLock> {
     for (;;) {
-      const file = await Deno.open(path, { read: true, write: true, create: true, mode: 0o600 });
+      const file = Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
       try {
-        await file.lock(true);
+        // Mostly it is free, and then there is nothing to wait for elsewhere.
+        if (!file.tryLockSync(true)) await file.lock(true);
         // The one before us removed the file: a lock on it no longer excludes anybody.
         if (isAt(file, path)) return new FileLock(path, file);
       } catch (error) {
@@ -82,7 +83,7 @@ export class FileLock implements Disposable {
   static async untilFree(path: string, known = FileLock.fileAt(path)): Promise<void> {
     let file: Deno.FsFile;
     try {
-      file = await Deno.open(path, { read: true, write: true });
+      file = Deno.openSync(path, { read: true, write: true });
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return;
       throw error;

@@ -42,7 +42,7 @@ static void on_children(struct watch *watch, uint32_t events) {
   struct child_visit visit;
   while ((visit.pid = waitpid(-1, &visit.status, WNOHANG)) > 0) {
 #ifndef HUTCH_NATIVE
-    if (visit.pid == agent->box.holder) box_holder_ended(agent, visit.status);
+    if (visit.pid == agent->box.holder) visit.status = box_holder_ended(agent, visit.status);
 #endif
     agent_each_exec(agent, visit_child, &visit);
   }

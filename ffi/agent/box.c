@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,7 +29,8 @@ static const struct {
 } KINDS[] = {{"ext4", "errors=remount-ro,noinit_itable"}, {"xfs", NULL}, {"btrfs", NULL}};
 
 void box_init(struct box *box) {
-  *box = (struct box){.state = BOX_NONE, .holder_fd = -1, .mount_error = -1, .word = {.fd = -1}, .leash = -1};
+  *box = (struct box){.state = BOX_NONE, .holder_fd = -1, .mount_error = -1, .terminals = -1, .word = {.fd = -1},
+                      .leash = -1};
 }
 
 int box_enter(const struct box *box, struct failure *failure) {
@@ -82,7 +84,7 @@ static void spare_from_oom(void) {
 #define FIRST_ROOM (UINT64_C(1) << 30)
 
 /* Descriptors that the holder keeps. */
-enum { LEASH = 3, DEVICE, ROOT, KEPT_END };
+enum { LEASH = 3, DEVICE, ROOT, TERMINALS, WORD, KEPT_END };
 
 static int open_for_growth(int *device, int *root, struct failure *failure) {
   *root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -114,18 +116,17 @@ static void *grow_rest(void *none) {
   return none;
 }
 
-/* Keeps these as LEASH, DEVICE and ROOT; the console is the system's, not the box's. */
-static void let_go(int leash, int device, int root) {
-  int kept[] = {leash, device, root};
+/* Keeps these as LEASH and so on; the console is the system's, not the box's. */
+static void let_go(int kept[KEPT_END - LEASH]) {
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   for (int fd = 0; fd <= 2; fd++) {
     if (null < 0 || dup2(null, fd) < 0) close(fd);
   }
-  for (int i = 0; i < 3; i++) { /* out of each other's way */
+  for (int i = 0; i < KEPT_END - LEASH; i++) { /* out of each other's way */
     if (kept[i] >= 0) kept[i] = fcntl(kept[i], F_DUPFD_CLOEXEC, KEPT_END);
   }
   if (kept[0] < 0) _exit(1);
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < KEPT_END - LEASH; i++) {
     if (kept[i] < 0 || dup3(kept[i], LEASH + i, O_CLOEXEC) < 0) close(LEASH + i);
   }
   close_range(KEPT_END, UINT_MAX, 0);
@@ -138,11 +139,24 @@ static _Noreturn void hold(const struct holder_plan *plan) {
   struct failure failure = {.kind = FAILURE_NONE};
   int device = -1, root = -1;
   int result = make(plan, &device, &root, &failure);
-  ssize_t put = write(plan->word, &failure, sizeof failure);
+  int terminals = result < 0 ? -1 : open("/dev/pts", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (result == 0 && terminals < 0) {
+    failure_set(&failure, FAILURE_FAILED, errno, "open /dev/pts of the box: %s", strerror(errno));
+    result = -1;
+  }
+  int word = plan->word;
+  if (result == 0) {
+    let_go((int[]){plan->leash, device, root, terminals, word});
+    word = WORD;
+  }
+  ssize_t put = write(word, &failure, sizeof failure);
   if (result < 0 || put != sizeof failure) _exit(1);
-  let_go(plan->leash, device, root);
+  close(word);
   pthread_t thread;
-  if (plan->request->grow && pthread_create(&thread, NULL, grow_rest, NULL) != 0) grow_rest(NULL);
+  if (plan->request->grow && plan->request->init) {
+    close(DEVICE);
+    close(ROOT);
+  } else if (plan->request->grow && pthread_create(&thread, NULL, grow_rest, NULL) != 0) grow_rest(NULL);
   holder_serve(LEASH);
 }
 
@@ -176,13 +190,20 @@ static void on_word(struct watch *watch, uint32_t events) {
   }
   failure.text[FAILURE_TEXT - 1] = '\0';
   loop_drop(&agent->loop, watch);
+  if (failure.kind == FAILURE_NONE) {
+    /* Kept by the holder: nobody was in the box yet who could have put something else there. */
+    box->terminals = (int)syscall(SYS_pidfd_getfd, box->holder_fd, TERMINALS, 0);
+    if (box->terminals < 0) {
+      failure_set(&failure, FAILURE_FAILED, errno, "take the box's terminals over: %s", strerror(errno));
+    }
+  }
   box->state = failure.kind == FAILURE_NONE ? BOX_READY : BOX_FAILED;
   answer(agent, &failure);
 }
 
 static int start_holder(struct agent *agent, const struct request *request) {
   int word[2] = {-1, -1}, leash[2] = {-1, -1};
-  if (pipe2(word, O_CLOEXEC) < 0 || pipe2(leash, O_CLOEXEC) < 0) return -errno;
+  if (pipe2(word, O_CLOEXEC) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, leash) < 0) return -errno;
   /* The next child is the first process of a new PID namespace, and all later ones join it. */
   if (unshare(CLONE_NEWPID) < 0) return -errno;
   struct holder_plan plan = {.request = request, .word = word[1], .leash = leash[0], .private_fd = agent->channel.watch.fd};
@@ -231,14 +252,59 @@ int box_configure(struct agent *agent, struct stream *stream, const struct reque
   return 0;
 }
 
-void box_holder_ended(struct agent *agent, int status) {
+static void *grow_behind(void *none) {
+  struct failure failure;
+  int device = open(BOX_DEVICE, O_RDONLY | O_CLOEXEC);
+  int root = open(BOX_MOUNT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  setpriority(PRIO_PROCESS, 0, 19); /* of this thread alone */
+  if (device >= 0 && root >= 0 && view_grow(device, root, UINT64_MAX, &failure) < 0) log_line("%s", failure.text);
+  if (device >= 0) close(device);
+  if (root >= 0) close(root);
+  return none;
+}
+
+int box_grow_rest(const struct box *box) {
+  /* Threads can't be made while children are to go to another PID namespace. */
+  int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+  if (own < 0 || setns(own, CLONE_NEWPID) < 0) log_line("grow the box's file system: %s", strerror(errno));
+  if (own >= 0) close(own);
+  pthread_t thread;
+  int error = pthread_create(&thread, NULL, grow_behind, NULL);
+  if (error == 0) pthread_detach(thread);
+  else log_line("grow the box's file system: %s", strerror(error));
+  return setns(box->holder_fd, CLONE_NEWPID) < 0 ? -errno : 0;
+}
+
+pid_t box_become_init(struct box *box, const struct request *request, const int files[static 4]) {
+  if (box->holder <= 0 || box->leash < 0 || box->init) return -EBUSY;
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(4 * sizeof(int))];
+  } control = {0};
+  struct iovec part = {.iov_base = (void *)(uintptr_t)request->raw, .iov_len = request->raw_length};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes,
+                           .msg_controllen = sizeof control.bytes};
+  struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(4 * sizeof(int));
+  memcpy(CMSG_DATA(rights), files, 4 * sizeof(int));
+  if (sendmsg(box->leash, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return -errno;
+  box->init = true;
+  return box->holder;
+}
+
+int box_holder_ended(struct agent *agent, int status) {
   struct box *box = &agent->box;
   box->holder = 0;
-  if (box->state != BOX_READY || box->ending != ENDING_NO) return;
   /* reboot(2) inside a PID namespace ends its first process with one of these. */
-  box->asked = WIFSIGNALED(status) && (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGHUP);
-  box->collapsed = !box->asked;
-  ending_begin(agent, 0);
+  bool asked = WIFSIGNALED(status) && (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGHUP);
+  if (box->state == BOX_READY && box->ending == ENDING_NO) {
+    box->asked = asked;
+    box->collapsed = !asked && !box->init;
+    ending_begin(agent, 0);
+  }
+  return asked ? 0 : status;
 }
 
 #endif

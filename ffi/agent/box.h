@@ -32,7 +32,10 @@ struct box {
   pthread_t mounter;
   int mount_error;    /* of the box's disk, as errno; -1: nobody has tried */
   struct watch word;  /* the holder's report on making the view, see view.h */
-  int leash;          /* closing it tells the holder to end with its last child */
+  int terminals;      /* the root of the box's devpts */
+  int leash;          /* carries the order to become the image's init, and closing it the one to end
+                         with the last child */
+  bool init;          /* the holder is the image's init by now, or about to be */
   uint64_t started_ms;
   uint32_t stream;    /* that asked for it */
   enum ending ending;
@@ -56,8 +59,16 @@ int box_configure(struct agent *agent, struct stream *stream, const struct reque
 /* In a child: enters the view. 0, or -1 with `failure` filled. */
 int box_enter(const struct box *box, struct failure *failure);
 
-/* The holder ended. */
-void box_holder_ended(struct agent *agent, int status);
+/* Lets the holder become the request's command, with these as its standard input and output, and
+ * `report` for its word. Its process, or a negative errno. */
+pid_t box_become_init(struct box *box, const struct request *request, const int files[static 4]);
+
+/* Grows the box's file system behind everybody's back, where the holder can't. 0; or a negative errno:
+ * new commands would not get into the box. */
+int box_grow_rest(const struct box *box);
+
+/* The holder ended. Gives the status that its command counts as having. */
+int box_holder_ended(struct agent *agent, int status);
 
 /* Begins to end the guest. */
 void ending_begin(struct agent *agent, uint32_t grace_ms);

@@ -1,5 +1,7 @@
 #include "builtin.h"
 
+#include "copy/copy.h"
+
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
@@ -8,6 +10,8 @@ static const struct builtin BUILTINS[] = {
   {"connect", connect_main},
   {"files", files_main},
   {"metrics", metrics_main},
+  {"pack", pack_main},
+  {"unpack", unpack_main},
   {"watch", watch_main},
 };
 

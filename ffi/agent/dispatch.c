@@ -2,6 +2,7 @@
 
 #include "agent.h"
 #include "exec.h"
+#include "exec_tty.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -31,7 +32,7 @@ static void run(struct agent *agent, struct stream *stream, struct request *requ
     return;
   }
 #ifdef HUTCH_NATIVE
-  if (request->op != REQUEST_EXEC) {
+  if (request->op != REQUEST_EXEC || request->init) {
     refuse_request(agent, stream, "this agent isn't the first process of a guest");
     return;
   }
@@ -105,11 +106,13 @@ static void credit(struct agent *agent, struct stream *stream, const struct fram
 }
 
 static void control(struct agent *agent, struct stream *stream, const struct frame *frame, const uint8_t *payload) {
-  int signal;
+  struct control control;
   const char *why;
   if (stream->exec == NULL) refuse_request(agent, stream, "control of a stream without a command");
-  else if (control_parse(payload, frame->length, &signal, &why) < 0) refuse_request(agent, stream, why);
-  else exec_signal(stream->exec, signal);
+  else if (control_parse(payload, frame->length, &control, &why) < 0) refuse_request(agent, stream, why);
+  else if (control.signal != 0) exec_signal(stream->exec, control.signal);
+  else if (!stream->exec->tty) refuse_request(agent, stream, "a size for a command without a terminal");
+  else tty_resize(stream->exec, control.size);
 }
 
 /* The host gave up. What isn't a command ends soon by itself, and says CLOSE then. */

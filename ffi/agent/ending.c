@@ -8,7 +8,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -41,6 +43,25 @@ static void kill_all(struct box *box) {
   box->deadline_ms = now_ms() + KILL_MS;
 }
 
+/* What asks an init to shut down differs by kind; its program's name tells. */
+static int init_signal(pid_t init) {
+  static const struct {
+    const char *name;
+    int signal;
+  } KINDS[] = {{"systemd", 34 + 3}, {"busybox", SIGUSR2}, {"init", SIGPWR}, {"openrc-init", SIGTERM}};
+  char path[32], program[PATH_MAX];
+  snprintf(path, sizeof path, "/proc/%d/exe", (int)init);
+  ssize_t length = readlink(path, program, sizeof program - 1);
+  if (length < 0) return SIGTERM;
+  program[length] = '\0';
+  const char *slash = strrchr(program, '/');
+  const char *name = slash == NULL ? program : slash + 1;
+  for (size_t i = 0; i < sizeof KINDS / sizeof KINDS[0]; i++) {
+    if (strcmp(name, KINDS[i].name) == 0) return KINDS[i].signal;
+  }
+  return SIGTERM;
+}
+
 void ending_begin(struct agent *agent, uint32_t grace_ms) {
   struct box *box = &agent->box;
   if (box->ending != ENDING_NO) return;
@@ -50,6 +71,10 @@ void ending_begin(struct agent *agent, uint32_t grace_ms) {
   }
   box->ending = ENDING_TERM;
   box->deadline_ms = now_ms() + grace_ms;
+  if (box->init) {
+    kill(box->holder, init_signal(box->holder));
+    return;
+  }
   /* All but this process: the holder ignores it, and kernel threads do, too. Stopped ones must wake. */
   kill(-1, SIGTERM);
   kill(-1, SIGCONT);

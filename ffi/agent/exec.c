@@ -4,6 +4,7 @@
 #include "agent.h"
 #include "builtin.h"
 #include "exec_timeout.h"
+#include "exec_tty.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +17,8 @@
 /* Wide pipes are kernel memory that nobody can take back: only the first few commands may have them. */
 #define WIDE_COMMANDS 16
 
-/* Both ends of the pipes a child gets; -1 where there is none. */
+/* Both ends of the pipes a child gets; -1 where there is none. A terminal's sides stand in for the
+ * ends of `in` and `out`, and the child has it as `error`, too. */
 struct ends {
   int in[2];
   int out[2];
@@ -45,8 +47,18 @@ static int make_pipe(int ends[2], int ours) {
   return 0;
 }
 
-static int make_ends(struct ends *ends, bool with_in) {
-  *ends = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
+/* One descriptor for each direction, as with pipes: each has its own watch. */
+static int make_terminal(const struct box *box, const struct request *request, struct ends *ends) {
+  int error = tty_open(box, request->tty, &ends->out[0], &ends->out[1]);
+  if (error < 0) return error;
+  ends->in[0] = fcntl(ends->out[1], F_DUPFD_CLOEXEC, 0);
+  ends->error[1] = fcntl(ends->out[1], F_DUPFD_CLOEXEC, 0);
+  if (request->has_stdin) ends->in[1] = fcntl(ends->out[0], F_DUPFD_CLOEXEC, 0);
+  bool whole = ends->in[0] >= 0 && ends->error[1] >= 0 && (ends->in[1] >= 0 || !request->has_stdin);
+  return whole ? 0 : -errno;
+}
+
+static int make_pipes(struct ends *ends, bool with_in) {
   int error = 0;
   if (with_in) {
     error = make_pipe(ends->in, 1);
@@ -56,6 +68,13 @@ static int make_ends(struct ends *ends, bool with_in) {
   }
   if (error == 0) error = make_pipe(ends->out, 0);
   if (error == 0) error = make_pipe(ends->error, 0);
+  return error;
+}
+
+static int make_ends(const struct box *box, const struct request *request, struct ends *ends) {
+  *ends = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
+  bool terminal = request->tty.rows > 0;
+  int error = terminal ? make_terminal(box, request, ends) : make_pipes(ends, request->has_stdin);
   if (error == 0) error = make_pipe(ends->report, 0);
   if (error < 0) close_ends(ends);
   return error;
@@ -68,6 +87,11 @@ static void answer_started(struct exec *exec, pid_t pid) {
   cbor_out_uint(&message, (uint64_t)pid);
   exec->started = true;
   exec->agent->more_soon = true;
+#ifndef HUTCH_NATIVE
+  if (exec->pid == exec->agent->box.holder && box_grow_rest(&exec->agent->box) < 0) {
+    agent_lost(exec->agent, "can't get back to the box's processes");
+  }
+#endif
   if (stream_answer(&exec->agent->streams, exec->stream, HUTCH_REPLY, &message) < 0) {
     agent_lost(exec->agent, "no memory for a reply");
   }
@@ -129,8 +153,10 @@ static int watch_ends(struct exec *exec, struct ends *ends) {
   if (error == 0) ends->report[0] = -1;
   if (error == 0) error = loop_add(loop, &exec->out[0].watch, ends->out[0], EPOLLIN, on_stdout);
   if (error == 0) ends->out[0] = -1;
-  if (error == 0) error = loop_add(loop, &exec->out[1].watch, ends->error[0], EPOLLIN, on_stderr);
-  if (error == 0) ends->error[0] = -1;
+  if (error == 0 && ends->error[0] >= 0) {
+    error = loop_add(loop, &exec->out[1].watch, ends->error[0], EPOLLIN, on_stderr);
+    if (error == 0) ends->error[0] = -1;
+  }
   if (error == 0 && ends->in[1] >= 0) {
     error = loop_add(loop, &exec->in, ends->in[1], EPOLLOUT, exec_on_input);
     if (error == 0) ends->in[1] = -1;
@@ -139,17 +165,23 @@ static int watch_ends(struct exec *exec, struct ends *ends) {
 }
 
 static pid_t launch(struct exec *exec, struct ends *ends, struct request *request, const struct builtin *builtin) {
+#ifndef HUTCH_NATIVE
+  if (request->init) {
+    const int files[4] = {ends->in[0], ends->out[1], ends->error[1], ends->report[1]};
+    return box_become_init(&exec->agent->box, request, files);
+  }
+#endif
   struct child_plan plan = {
     .argv = request->argv, .env = request->env, .env_count = request->env_count,
     .cwd = request->cwd, .user = request->user,
-    .in = ends->in[0], .out = ends->out[1], .error = ends->error[1], .report = ends->report[1],
+    .in = ends->in[0], .out = ends->out[1], .error = ends->error[1], .report = ends->report[1], .tty = exec->tty,
     .limits = request->limits, .limit_count = request->limit_count,
     .caps = request->caps, .no_new_privileges = request->no_new_privileges, .builtin = builtin,
     .private_fd = exec->agent->channel.watch.fd, .box = &exec->agent->box,
   };
   pid_t pid = fork();
   if (pid == 0) exec_child(&plan);
-  return pid;
+  return pid < 0 ? -errno : pid;
 }
 
 int exec_start(struct agent *agent, struct stream *stream, struct request *request, struct failure *failure) {
@@ -160,24 +192,25 @@ int exec_start(struct agent *agent, struct stream *stream, struct request *reque
     return -1;
   }
   struct exec *exec = calloc(1, sizeof *exec);
-  int error = exec == NULL ? -ENOMEM : make_ends(&ends, request->has_stdin);
+  int error = exec == NULL ? -ENOMEM : make_ends(&agent->box, request, &ends);
   if (error < 0) {
     free(exec);
-    failure_set(failure, FAILURE_FAILED, -error, "make the command's pipes: %s", strerror(-error));
+    failure_set(failure, FAILURE_FAILED, -error, "make the command's pipes or terminal: %s", strerror(-error));
     return -1;
   }
   exec->agent = agent;
   exec->stream = stream;
   exec->timer.fd = exec->report.fd = exec->in.fd = exec->out[0].watch.fd = exec->out[1].watch.fd = -1;
   exec->out[0].credit = exec->out[1].credit = HUTCH_WINDOW;
-  exec->may_widen = agent->streams.count <= WIDE_COMMANDS;
+  exec->tty = request->tty.rows > 0;
+  exec->may_widen = !exec->tty && agent->streams.count <= WIDE_COMMANDS;
   exec->in_wanted = request->has_stdin;
   exec->in_closed_told = !request->has_stdin;
   error = watch_ends(exec, &ends);
   if (error == 0 && request->timeout_ms > 0) error = exec_timeout_start(exec, request->timeout_ms, request->grace_ms);
   if (error == 0) {
     exec->pid = launch(exec, &ends, request, builtin);
-    if (exec->pid < 0) error = -errno;
+    if (exec->pid < 0) error = (int)exec->pid;
   }
   close_ends(&ends); /* what is left of them: the child's */
   if (error < 0) {
@@ -212,9 +245,15 @@ void exec_drop(struct exec *exec) {
   byte_queue_clear(&exec->in_queue);
 }
 
-static void remember_rest(struct exec_output *output) {
+/* More than the kernel keeps of a terminal's output, whose count it doesn't tell. */
+#define TERMINAL_REST (16 * 1024)
+
+static void remember_rest(const struct exec *exec, struct exec_output *output) {
   int waiting = 0;
-  if (output->watch.fd >= 0 && ioctl(output->watch.fd, FIONREAD, &waiting) == 0 && waiting > 0) {
+  if (output->watch.fd >= 0 && exec->tty) {
+    output->drain = TERMINAL_REST;
+    output->readable = true;
+  } else if (output->watch.fd >= 0 && ioctl(output->watch.fd, FIONREAD, &waiting) == 0 && waiting > 0) {
     output->drain = (uint32_t)waiting;
     output->readable = true;
   }
@@ -225,8 +264,8 @@ void exec_reaped(struct exec *exec, int status) {
   exec->reaped = true;
   exec_timeout_stop(exec);
   exec->status = status;
-  remember_rest(&exec->out[0]);
-  remember_rest(&exec->out[1]);
+  remember_rest(exec, &exec->out[0]);
+  remember_rest(exec, &exec->out[1]);
   stream_ready(&exec->agent->streams, exec->stream);
 }
 

@@ -1,4 +1,4 @@
-/* A command in the box: starting it, its three pipes, its end. */
+/* A command in the box: starting it, its three pipes or its terminal, its end. */
 #ifndef HUTCH_AGENT_EXEC_H
 #define HUTCH_AGENT_EXEC_H
 
@@ -30,6 +30,7 @@ struct exec {
   bool started;       /* execve worked */
   bool exit_sent;
   bool dropped;       /* nobody wants its output any more */
+  bool tty;           /* `in` and `out[0]` are its terminal; `out[1]` isn't there */
   bool may_widen;     /* it is among the few that may have wide pipes */
   struct watch timer;  /* of its timeout; -1 if there is none (any more) */
   uint32_t grace_ms;   /* from TERM to KILL */
@@ -41,6 +42,7 @@ struct exec {
   bool in_wide;
   bool in_end;         /* the host sent its last byte */
   bool in_closed_told; /* "stdin closed" was sent, or needn't be */
+  bool in_mid_line;    /* its last byte, which ended no line, went to a terminal */
   bool in_broken;      /* the command closed its stdin */
   struct byte_queue in_queue;
   uint32_t in_unpaid;  /* received, no credit given back yet */

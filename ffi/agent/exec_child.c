@@ -3,6 +3,7 @@
 
 #include "box.h"
 #include "builtin.h"
+#include "exec_tty.h"
 #include "program.h"
 #include "user.h"
 
@@ -115,7 +116,7 @@ static void set_home(struct child_plan *plan, const struct user *user) {
 
 _Noreturn void exec_child(struct child_plan *plan) {
   /* From here on the box's root may trace this process: what must stay the agent's goes first. */
-  close(plan->private_fd);
+  if (plan->private_fd >= 0) close(plan->private_fd);
   struct child_report report = {.pid = getpid(), .failure = {.kind = FAILURE_NONE}};
   send(plan, &report);
   struct failure failure;
@@ -123,10 +124,11 @@ _Noreturn void exec_child(struct child_plan *plan) {
   setsid();
   umask(022);
 #ifndef HUTCH_NATIVE
-  if (box_enter(plan->box, &failure) < 0) give_up(plan, &failure);
+  if (plan->box != NULL && box_enter(plan->box, &failure) < 0) give_up(plan, &failure);
 #endif
   set_files(plan);
   if (user_lookup(plan->user, "/etc/passwd", "/etc/group", &user, &failure) < 0) give_up(plan, &failure);
+  if (plan->tty && tty_take(user.uid, &failure) < 0) give_up(plan, &failure);
   bool entered = enter_folder(plan, true);
   set_home(plan, &user);
   set_limits(plan); /* last of what takes memory and files of its own */

@@ -31,9 +31,10 @@ struct child_plan {
   bool no_new_privileges;
   const struct builtin *builtin; /* what runs instead of a program of the box; or NULL */
   int in, out, error; /* become 0, 1, 2 */
+  bool tty;           /* the three are a terminal */
   int report;
   int private_fd;     /* the channel: closed first of all */
-  const struct box *box; /* what to enter; unused natively */
+  const struct box *box; /* what to enter; NULL: it is there. Unused natively */
 };
 
 _Noreturn void exec_child(struct child_plan *plan);

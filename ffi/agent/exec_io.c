@@ -3,6 +3,7 @@
 #include "exec.h"
 
 #include "agent.h"
+#include "exec_tty.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,8 @@ static void widen(const struct exec *exec, int fd, bool *wide) {
 
 static void consumed(struct exec *exec, size_t bytes) {
   exec->in_owed += (uint32_t)bytes;
+  /* The end of a terminal's input is something that the host didn't send. */
+  if (exec->in_owed > exec->in_unpaid) exec->in_owed = exec->in_unpaid;
   if (exec->in_owed >= CREDIT_PIECE) stream_ready(&exec->agent->streams, exec->stream);
 }
 
@@ -54,6 +57,8 @@ static size_t write_input(struct exec *exec, const uint8_t *bytes, size_t length
       widen(exec, exec->in.fd, &exec->in_wide);
     } else if (errno == EAGAIN) {
       exec->in_full = true;
+    } else if (errno == EIO && exec->tty) {
+      done = length; /* nobody has the terminal open; somebody may again */
     } else if (errno != EINTR) {
       input_broken(exec);
     }
@@ -84,6 +89,19 @@ void exec_on_input(struct watch *watch, uint32_t events) {
   write_queue(exec);
 }
 
+/* Also its end is something to be typed. */
+static int terminal_input(struct exec *exec, const uint8_t *bytes, size_t length, struct failure *failure) {
+  if (length > 0) exec->in_mid_line = bytes[length - 1] != '\n' && bytes[length - 1] != '\r';
+  int error = byte_queue_add(&exec->in_queue, bytes, length);
+  if (error == 0 && exec->in_end) error = tty_end_input(exec, !exec->in_mid_line);
+  if (error < 0) {
+    failure_set(failure, FAILURE_FAILED, ENOMEM, "no memory for stdin");
+    return -1;
+  }
+  write_queue(exec);
+  return 0;
+}
+
 int exec_input(struct exec *exec, const uint8_t *bytes, size_t length, bool end, struct failure *failure) {
   if (!exec->in_wanted || exec->in_end) {
     failure_set(failure, FAILURE_BAD_REQUEST, 0, exec->in_end ? "data after its end" : "no stdin was asked for");
@@ -95,6 +113,7 @@ int exec_input(struct exec *exec, const uint8_t *bytes, size_t length, bool end,
   }
   exec->in_unpaid += (uint32_t)length;
   exec->in_end = end;
+  if (exec->tty) return terminal_input(exec, bytes, length, failure);
   if (exec->in_broken) {
     consumed(exec, length);
     return 0;
@@ -159,10 +178,34 @@ static void end_output(struct exec *exec, struct exec_output *output, unsigned n
   output->drain = 0;
 }
 
+/* What a terminal holds can't be counted: it is read until nothing is left. That nobody has it open is
+ * its end only once the command has ended; before, somebody may open it again. */
+static bool produce_terminal(struct exec *exec) {
+  struct exec_output *output = &exec->out[0];
+  if (output->watch.fd < 0 || !output->readable || output->credit == 0) return false;
+  ssize_t sent = channel_add_from_pipe(&exec->agent->channel, exec->stream->number, HUTCH_STDOUT, output->watch.fd,
+                                       output->credit);
+  if (sent == -EIO && exec->reaped) {
+    end_output(exec, output, HUTCH_STDOUT);
+    return true;
+  }
+  if (sent < 0 && sent != -EIO) agent_lost(exec->agent, "read a command's terminal: error %d", (int)-sent);
+  if (sent <= 0) {
+    output->readable = false;
+    output->drain = 0;
+    return false;
+  }
+  output->credit -= (uint32_t)sent;
+  output->drain -= output->drain < (uint32_t)sent ? output->drain : (uint32_t)sent;
+  return true;
+}
+
 /* Sends one frame of it. True: there may be more to send at once. */
 static bool produce_output(struct exec *exec, unsigned index) {
   struct exec_output *output = &exec->out[index];
   uint8_t number = (uint8_t)(HUTCH_STDOUT + index);
+  if (exec->tty && index == 0) return produce_terminal(exec);
+  if (exec->tty && !output->end_sent) end_output(exec, output, number);
   if (output->watch.fd < 0 || !output->readable) return false;
   int waiting = 0;
   if (ioctl(output->watch.fd, FIONREAD, &waiting) < 0) waiting = 0;

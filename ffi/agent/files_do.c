@@ -1,11 +1,12 @@
 #define _GNU_SOURCE 1
 #include "files_do.h"
 
+#include "files_handles.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,55 +14,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define MAX_HANDLES 4096
 #define LIST_BUFFER (32 * 1024)
 #define LIST_DATA (128 * 1024)
-
-/* ---- handles --------------------------------------------------------------------------------- */
-
-/* An open file. It is closed when it was asked for and nobody uses it: its number could be another's. */
-static struct handle {
-  int fd;
-  unsigned users;
-  bool open;
-} handles[MAX_HANDLES];
-static pthread_mutex_t handles_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static int handle_add(int fd, uint32_t *number) {
-  int error = -EMFILE;
-  pthread_mutex_lock(&handles_lock);
-  for (uint32_t i = 0; error < 0 && i < MAX_HANDLES; i++) {
-    if (handles[i].open || handles[i].users > 0) continue;
-    handles[i] = (struct handle){.fd = fd, .open = true};
-    *number = i;
-    error = 0;
-  }
-  pthread_mutex_unlock(&handles_lock);
-  return error;
-}
-
-/* Its descriptor, to use until handle_release; or -EBADF. */
-static int handle_use(uint32_t number) {
-  int fd = -EBADF;
-  pthread_mutex_lock(&handles_lock);
-  if (number < MAX_HANDLES && handles[number].open) {
-    handles[number].users++;
-    fd = handles[number].fd;
-  }
-  pthread_mutex_unlock(&handles_lock);
-  return fd;
-}
-
-static int handle_release(uint32_t number, bool close_it) {
-  int fd = -1;
-  pthread_mutex_lock(&handles_lock);
-  struct handle *handle = &handles[number];
-  handle->users--;
-  if (close_it) handle->open = false;
-  if (!handle->open && handle->users == 0) fd = handle->fd;
-  pthread_mutex_unlock(&handles_lock);
-  return fd >= 0 && close(fd) < 0 ? -errno : 0;
-}
 
 /* ---- replies --------------------------------------------------------------------------------- */
 
@@ -107,7 +61,7 @@ static int open_flags(uint32_t flags) {
 static int add_handle(int fd, struct files_reply *reply) {
   struct stat status;
   uint32_t handle = 0;
-  int error = fstat(fd, &status) < 0 ? -errno : handle_add(fd, &handle);
+  int error = fstat(fd, &status) < 0 ? -errno : files_handle_add(fd, &handle);
   if (error < 0) return error;
   const bool seekable = (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode)) && lseek(fd, 0, SEEK_CUR) >= 0;
   add_number(reply, "handle", handle);
@@ -344,9 +298,9 @@ static int on_path(const char *path, const struct files_request *request, struct
 
 int files_do(const struct files_request *request, struct files_reply *reply) {
   if (!request->has_handle) return on_path(request->path, request, reply);
-  int fd = handle_use(request->handle);
+  int fd = files_handle_use(request->handle);
   if (fd < 0) return fd;
   int error = on_handle(fd, request, reply);
-  int closed = handle_release(request->handle, request->op == FILES_CLOSE);
+  int closed = files_handle_release(request->handle, request->op == FILES_CLOSE);
   return error < 0 ? error : closed;
 }

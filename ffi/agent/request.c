@@ -10,14 +10,14 @@ enum key {
   KEY_OP, KEY_ARGV, KEY_ENV, KEY_CWD, KEY_USER, KEY_STDIN, KEY_HOSTNAME, KEY_GROW,
   KEY_MOUNTS, KEY_GRACE, KEY_SIGNAL, KEY_TAG, KEY_PATH, KEY_READ_ONLY,
   KEY_TIMEOUT, KEY_LIMITS, KEY_CAP_KEEP, KEY_CAP_GIVE, KEY_NO_NEW_PRIVILEGES,
-  KEY_BUILTIN, KEY_ADDRESSES, KEY_GATEWAYS, KEY_MTU, KEY_HOSTS, KEY_RESOLV, KEY_COUNT
+  KEY_BUILTIN, KEY_TTY, KEY_INIT, KEY_ADDRESSES, KEY_GATEWAYS, KEY_MTU, KEY_HOSTS, KEY_RESOLV, KEY_COUNT
 };
 
 static const char *const KEYS[KEY_COUNT] = {
   "op", "argv", "env", "cwd", "user", "stdin", "hostname", "grow",
   "mounts", "graceMs", "signal", "tag", "path", "readOnly",
   "timeoutMs", "rlimits", "capKeep", "capGive", "noNewPrivileges",
-  "builtin", "addresses", "gateways", "mtu", "hosts", "resolv",
+  "builtin", "tty", "init", "addresses", "gateways", "mtu", "hosts", "resolv",
 };
 
 #define BIT(key) (1u << (key))
@@ -136,6 +136,17 @@ static int limits(struct parser *parser) {
   return 0;
 }
 
+/* [rows, columns], each from 1. */
+static int size(struct parser *parser, struct request_size *size) {
+  size_t items;
+  uint64_t rows, columns;
+  if (cbor_in_array(&parser->in, &items) < 0 || items != 2) return -EBADMSG;
+  if (cbor_in_uint(&parser->in, &rows) < 0 || rows == 0 || rows > UINT16_MAX) return -EBADMSG;
+  if (cbor_in_uint(&parser->in, &columns) < 0 || columns == 0 || columns > UINT16_MAX) return -EBADMSG;
+  *size = (struct request_size){(uint16_t)rows, (uint16_t)columns};
+  return 0;
+}
+
 static int value(struct parser *parser, enum key key) {
   struct request *request = parser->request;
   size_t ignored;
@@ -156,12 +167,14 @@ static int value(struct parser *parser, enum key key) {
     case KEY_CAP_KEEP: return cbor_in_uint(&parser->in, &request->caps.keep);
     case KEY_CAP_GIVE: return cbor_in_uint(&parser->in, &request->caps.give);
     case KEY_NO_NEW_PRIVILEGES: return cbor_in_bool(&parser->in, &request->no_new_privileges);
+    case KEY_INIT: return cbor_in_bool(&parser->in, &request->init);
     case KEY_BUILTIN: return text(parser, &request->builtin);
     case KEY_ADDRESSES: return strings(parser, &request->addresses, &ignored);
     case KEY_GATEWAYS: return strings(parser, &request->gateways, &ignored);
     case KEY_MTU: return cbor_in_uint(&parser->in, &parser->mtu);
     case KEY_HOSTS: return strings(parser, &request->hosts, &ignored);
     case KEY_RESOLV: return text(parser, &request->resolv);
+    case KEY_TTY: return size(parser, &request->tty);
     case KEY_SIGNAL: return cbor_in_uint(&parser->in, &parser->signal);
     case KEY_TAG: case KEY_PATH: case KEY_READ_ONLY: case KEY_COUNT: break;
   }
@@ -292,7 +305,7 @@ static const char *check(struct parser *parser) {
 }
 
 int request_parse(const uint8_t *bytes, size_t length, struct request *request, const char **why) {
-  *request = (struct request){0};
+  *request = (struct request){.raw = bytes, .raw_length = length};
   struct parser parser = {.in = {bytes, bytes + length}, .request = request};
   request->text = malloc(length + 1);
   *why = "no memory for the message";
@@ -318,7 +331,20 @@ void request_free(struct request *request) {
   *request = (struct request){0};
 }
 
-int control_parse(const uint8_t *bytes, size_t length, int *signal, const char **why) {
+static const char *check_control(const struct parser *parser, struct control *control) {
+  *control = (struct control){0};
+  if (parser->op != NULL && strcmp(parser->op, "signal") == 0) {
+    control->signal = parser->signal > 64 ? 0 : (int)parser->signal;
+    return control->signal == 0 ? "signal isn't a number from 1 to 64" : NULL;
+  }
+  if (parser->op != NULL && strcmp(parser->op, "resize") == 0) {
+    control->size = parser->request->tty;
+    return control->size.rows == 0 ? "tty isn't there" : NULL;
+  }
+  return "op isn't one that this agent knows";
+}
+
+int control_parse(const uint8_t *bytes, size_t length, struct control *control, const char **why) {
   struct request request = {0};
   struct parser parser = {.in = {bytes, bytes + length}, .request = &request};
   request.text = malloc(length + 1);
@@ -327,14 +353,8 @@ int control_parse(const uint8_t *bytes, size_t length, int *signal, const char *
   parser.text = request.text;
   int error = read_message(&parser, why);
   if (error == 0) {
-    *why = NULL;
-    if (parser.op == NULL || strcmp(parser.op, "signal") != 0) {
-      *why = "op isn't one that this agent knows";
-    } else if (!(parser.seen & BIT(KEY_SIGNAL)) || parser.signal < 1 || parser.signal > 64) {
-      *why = "signal isn't a number from 1 to 64";
-    }
+    *why = check_control(&parser, control);
     if (*why != NULL) error = -EBADMSG;
-    *signal = (int)parser.signal;
   }
   request_free(&request);
   return error;

@@ -17,6 +17,12 @@
 #define REQUEST_MAX_GRACE_MS (24u * 60 * 60 * 1000)
 #define REQUEST_MAX_TIMEOUT_MS INT32_MAX
 
+/* Of a terminal, in characters; rows of 0 are no terminal. */
+struct request_size {
+  uint16_t rows;
+  uint16_t columns;
+};
+
 enum request_op { REQUEST_EXEC = 1, REQUEST_CONFIGURE, REQUEST_SHUTDOWN, REQUEST_PING };
 
 /* A folder or file of the host's. */
@@ -35,11 +41,16 @@ struct request {
   const char *cwd;
   const char *user;
   bool has_stdin;
+  struct request_size tty;
   uint32_t timeout_ms; /* 0: none */
   struct exec_limit limits[EXEC_LIMIT_COUNT];
   size_t limit_count;
   struct exec_caps caps;
   bool no_new_privileges;
+  /* exec: it becomes the box's first process; configure: such a command is to come */
+  bool init;
+  const uint8_t *raw; /* the whole message, while it is handled */
+  size_t raw_length;
   const char *builtin; /* which of the agent's own programs it is instead of argv[0]; or NULL */
   /* configure */
   const char *hostname;
@@ -61,7 +72,12 @@ struct request {
 int request_parse(const uint8_t *bytes, size_t length, struct request *request, const char **why);
 void request_free(struct request *request);
 
-/* Reads a CONTROL payload, which is always a signal's number. 0, or -EBADMSG with *why set. */
-int control_parse(const uint8_t *bytes, size_t length, int *signal, const char **why);
+struct control {
+  int signal;               /* 0: it is the other */
+  struct request_size size; /* of the terminal */
+};
+
+/* Reads a CONTROL payload. 0; -EBADMSG or -ENOMEM with *why set. */
+int control_parse(const uint8_t *bytes, size_t length, struct control *control, const char **why);
 
 #endif

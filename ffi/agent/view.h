@@ -36,7 +36,8 @@ void view_names(const struct request *request);
  * at most `room` bytes. 0 also if it has that size; or -1 with `failure` filled. */
 int view_grow(int device, int mounted, uint64_t room, struct failure *failure);
 
-/* Reaps the box's orphans until `leash` ends and no child is left. */
+/* Reaps the box's orphans until `leash` ends and no child is left; or becomes the image's init, when
+ * the leash says so. */
 _Noreturn void holder_serve(int leash);
 
 #endif

@@ -6,56 +6,9 @@
 
 /* Offsets and sizes of the fields. */
 enum {
-  NAME = 0, MODE = 100, UID = 108, GID = 116, SIZE = 124, MTIME = 136, CHECKSUM = 148, TYPE = 156,
+  NAME = 0, MODE = 100, UID = 108, GID = 116, SIZE = 124, MTIME = 136, TYPE = 156,
   LINK = 157, MAGIC = 257, MAJOR = 329, MINOR = 337, PREFIX = 345, STAR_TRAILER = 508
 };
-
-bool header_is_zero(const uint8_t *block)
-{
-  for (size_t i = 0; i < TAR_BLOCK; i++)
-    if (block[i] != 0) return false;
-  return true;
-}
-
-bool header_checksum_fits(const uint8_t *block)
-{
-  int64_t wanted, plain = 0, with_sign = 0; /* some old writers summed signed bytes */
-  if (!header_number(block + CHECKSUM, 8, &wanted)) return false;
-  for (size_t i = 0; i < TAR_BLOCK; i++) {
-    uint8_t byte = i >= CHECKSUM && i < CHECKSUM + 8 ? ' ' : block[i];
-    plain += byte;
-    with_sign += (int8_t)byte;
-  }
-  return wanted == plain || wanted == with_sign;
-}
-
-static bool binary_number(const uint8_t *field, size_t size, int64_t *number)
-{
-  bool negative = (field[0] & 0x40) != 0;
-  uint8_t filler = negative ? 0xff : 0;
-  uint64_t value = negative ? UINT64_MAX : 0;
-  for (size_t i = 0; i < size; i++) {
-    uint8_t byte = field[i];
-    if (i == 0) byte = (uint8_t)((byte & 0x7f) | (negative ? 0x80 : 0));
-    if (value >> 56 != filler) return false;
-    value = value << 8 | byte;
-  }
-  if ((value >> 63 != 0) != negative) return false;
-  memcpy(number, &value, sizeof *number);
-  return true;
-}
-
-bool header_number(const uint8_t *field, size_t size, int64_t *number)
-{
-  if ((field[0] & 0x80) != 0) return binary_number(field, size, number);
-  size_t at = 0;
-  while (at < size && (field[at] == ' ' || field[at] == 0)) at++;
-  int64_t value = 0;
-  for (; at < size && field[at] >= '0' && field[at] <= '7'; at++) value = value * 8 + field[at] - '0';
-  if (at < size && field[at] != ' ' && field[at] != 0) return false;
-  *number = value;
-  return true;
-}
 
 static size_t text_length(const uint8_t *field, size_t size)
 {

@@ -20,6 +20,15 @@
  * emulates); -ENOENT, -EACCES, ... : /dev/kvm can't be used. */
 int hutch_kvm_probe(uint32_t limit_ms, uint64_t *micros);
 
+/* ---- the user's terminal --------------------------------------------------------------- */
+
+/* Keeps the terminal's settings in `saved` and makes it raw. -EAGAIN: this process is in its
+ * background; -EINVAL: `size` is too small; -ENOTTY, -EIO, ...: it is none (any more). */
+int hutch_terminal_raw(int fd, uint8_t *saved, size_t size);
+
+/* Sets what was saved. */
+int hutch_terminal_restore(int fd, const uint8_t *saved);
+
 /* ---- ext4 images ------------------------------------------------------------------------ */
 
 typedef struct hutch_ext4 hutch_ext4;

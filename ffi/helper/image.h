@@ -5,6 +5,7 @@
 #ifndef HUTCH_IMAGE_H
 #define HUTCH_IMAGE_H
 
+#include "copy/fields.h"
 #include "helper.h"
 
 #include <stdarg.h>
@@ -125,11 +126,6 @@ struct tree {
 };
 
 /* Name of an entry: bytes without a terminator. */
-struct text {
-  const char *bytes;
-  size_t length;
-};
-
 struct hutch_ext4;
 
 int tree_init(struct hutch_ext4 *fs);

@@ -4,7 +4,6 @@
 
 #include "image.h"
 
-#define TAR_BLOCK 512u
 /* Of the bodies of extension headers. */
 #define MAX_EXTENSION (1024u * 1024u)
 #define MAX_RANGES (1024u * 1024u)
@@ -77,17 +76,12 @@ int pax_apply(struct hutch_ext4 *fs, struct text body);
 int string_set(struct hutch_ext4 *fs, struct string *string, struct text value);
 void string_free(struct string *string);
 void extension_reset(struct hutch_ext4 *fs, struct extension *extension);
-bool text_to_number(struct text text, uint64_t *number);
-bool text_is(struct text text, const char *other);
 
 /* attribute.c */
 int attribute_add(struct hutch_ext4 *fs, struct extension *extension, struct text name,
                   struct text value);
 
 /* header.c: fields of a header block */
-bool header_is_zero(const uint8_t *block);
-bool header_checksum_fits(const uint8_t *block);
-bool header_number(const uint8_t *field, size_t size, int64_t *number);
 /* Fills tar->entry from the block and the extension. */
 int header_entry(struct hutch_ext4 *fs);
 

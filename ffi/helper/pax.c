@@ -5,24 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool text_is(struct text text, const char *other)
-{
-  return text.length == strlen(other) && memcmp(text.bytes, other, text.length) == 0;
-}
-
-bool text_to_number(struct text text, uint64_t *number)
-{
-  uint64_t value = 0;
-  if (text.length == 0) return false;
-  for (size_t i = 0; i < text.length; i++) {
-    char digit = text.bytes[i];
-    if (digit < '0' || digit > '9' || value > (UINT64_MAX - 9) / 10) return false;
-    value = value * 10 + (uint64_t)(digit - '0');
-  }
-  *number = value;
-  return true;
-}
-
 int string_set(struct hutch_ext4 *fs, struct string *string, struct text value)
 {
   string_free(string);
@@ -49,35 +31,6 @@ void extension_reset(struct hutch_ext4 *fs, struct extension *extension)
   struct inode holder = {.attributes = extension->attributes};
   inode_forget_attributes(fs, &holder);
   *extension = (struct extension){0};
-}
-
-/* "SECONDS[.FRACTION]", maybe negative: the fraction then points further down. */
-static bool parse_time(struct text text, int64_t *seconds, uint32_t *nanos)
-{
-  bool negative = text.length > 0 && text.bytes[0] == '-';
-  if (negative) text.bytes++, text.length--;
-  const char *dot = memchr(text.bytes, '.', text.length);
-  struct text whole = {text.bytes, dot == NULL ? text.length : (size_t)(dot - text.bytes)};
-  uint64_t value = 0;
-  uint32_t fraction = 0;
-  if (whole.length > 0 && !text_to_number(whole, &value)) return false;
-  if (value > INT64_MAX / 2) return false;
-  size_t digits = text.length - whole.length - (dot != NULL ? 1 : 0);
-  if (whole.length + digits == 0) return false;
-  for (size_t i = 0; i < 9; i++) {
-    char digit = i < digits ? dot[1 + i] : '0';
-    if (digit < '0' || digit > '9') return false;
-    fraction = fraction * 10 + (uint32_t)(digit - '0');
-  }
-  for (size_t i = 9; i < digits; i++)
-    if (dot[1 + i] < '0' || dot[1 + i] > '9') return false;
-  *seconds = negative ? -(int64_t)value : (int64_t)value;
-  *nanos = fraction;
-  if (negative && fraction > 0) {
-    *seconds -= 1;
-    *nanos = 1000000000 - fraction;
-  }
-  return true;
 }
 
 /* GNU.sparse.map of format 0.1: "offset,length,offset,length,...". */
@@ -160,7 +113,7 @@ static int record(struct hutch_ext4 *fs, struct text key, struct text value)
   if (text_is(key, "gid")) return number_record(fs, value, &extension->gid, &extension->has_gid);
   if (text_is(key, "mtime")) {
     extension->has_time = value.length > 0;
-    if (extension->has_time && !parse_time(value, &extension->seconds, &extension->nanos))
+    if (extension->has_time && !text_to_time(value, &extension->seconds, &extension->nanos))
       return image_error(fs, -EBADMSG, "its modification time isn't a number");
     return 0;
   }

@@ -137,7 +137,7 @@ function isGuest(size: number): boolean {
 }
 
 /** A disk whose first program is the raw guest, compiled here. */
-async function rawGuestDisk(folder: string): Promise<string> {
+export async function rawGuestDisk(folder: string): Promise<string> {
   const tree = join(folder, "raw");
   for (const name of ["dev", "sys", "proc"]) {
     await Deno.mkdir(join(tree, name), { recursive: true });

@@ -1,7 +1,7 @@
 /**
- * The benchmark: `deno task bench [--json] [--runs N] [boot|channel|network|image|scale]...`. Each figure stands
- * beside a floor measured in the same run. Inside the emulated machine with KVM (`scripts/kvm_lab`)
- * it measures libkrun, else QEMU.
+ * The benchmark: `deno task bench [--json] [--runs N] [GROUP]...`; the groups are boot, channel, copy,
+ * exec, image, network and scale. Each figure stands beside a floor measured in the same run. Inside the
+ * emulated machine with KVM (`scripts/kvm_lab`) it measures libkrun, else QEMU.
  *
  * @module
  */
@@ -11,6 +11,8 @@ import { Runtime } from "../../mod.ts";
 import { defaultPlugins } from "../../src/runtime/defaults.ts";
 import { benchBoot, type BootSetting } from "./boot.ts";
 import { benchChannel } from "./channel.ts";
+import { benchCopy } from "./copy.ts";
+import { benchExec } from "./exec.ts";
 import { benchImage } from "./image.ts";
 import { benchNetwork } from "./network.ts";
 import { benchScale } from "./scale.ts";
@@ -24,7 +26,8 @@ const lab = Deno.env.get("IN_KVM_LAB") === "1";
 const runs = Number(values.runs ?? (lab ? 6 : 10));
 const wanted = positionals.length > 0
   ? positionals
-  : ["boot", "channel", "network", ...(lab ? [] : ["image", "scale"])];
+  : ["boot", "channel", "copy", "exec", "network", ...(lab ? [] : ["image", "scale"])];
+const MACHINES = ["boot", "channel", "copy", "exec", "network"];
 const figures: Figure[] = [];
 
 function report(made: readonly Figure[]): void {
@@ -34,7 +37,7 @@ function report(made: readonly Figure[]): void {
 
 const folder = await Deno.makeTempDir({ prefix: "hutch-bench-" });
 try {
-  if (["boot", "channel", "network"].some((name) => wanted.includes(name))) await benchMachines();
+  if (wanted.some((name) => MACHINES.includes(name))) await benchMachines();
   if (wanted.includes("image")) report(await benchImage(folder, Math.min(runs, 3)));
   if (wanted.includes("scale")) report(await benchScale(folder, runs));
 } finally {
@@ -75,4 +78,6 @@ async function benchMachines(): Promise<void> {
   if (wanted.includes("boot")) report(await benchBoot(setting));
   if (wanted.includes("channel")) report(await benchChannel(setting));
   if (wanted.includes("network")) report(await benchNetwork(setting));
+  if (wanted.includes("copy")) report(await benchCopy(setting));
+  if (wanted.includes("exec")) report(await benchExec(setting));
 }

@@ -157,6 +157,10 @@ function config(id: string, n: number): BoxConfig {
     idleTimeoutMs: null,
     restart: "no",
     health: null,
+    main: null,
+    init: null,
+    stopSignal: "",
+    log: { maxBytes: 10 * 2 ** 20, files: 3 },
     exec: {
       env: {
         PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

@@ -1,5 +1,6 @@
 /**
- * Compares the guide's table of hooks with the contract that it is made from.
+ * Compares the guide's table of hooks with the contract that it is made from, and keeps what the
+ * guide shows short.
  *
  * @module
  */
@@ -15,4 +16,14 @@ export function checkGuide(guide: string, contract: string): Finding[] {
   } catch (error) {
     return [`${GUIDE}:1: its table of hooks can't be made: ${errorText(error)}`];
   }
+}
+
+/** The plugins that the guide shows are for reading: each has fewer lines than this. */
+const PLUGIN_LINES = 150;
+
+/** Finds a plugin of `plugins/` itself that is too long to be an example. */
+export function checkPluginLength(path: string, text: string): Finding[] {
+  const lines = text.split("\n").length - 1;
+  if (!/^plugins\/\w+\.ts$/.test(path) || lines < PLUGIN_LINES) return [];
+  return [`${path}:1: it has ${lines} lines; plugins that are examples have under ${PLUGIN_LINES}`];
 }

@@ -25,6 +25,7 @@ const COMMON = ["src/runtime/paths.ts"];
 const CONTRACTS = [
   "src/box/box.ts",
   "src/box/options.ts",
+  "src/box/copy_options.ts",
   "src/box/exec_options.ts",
   "src/plugin/contract.ts",
   "src/runtime/runtime.ts",

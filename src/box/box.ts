@@ -5,17 +5,25 @@
  */
 import { HutchError } from "../errors.ts";
 import type { FileLock } from "../file_lock.ts";
+import { MAIN } from "../guest/held_messages.ts";
 import type { StopInput } from "../plugin/contract.ts";
 import { startOf } from "../plugin/scope.ts";
+import { boxPaths } from "../runtime/paths.ts";
 import { ACTIVE, type BoxRecord } from "../state/boxes.ts";
 import { removed } from "./change.ts";
+import { randomId } from "./config.ts";
 import type { BoxContext } from "./context.ts";
-import type { ExecOptions } from "./exec_options.ts";
+import { BoxExecution, type ExecutionInfo, executionInfo } from "./box_execution.ts";
+import type { ExecOptions, ExecStatus } from "./exec_options.ts";
+import { Copy } from "./copy.ts";
+import type { CopyOptions, CopyOutOptions, CopyResult } from "./copy_options.ts";
+import { type CopyPort, runCopyIn, runCopyOut } from "./copy_run.ts";
 import { BoxProcess, type SpawnOptions, spawnPlan } from "./exec_spawn.ts";
 import { Execution } from "./execution.ts";
 import { BoxFiles } from "./files.ts";
 import { infoOf } from "./info.ts";
 import { killBox, type LiveBox, removeBox, settle, startOrAttach, stopBox } from "./lifecycle.ts";
+import { type LogEntry, type LogsOptions, readLogs } from "./logs.ts";
 import { type BoxMetrics, boxMetrics, type CpuSample } from "./metrics.ts";
 import type { BoxConfig, BoxInfo } from "./options.ts";
 import { pauseBox, resumeBox } from "./pausing.ts";
@@ -51,6 +59,9 @@ export interface BoxStopOptions {
   /** After it the machine is ended if the guest hasn't by itself, in `ms`. @default {5000} */
   readonly killAfterMs?: number;
 }
+
+/** What needs a connection to the box. */
+type LiveOperation = "start" | "exec" | "restart" | "attach";
 
 /**
  * A box: recorded by `Runtime.create`, booted by `start` or the first `exec`. A handle stays good
@@ -221,11 +232,88 @@ export class Box implements AsyncDisposable {
    */
   exec(command: string, args: readonly string[] = [], options: ExecOptions = {}): Execution {
     const asked = { command, args, options };
-    return new Execution(command, (givingUp) =>
-      runCommand(this.#context, this, asked, {
-        givingUp,
-        guest: async (signal) => (await this.#connected("exec", { signal })).client,
-      }), options);
+    const id = randomId();
+    return new Execution(
+      command,
+      (givingUp) =>
+        runCommand(this.#context, this, asked, {
+          givingUp,
+          guest: async (signal) => (await this.#connected("exec", { signal })).client,
+          id,
+        }),
+      options,
+      options.detached ? id : undefined,
+    );
+  }
+
+  /**
+   * The detached executions that the box holds, its main command among them; the oldest first. They
+   * are forgotten when the box stops.
+   *
+   * @throws HutchError `box_state` when the box doesn't run.
+   */
+  async executions(): Promise<ExecutionInfo[]> {
+    const { client } = await this.#connected("attach", {});
+    return (await client.held()).map(executionInfo);
+  }
+
+  /**
+   * A detached execution by its id, from whatever program; whether there is one shows when it is
+   * used.
+   */
+  execution(id: string): BoxExecution {
+    return new BoxExecution(id, {
+      guest: async (signal) => (await this.#connected("attach", signal ? { signal } : {})).client,
+      logs: (options) => this.logs(options),
+      ...id === MAIN ? { ended: () => this.#mainEnd() } : {},
+    });
+  }
+
+  /** The box's main command; undefined if it has none. */
+  get main(): BoxExecution | undefined {
+    return this.#config.main ? this.execution(MAIN) : undefined;
+  }
+
+  /**
+   * What the box's main command, detached executions and console said, in the order in which the
+   * box process got it; also of earlier runs, and when the box doesn't run. The newest 30 MiB are
+   * kept unless `log` of the box's options says otherwise.
+   *
+   * @throws HutchError `invalid_option`.
+   * @example
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * await using box = await runtime.create({ image: "builtin:busybox", main: ["echo", "hello"] });
+   * await box.start();
+   * for await (const { time, source, text } of box.logs({ source: "main", follow: "run" })) {
+   *   console.log(time, source, text);
+   * }
+   * ```
+   */
+  logs(options: LogsOptions = {}): AsyncGenerator<LogEntry, void> {
+    const { outputFolder } = boxPaths(this.#context.paths, this.id);
+    const { signal } = options;
+    const signals = [this.#context.signal, this.#closing.signal, ...signal ? [signal] : []];
+    return readLogs(
+      { folder: outputFolder, over: (follow) => this.#saysNoMore(follow) },
+      { ...options, signal: AbortSignal.any(signals) },
+    );
+  }
+
+  async #saysNoMore(follow: true | "run"): Promise<boolean> {
+    const record = this.#context.records.byId(this.id);
+    const now = record && await reconcile(this.#context, record, false);
+    if (!now) return true;
+    const { status } = now.state;
+    if (follow === true || ACTIVE.includes(status) || status === "configured") return false;
+    return !this.#context.keepings.of(this.id).kept;
+  }
+
+  async #mainEnd(): Promise<ExecStatus | undefined> {
+    const { exitCode } = await this.wait();
+    if (exitCode === null) return undefined;
+    return { success: exitCode === 0, code: exitCode, signal: null, timedOut: false };
   }
 
   /**
@@ -255,6 +343,52 @@ export class Box implements AsyncDisposable {
   sh(pieces: TemplateStringsArray, ...values: readonly ShellValue[]): ShellCommand {
     const run: ShellRunner = (script, options) => this.exec("/bin/sh", ["-c", script], options);
     return new ShellCommand(shellScript(pieces.raw, values), run);
+  }
+
+  /**
+   * Copies a file or tree of the host into the box; boots the box first if it doesn't run. A file
+   * becomes the destination, or goes into it where it is a folder or ends with `/`; a folder's
+   * contents go into the destination. No link below the destination is followed. Sockets are left
+   * out.
+   *
+   * @param source A path on the host; or a tar, which is unpacked in the destination.
+   * @param destination A path in the box, from its root.
+   * @throws HutchError `copy_failed`, `no_space`, `invalid_option`, `cancelled`, and what a start throws.
+   */
+  copyIn(
+    source: string | ReadableStream<Uint8Array>,
+    destination: string,
+    options: CopyOptions = {},
+  ): Copy {
+    const input = { source, destination, options };
+    return this.#copy(options, (port) => runCopyIn(this.#context, this, input, port));
+  }
+
+  /**
+   * Copies a file or tree of the box to the host, as {@link Box.copyIn} does the other way. What
+   * comes is looked upon as hostile: nothing is written but below the destination, devices and fifos
+   * are refused, files come without set-id bits. Other programs of the host must not change folders
+   * of the destination meanwhile.
+   *
+   * @param source A path in the box, from its root.
+   * @param destination A path on the host; or who takes a tar, which is as the box made it.
+   * @throws HutchError as copyIn, and `limit_exceeded`.
+   */
+  copyOut(
+    source: string,
+    destination: string | WritableStream<Uint8Array>,
+    options: CopyOutOptions = {},
+  ): Copy {
+    const input = { source, destination, options };
+    return this.#copy(options, (port) => runCopyOut(this.#context, this, input, port));
+  }
+
+  #copy(
+    options: CopyOptions,
+    run: (port: CopyPort) => Promise<CopyResult>,
+  ): Copy {
+    const guest = async (signal: AbortSignal) => (await this.#connected("exec", { signal })).client;
+    return new Copy((signal, tell) => run({ signal, tell, guest }), options.signal);
   }
 
   /**
@@ -427,7 +561,7 @@ export class Box implements AsyncDisposable {
 
   /** The live part, made again if its connection was lost a moment ago. */
   async #connected(
-    operation: "start" | "exec" | "restart",
+    operation: LiveOperation,
     options: BoxStartOptions,
   ): Promise<Pick<LiveBox, "client">> {
     const start = startOf(this.id);
@@ -436,12 +570,14 @@ export class Box implements AsyncDisposable {
     stepOf(operation, known.state.status === "paused" ? await this.#now() : known);
     this.#detached = options.detached ?? this.#detached;
     for (;;) {
+      const known = this.#live;
       const shared = this.#live ??= this.#startOrAttach(operation);
       // What its askers have given up is wound up first; it may have succeeded all the same.
       const live = shared.abandoned
         ? await shared.result.catch(() => undefined)
         : await shared.join(options.signal);
-      if (live?.client.ending) {
+      // One that ended at once was started all the same: its main command may be done.
+      if (live?.client.ending && known) {
         await live.client.closed;
         if (this.#live === shared) this.#live = undefined;
       } else if (live) {
@@ -452,7 +588,7 @@ export class Box implements AsyncDisposable {
   }
 
   /** The live part, made once whoever asks first. */
-  #startOrAttach(operation: "start" | "exec" | "restart"): SharedTask<LiveBox> {
+  #startOrAttach(operation: LiveOperation): SharedTask<LiveBox> {
     const shared: SharedTask<LiveBox> = new SharedTask((givenUp) =>
       this.#goLive(operation, givenUp).catch((error: unknown) => {
         if (this.#live === shared) this.#live = undefined;
@@ -462,7 +598,7 @@ export class Box implements AsyncDisposable {
     return shared;
   }
 
-  async #goLive(operation: "start" | "exec" | "restart", givenUp: AbortSignal): Promise<LiveBox> {
+  async #goLive(operation: LiveOperation, givenUp: AbortSignal): Promise<LiveBox> {
     const live = await startOrAttach(this.#context, this.id, {
       operation,
       detached: () => this.#detached,

@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto";
 import { HutchError } from "../errors.ts";
 import type { ImageConfig } from "../images/config.ts";
+import { checkMain, mainConfigOf } from "./main_options.ts";
 import type { BoxConfig, BoxOptions, HealthCheck } from "./options.ts";
 import { type NetworkConfig, networkConfig } from "../network/options.ts";
 import { restartRule } from "./restart.ts";
@@ -74,6 +75,7 @@ export function checkOptions(
     });
   }
   if (options.health) checkHealth(options.health);
+  checkMain(options);
   return { options, cpus, memoryMiB, diskMiB, network: networkConfig(options) };
 }
 
@@ -86,6 +88,9 @@ export function makeConfig(
   const { options, cpus, memoryMiB, diskMiB, network } = checked;
   const id = randomId();
   const name = options.name ?? `box-${id}`;
+  const entrypoint = options.entrypoint ?? defaults.entrypoint;
+  // As Docker does: an entrypoint of one's own doesn't get the image's arguments.
+  const command = options.entrypoint ? [] : defaults.cmd;
   const autoRemove = options.autoRemove ?? options.name === undefined;
   return {
     id,
@@ -113,9 +118,9 @@ export function makeConfig(
       cwd: options.cwd ?? defaults.workingDir,
       user: options.user ?? defaults.user,
     },
-    entrypoint: options.entrypoint ?? defaults.entrypoint,
-    // As Docker does: an entrypoint of one's own doesn't get the image's arguments.
-    command: options.entrypoint ? [] : defaults.cmd,
+    entrypoint,
+    command,
+    ...mainConfigOf(options, { entrypoint, command }, defaults),
   };
 }
 
@@ -240,7 +245,8 @@ function sizeOf(size: number | string | undefined, what: string, usual: number):
   return typeof size === "number" ? size : parseSizeMiB(size, what);
 }
 
-function randomId(): string {
+/** 12 lower-case hexadecimal digits. */
+export function randomId(): string {
   return [...crypto.getRandomValues(new Uint8Array(6))]
     .map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

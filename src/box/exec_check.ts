@@ -7,6 +7,7 @@ import { HutchError } from "../errors.ts";
 import { checkCwd, checkEnv } from "./config.ts";
 import { capabilitiesOf, rlimitsOf } from "./exec_limits.ts";
 import type { ExecOptions } from "./exec_options.ts";
+import { ttyOf } from "./exec_tty.ts";
 
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 const MAX_GRACE_MS = 24 * 60 * 60 * 1000;
@@ -24,8 +25,10 @@ export function checkCommand({ command, args, options }: AskedCommand): void {
     const what = index === 0 ? "a program" : `argument ${index}`;
     if (word.includes("\0")) refuse(`Cannot run ${what} with a NUL character in it`);
   }
-  const { cwd, env, user, timeoutMs, killAfterMs, rlimits, capabilities } = options;
+  const { cwd, env, user, tty, timeoutMs, killAfterMs, rlimits, capabilities } = options;
   checkEnv(env ?? {});
+  ttyOf(tty);
+  if (typeof tty === "object" && tty.term !== undefined) checkEnv({ TERM: tty.term });
   if (cwd !== undefined) checkCwd(cwd);
   if (user?.includes("\0")) refuse("Cannot run a command as a user with a NUL character in it");
   checkMs("timeoutMs", timeoutMs, 1, MAX_TIMEOUT_MS);

@@ -15,6 +15,22 @@ export interface ExecDefaults {
   readonly user: string;
 }
 
+/** A terminal's size in characters, 1 to 65,535 each. */
+export interface TerminalSize {
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** A terminal for a command. */
+export interface TerminalOptions extends Partial<TerminalSize> {
+  /**
+   * What the command is told in `TERM`, unless its `env` says so.
+   *
+   * @default {the box's, else this program's; "xterm" if that is empty or `dumb`}
+   */
+  readonly term?: string;
+}
+
 /**
  * Options of `Box.exec`.
  *
@@ -36,8 +52,8 @@ export interface ExecOptions {
   /** Added to the box's environment. */
   readonly env?: Readonly<Record<string, string>>;
   /**
-   * Whether only `env` counts, not the image's and the box's. `HOME` is set all the same, and
-   * programs are looked up in Linux's usual folders.
+   * Whether only `env` counts, not the image's and the box's. `HOME` is set all the same, `TERM`
+   * where there is a terminal, and programs are looked up in Linux's usual folders.
    *
    * @default {false}
    */
@@ -51,6 +67,15 @@ export interface ExecOptions {
    * `Execution.stdin`. @default {"null"}
    */
   readonly stdin?: "null" | "piped" | Uint8Array | string | ReadableStream<Uint8Array>;
+  /**
+   * A terminal as all three streams of the command, for programs that want one: it reads what is
+   * written to `stdin` as typed, and all it prints comes on `stdout`, where lines end with `\r\n`.
+   * The end of `stdin` is typed, too (Ctrl-D), where the command reads lines. `true` has 24 rows of
+   * 80 columns; `Execution.resize` changes that.
+   *
+   * @default {false}
+   */
+  readonly tty?: boolean | TerminalOptions;
   /**
    * Kills the command, with its process group, when aborted; what waits for it rejects with
    * `cancelled`.
@@ -71,6 +96,13 @@ export interface ExecOptions {
   readonly capabilities?: CapabilityChanges;
   /** Whether set-user-ID programs and file capabilities give nothing. @default {false} */
   readonly noNewPrivileges?: boolean;
+  /**
+   * Whether the command goes on when this program ends or lets go of it: `Execution.id` names it for
+   * `Box.execution`. Its output goes to the box's log; what awaits or reads it here may be joined by
+   * others, and whoever reads too slowly is told of what it missed (see {@link BoxExecution}). With
+   * `signal`, and when the execution is disposed of, it is let go, not killed. @default {false}
+   */
+  readonly detached?: boolean;
   /** Limit of what awaiting the execution collects per stream, in bytes. @default {64 MiB} */
   readonly maxOutputBytes?: number;
 }

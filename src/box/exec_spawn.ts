@@ -5,7 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { HutchError } from "../errors.ts";
-import type { ExecOptions, ExecStatus } from "./exec_options.ts";
+import type { ExecOptions, ExecStatus, TerminalSize } from "./exec_options.ts";
 import { processInput, ProcessStream, relayTo } from "./exec_stream.ts";
 import type { Execution } from "./execution.ts";
 import { usualSignal } from "./signals.ts";
@@ -200,6 +200,11 @@ export class BoxProcess implements Deno.ChildProcess {
     if (name === undefined) refuse(`Cannot send signal ${signo}: Linux has none like it`);
     // It may be over by now, or lost; its status says so.
     this.#execution.kill(name).catch(() => {});
+  }
+
+  /** Changes its terminal's size; see {@link Execution.resize}. */
+  resize(size: TerminalSize): Promise<void> {
+    return this.#execution.resize(size);
   }
 
   /** Does nothing; see the class. */

@@ -5,7 +5,8 @@
  */
 import { HutchError } from "../errors.ts";
 import type { ExecProcess } from "../plugin/contract.ts";
-import type { ExecOptions, ExecResult, ExecStatus } from "./exec_options.ts";
+import type { ExecOptions, ExecResult, ExecStatus, TerminalSize } from "./exec_options.ts";
+import { ttySizeOf } from "./exec_tty.ts";
 
 /** Default of {@link ExecOptions.maxOutputBytes}. */
 const MAX_OUTPUT_BYTES = 64 * 2 ** 20;
@@ -32,6 +33,11 @@ const MAX_OUTPUT_BYTES = 64 * 2 ** 20;
  * ```
  */
 export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
+  /**
+   * What `Box.execution` and `Box.logs` know a detached command by, 12 hexadecimal digits; undefined
+   * for any other.
+   */
+  readonly id: string | undefined;
   /** Process id in the box, once the command runs; rejects when it can't be started. */
   readonly started: Promise<{ readonly pid: number }>;
   /** How the command ended; doesn't wait for its output to be read. */
@@ -41,7 +47,7 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
    * once the command has closed it or ended; the command and its box go on.
    */
   readonly stdin: WritableStream<Uint8Array>;
-  /** What the command prints, byte by byte. */
+  /** What the command prints, byte by byte; on a terminal all of it. */
   readonly stdout: ReadableStream<Uint8Array<ArrayBuffer>>;
   /** What the command says beside, byte by byte. */
   readonly stderr: ReadableStream<Uint8Array<ArrayBuffer>>;
@@ -56,7 +62,9 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
     command: string,
     open: (signal: AbortSignal) => Promise<ExecProcess>,
     options: ExecOptions,
+    id?: string,
   ) {
+    this.id = id;
     this.#command = command;
     const process = quiet(open(this.#givingUp.signal));
     this.#process = process;
@@ -87,6 +95,25 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
     await (await this.#process).kill(signal);
   }
 
+  /**
+   * Changes the size of the command's terminal, which the command is told by `SIGWINCH`; no-op once
+   * it has ended.
+   *
+   * @throws HutchError `invalid_option` when it has no terminal, or for a size that none has.
+   */
+  async resize(size: TerminalSize): Promise<void> {
+    ttySizeOf(size);
+    const process = await this.#process;
+    if (!process.resize) {
+      throw new HutchError(
+        "invalid_option",
+        `Cannot resize the terminal of "${this.#command}": it has none`,
+        { hint: "ask for one with the option tty" },
+      );
+    }
+    await process.resize(size);
+  }
+
   /** Standard output as lines, without their ends. Standard error is thrown away meanwhile. */
   async *lines(): AsyncIterableIterator<string> {
     quiet(this.stderr.cancel());
@@ -102,7 +129,7 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
     await this.status; // a command that could not run has no lines
   }
 
-  /** Kills the command if it still runs, and lets go of its streams. */
+  /** Kills the command if it still runs and isn't detached, and lets go of its streams. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#givingUp.abort(
       new HutchError("cancelled", `Cannot go on with "${this.#command}": it was let go`),
@@ -113,9 +140,10 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
 
   async #collect(): Promise<ExecResult> {
     try {
+      const process = await this.#process;
       const [stdoutBytes, stderrBytes] = await Promise.all([
-        this.#read(this.stdout, "its standard output"),
-        this.#read(this.stderr, "its standard error"),
+        this.#read(unread(process, this, "stdout"), "its standard output"),
+        this.#read(unread(process, this, "stderr"), "its standard error"),
       ]);
       const status = await this.status;
       const decoder = new TextDecoder();
@@ -177,6 +205,16 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
 function quiet<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {});
   return promise;
+}
+
+/** The command's own stream, without ours around it, unless somebody has begun with that. */
+function unread(
+  process: ExecProcess,
+  execution: Pick<Execution, "stdout" | "stderr">,
+  name: "stdout" | "stderr",
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const own = process[name];
+  return own.locked || execution[name].locked ? execution[name] : own;
 }
 
 function deferredReadable(

@@ -5,7 +5,7 @@
  */
 import { BoxFile } from "./files/box_file.ts";
 import { readWhole, writeWhole } from "./files/content.ts";
-import { FileHandle, OpenFlag } from "./files/handle.ts";
+import { FileHandle } from "./files/handle.ts";
 import { type BoxDirEntry, type BoxFileInfo, readInfo } from "./files/info.ts";
 import type {
   BoxPaths,
@@ -31,11 +31,9 @@ import {
   walkFrom,
   type WalkPort,
 } from "./files/walk.ts";
-import type { GuestFrame, HeadValue } from "./files/wire.ts";
+import { Flag, type GuestFrame, type HeadValue } from "./files/wire.ts";
 import { HutchError } from "../errors.ts";
 
-/** Bits of a request's flags. */
-const [RECURSIVE, NOT_FOLLOWED] = [128, 256];
 const NAME_TRIES = 100;
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
@@ -128,7 +126,7 @@ export class BoxFiles {
 
   /** What a path is, a link itself included. */
   async lstat(path: BoxPath): Promise<BoxFileInfo> {
-    return readInfo(await this.#ask("stat", path, { op: "stat", flags: NOT_FOLLOWED }));
+    return readInfo(await this.#ask("stat", path, { op: "stat", flags: Flag.NOT_FOLLOWED }));
   }
 
   /** Whether a path leads to something. */
@@ -145,7 +143,11 @@ export class BoxFiles {
   /** Makes a folder. */
   async mkdir(path: BoxPath, options: MkdirOptions = {}): Promise<void> {
     const { recursive = false, mode = 0o777 } = options;
-    await this.#ask("make folder", path, { op: "mkdir", flags: recursive ? RECURSIVE : 0, mode });
+    await this.#ask("make folder", path, {
+      op: "mkdir",
+      flags: recursive ? Flag.RECURSIVE : 0,
+      mode,
+    });
   }
 
   /** Makes a folder with a name that nothing else has; gives its path. */
@@ -163,7 +165,10 @@ export class BoxFiles {
 
   /** Removes a file or an empty folder; with `recursive` all that is in it. */
   async remove(path: BoxPath, options: { readonly recursive?: boolean } = {}): Promise<void> {
-    await this.#ask("remove", path, { op: "remove", flags: options.recursive ? RECURSIVE : 0 });
+    await this.#ask("remove", path, {
+      op: "remove",
+      flags: options.recursive ? Flag.RECURSIVE : 0,
+    });
   }
 
   /** Gives a file or folder another path; a file there is replaced. */
@@ -223,7 +228,7 @@ export class BoxFiles {
 
   /** {@link BoxFiles.utime} of a link itself. */
   async lutime(path: BoxPath, atime: number | Date, mtime: number | Date): Promise<void> {
-    const head = { op: "utime", flags: NOT_FOLLOWED, ...utimeFields(atime, mtime) };
+    const head = { op: "utime", flags: Flag.NOT_FOLLOWED, ...utimeFields(atime, mtime) };
     await this.#ask("change the times of", path, head);
   }
 
@@ -300,9 +305,9 @@ function openFlags(path: BoxPath, options: FileOpenOptions): number {
   if (!read && !write && !append) refuse("neither read, write nor append is set");
   if ((create || createNew) && !write && !append) refuse("create needs write or append");
   if (truncate && (!write || append)) refuse("truncate needs write, without append");
-  return (read ? OpenFlag.READ : 0) | (write ? OpenFlag.WRITE : 0) |
-    (append ? OpenFlag.APPEND : 0) | (truncate ? OpenFlag.TRUNCATE : 0) |
-    (create ? OpenFlag.CREATE : 0) | (createNew ? OpenFlag.CREATE_NEW : 0);
+  return (read ? Flag.READ : 0) | (write ? Flag.WRITE : 0) |
+    (append ? Flag.APPEND : 0) | (truncate ? Flag.TRUNCATE : 0) |
+    (create ? Flag.CREATE : 0) | (createNew ? Flag.CREATE_NEW : 0);
 }
 
 /** Tries names until one is free. */

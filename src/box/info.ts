@@ -19,6 +19,7 @@ export function infoOf({ config, state }: BoxRecord, keeping: Keeping): BoxInfo 
     startedAt: state.startedAt,
     stoppedAt: state.stoppedAt,
     reason: state.reason,
+    exitCode: state.exitCode,
     health: ACTIVE.includes(state.status) ? keeping.health : "none",
     restarts: keeping.restarts,
     restartedAt: keeping.restartedAt,

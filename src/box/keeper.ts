@@ -13,6 +13,8 @@ import { decideRestart, GOOD_RUN_MS } from "./restart.ts";
 /** A box as its keeper sees it. */
 export interface KeptBox {
   readonly status: BoxStatus;
+  /** Of its main command, once that ended. */
+  readonly exitCode: number | null;
   /** Whether nobody ended it on purpose: its policy may start it again. */
   readonly kept: boolean;
   readonly policy: RestartPolicy;
@@ -110,7 +112,7 @@ export class Keeper {
     if (!box.kept) return false;
     const ranMs = this.#ranFromMs === undefined ? 0 : this.#clock.now() - this.#ranFromMs;
     const row = ranMs >= GOOD_RUN_MS ? 0 : box.row;
-    const decision = decideRestart(box.policy, box.status, row);
+    const decision = decideRestart(box.policy, box, row);
     if (!decision.restart) {
       this.#port.giveUp(decision.reason);
       return false;

@@ -52,6 +52,7 @@ export class KeptRealBox implements KeeperPort {
     const startedAt = Date.parse(state.startedAt ?? "");
     return {
       status: state.status,
+      exitCode: state.exitCode,
       kept,
       policy: config.restart,
       row,

@@ -15,7 +15,10 @@ import { type BoxProcess, isAlive, killBoxProcess, lifeOf, untilEnded } from "..
 import { continueMachine } from "./box_machine.ts";
 import { changeState, removed } from "./change.ts";
 import type { BoxContext } from "./context.ts";
+import type { BoxConfig } from "./options.ts";
 import { holdBox } from "./hold.ts";
+import { endMain, startMain } from "./main_command.ts";
+import { stepOf } from "./transitions.ts";
 import { emitEnd, endedState, reconcile, removeFiles } from "./reconcile.ts";
 
 /** How long a box process may take to end once nobody can connect to it, in `ms`. */
@@ -31,7 +34,8 @@ export interface LiveBox {
 
 /** Options of {@link startOrAttach}. */
 export interface StartOrAttachOptions {
-  readonly operation: "start" | "exec" | "restart";
+  /** `attach` doesn't start it. */
+  readonly operation: "start" | "exec" | "restart" | "attach";
   /** Asked when the box runs: whether it outlives this program. */
   readonly detached: () => boolean;
   readonly signal: AbortSignal;
@@ -74,6 +78,7 @@ async function holdAndStart(
     if (!ended) throw removed(record.config.name);
     record = ended;
   }
+  if (options.operation === "attach") stepOf("attach", record); // throws: it has ended
   let starting = changeState(context, record, {
     ...NEW_STATE,
     status: "starting",
@@ -88,6 +93,7 @@ async function holdAndStart(
       box: record.config,
       handle: context.boxOf(id),
       signal: options.signal,
+      startMain: (guest, input) => startMain(record.config, guest, input),
       booted: ({ engine, pid, ports }) => {
         starting = changeState(context, starting, { ...starting.state, engine, pid, ports });
       },
@@ -171,7 +177,7 @@ export async function stopBox(
   const timeout = setTimeout(() => timer.abort(), timeoutMs + killAfterMs);
   try {
     if (record.state.status === "paused") await continueMachine(context, record);
-    await shutDown(own.socketPath, timeoutMs, live, timer.signal);
+    await shutDown(own.socketPath, record.config, { timeoutMs, live, signal: timer.signal });
     await Promise.race([untilEnded(own.lockPath), aborted(timer.signal)]);
   } catch (error) {
     context.log(`box "${record.config.name}": the guest could not shut down: ${errorText(error)}`);
@@ -182,19 +188,28 @@ export async function stopBox(
   return await recordEnd(context, stopping);
 }
 
+/** Asks the main command to end, if there is one, then the guest; returns when it is gone. */
 async function shutDown(
   socketPath: string,
-  graceMs: number,
-  live: GuestClient | undefined,
-  signal: AbortSignal,
+  config: BoxConfig,
+  { timeoutMs, live, signal }: {
+    readonly timeoutMs: number;
+    readonly live: GuestClient | undefined;
+    readonly signal: AbortSignal;
+  },
 ): Promise<void> {
-  if (live) {
-    await live.request({ op: "shutdown", graceMs }, { signal });
-    return;
+  await using mine = live ? undefined : await GuestClient.connect(socketPath, { signal });
+  const client = live ?? mine;
+  if (!client) return;
+  const from = performance.now();
+  if (timeoutMs > 0) {
+    const late = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    // The box process ends the guest once its main command has ended.
+    if (await endMain(config, client, late)) return await client.closed;
   }
-  await using client = await GuestClient.connect(socketPath, { signal });
+  const graceMs = Math.max(0, Math.round(timeoutMs - (performance.now() - from)));
   await client.request({ op: "shutdown", graceMs }, { signal });
-  await client.closed;
+  if (mine) await client.closed;
 }
 
 /** Ends a box at once. No-op if it doesn't run. */
@@ -248,7 +263,7 @@ export async function settle(
 /** Records that a box, which is held, has ended. */
 async function recordEnd(context: BoxContext, record: BoxRecord): Promise<BoxRecord> {
   const own = boxPaths(context.paths, record.config.id);
-  const state = await endedState(record.state, own, context.bootId);
+  const state = await endedState(record, own, context.bootId);
   const ended = changeState(context, record, state);
   emitEnd(context, ended);
   return ended;

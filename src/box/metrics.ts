@@ -3,14 +3,15 @@
  *
  * @module
  */
+import { errorText } from "../errors.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import type { BoxRecord } from "../state/boxes.ts";
 import type { Tallies, Tally } from "../state/counters.ts";
-import { errorText } from "../errors.ts";
 import { type NetworkCounters, networkCounters } from "../network/control.ts";
 import { processMemory, processStat, processTree } from "../proc.ts";
 import { isAlive } from "../vmm/machine.ts";
 import type { BoxContext } from "./context.ts";
+import { type GuestMetrics, guestMetrics } from "./guest_metrics.ts";
 import type { BoxStatus } from "./options.ts";
 
 /** What is counted of boxes, across programs. */
@@ -82,10 +83,14 @@ export interface BoxMetrics {
   readonly cpu: CpuUse | null;
   readonly memory: MemoryUse | null;
   readonly disk: DiskUse | null;
+  /** What the guest says of itself; null unless it runs. */
+  readonly guest: GuestMetrics | null;
   /** Since its start. */
   readonly network: NetworkCounters | null;
   /** Why a part is null. */
-  readonly unavailable: Readonly<Partial<Record<"cpu" | "memory" | "disk" | "network", string>>>;
+  readonly unavailable: Readonly<
+    Partial<Record<"cpu" | "memory" | "disk" | "guest" | "network", string>>
+  >;
   readonly execs: ExecCounts;
   readonly starts: {
     readonly succeeded: number;
@@ -126,6 +131,7 @@ export async function boxMetrics(
     ? await networkCounters(own.networkControlPath).catch(errorText)
     : undefined;
   const counted = typeof traffic === "object" ? traffic : null;
+  const guest = live ? await guestOf(own.socketPath, state.status) : `the box is ${state.status}`;
   const tallies = counters.tallies(config.id);
   const why = pid === null ? `the box is ${state.status}` : "its processes can't be looked at";
   const metrics: BoxMetrics = {
@@ -136,11 +142,13 @@ export async function boxMetrics(
     cpu: live && sample ? { timeMs: sample.timeMs, percent: percentOf(sample, before) } : null,
     memory: live && memory ? memory : null,
     disk,
+    guest: typeof guest === "string" ? null : guest,
     network: counted,
     unavailable: {
       ...(live && sample ? {} : { cpu: why }),
       ...(live && memory ? {} : { memory: why }),
       ...(disk ? {} : { disk: "the box has none yet" }),
+      ...(typeof guest === "string" ? { guest } : {}),
       ...(counted ? {} : { network: uncounted(traffic, live ? NO_NETWORK : why) }),
     },
     execs: execsOf(tallies, counters.runningExecs(config.id)),
@@ -156,6 +164,16 @@ export async function boxMetrics(
 
 function uncounted(traffic: NetworkCounters | string | undefined, why: string): string {
   return typeof traffic === "string" ? traffic : why;
+}
+
+/** What the guest says, or why it doesn't. */
+async function guestOf(socketPath: string, status: BoxStatus): Promise<GuestMetrics | string> {
+  if (status !== "running") return `the box is ${status}`;
+  try {
+    return await guestMetrics(socketPath);
+  } catch (error) {
+    return errorText(error);
+  }
 }
 
 function sampleOf(pid: number, tree: readonly number[]): CpuSample | undefined {

@@ -7,7 +7,9 @@ import type { PullListener } from "../images/pull/pull.ts";
 import type { PullPolicy } from "../images/pull/policy.ts";
 import type { NetworkConfig, NetworkOptions } from "../network/options.ts";
 import type { PublishedPort } from "../network/ports.ts";
+import type { LogLimits } from "../vmm/log_files.ts";
 import type { ExecDefaults } from "./exec_options.ts";
+import type { LogOptions, MainConfig, MainOptions } from "./main_options.ts";
 
 /** Options of `Runtime.create`. */
 export interface BoxOptions extends NetworkOptions {
@@ -36,6 +38,22 @@ export interface BoxOptions extends NetworkOptions {
   readonly user?: string;
   /** Replaces the image's entrypoint for {@link BoxInfo.command}. */
   readonly entrypoint?: readonly string[];
+  /**
+   * Runs the image's entrypoint and command (`true`), or the entrypoint with other arguments, as the
+   * box's main command with each start: the box ends when it ends, with its exit code, and
+   * {@link RestartPolicy} goes by that. @default {false}
+   */
+  readonly main?: boolean | readonly string[] | MainOptions;
+  /**
+   * The first process of the box. `true`: hutch's own, which reaps what is left behind, as every box
+   * has it. A path: a program of the image gets that place and is the box's main command; a stop
+   * asks it to shut down. @default {true}
+   */
+  readonly init?: boolean | string;
+  /** What `stop` sends the main command, such as `SIGQUIT`. @default {the image's, else SIGTERM} */
+  readonly stopSignal?: string;
+  /** How much of what `Box.logs` gives is kept. */
+  readonly log?: LogOptions;
   /** Host name in the box, at most 64 bytes. @default {the name} */
   readonly hostname?: string;
   /** Free-form pairs for finding boxes again. */
@@ -72,8 +90,9 @@ export interface BoxOptions extends NetworkOptions {
 export type VolumeSpec = string | { readonly guest: string; readonly [key: string]: unknown };
 
 /**
- * When a box that ended by itself is started again: `on-failure` after a crash or a failed restart,
- * `always` after a clean end (the guest powered itself off, the host was restarted) too; never after
+ * When a box that ended by itself is started again: `on-failure` after a crash, a failed restart, or
+ * when its main command ended with another code than 0; `always` after a clean end (its main command
+ * ended with 0, the guest powered itself off, the host was restarted) too; never after
  * it was stopped or killed on purpose, by its limits, or with the program it is attached to.
  * `on-failure:N` gives up after `N` restarts in a row.
  *
@@ -145,6 +164,13 @@ export interface BoxConfig {
   /** Entrypoint and command of the image, as the options changed them. */
   readonly entrypoint: readonly string[];
   readonly command: readonly string[];
+  /** The main command; null for none. */
+  readonly main: MainConfig | null;
+  /** The image's program that is the box's first process; null for hutch's own. */
+  readonly init: string | null;
+  /** What `stop` sends the main command; empty for the usual. */
+  readonly stopSignal: string;
+  readonly log: LogLimits;
 }
 
 /** Where a box is in its life. */
@@ -174,6 +200,11 @@ export interface BoxInfo {
   readonly stoppedAt: string | null;
   /** Why it failed, crashed or stopped. */
   readonly reason: string | null;
+  /**
+   * Exit code of its main command (128 + signal number when a signal ended it) in its last run; null
+   * while it runs, without a main command, and when nobody could find it out.
+   */
+  readonly exitCode: number | null;
   /** What its checks found; `none` while it doesn't run. */
   readonly health: HealthStatus;
   /** How often its policy has restarted it since somebody started it. */

@@ -7,18 +7,19 @@
  *
  * @module
  */
-import { removeIfThere } from "../atomic_file.ts";
+import { removeIfThere, removeIfThereSync } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
 import type { LayoutOutput } from "../plugin/contract.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import type { BoxStatus } from "./options.ts";
 import { ACTIVE, type BoxRecord, type BoxState } from "../state/boxes.ts";
-import { readExitFile } from "../vmm/machine_file.ts";
+import { type ExitFile, readExitFile } from "../vmm/machine_file.ts";
 import { isAlive } from "../vmm/machine.ts";
 import { livingStatus } from "./box_machine.ts";
 import { changeSeen } from "./change.ts";
 import type { BoxContext } from "./context.ts";
 import { clearKeeperLock } from "./keeper_lock.ts";
+import { signalNumber } from "./signals.ts";
 
 /** States of a living machine that its record may be wrong about. */
 const UNSURE: readonly BoxStatus[] = ["pausing", "paused", "stopping"];
@@ -67,7 +68,7 @@ async function reconcileLocked(
   if (config.owned && !FileLock.isHeld(own.ownerLockPath)) {
     // It should have gone with its program.
     const ended = ACTIVE.includes(state.status)
-      ? await endedState(state, own, context.bootId)
+      ? await endedState(record, own, context.bootId)
       : undefined;
     let forgotten = false;
     await removeFiles(own, () => forgotten = context.records.remove(config.id));
@@ -78,13 +79,27 @@ async function reconcileLocked(
     return undefined;
   }
   if (!ACTIVE.includes(state.status)) return record;
-  const ended = await endedState(state, own, context.bootId);
+  const ended = await endedState(record, own, context.bootId);
   const stale = tryLock(own.lockPath); // taking it and letting go removes the dead one's file
   if (stale !== "held") stale?.[Symbol.dispose]();
   clearKeeperLock(own);
   const changed = changeSeen(context, record, ended);
   if (changed) emitEnd(context, changed);
+  if (changed && config.main && config.autoRemove && !config.owned && config.restart === "no") {
+    return await removeEnded(context, changed, own); // it outlived its program, for this end
+  }
   return changed ?? context.records.byId(config.id);
+}
+
+/** Removes a box that was to go with its main command; undefined when it is gone. */
+async function removeEnded(
+  context: BoxContext,
+  { config }: BoxRecord,
+  own: LayoutOutput,
+): Promise<undefined> {
+  let forgotten = false;
+  await removeFiles(own, () => forgotten = context.records.remove(config.id));
+  if (forgotten) context.plugins.emit("box.removed", { box: config.id, name: config.name });
 }
 
 /** Tells that a box doesn't run any more; by whoever recorded it. */
@@ -131,18 +146,27 @@ function tryLock(path: string): FileLock | "held" | undefined {
  * still be removed, and before the lock in that folder goes.
  */
 export async function removeFiles(own: LayoutOutput, forget = () => {}): Promise<void> {
-  await removeIfThere(own.socketPath);
-  await removeIfThere(own.channelPath);
-  await removeIfThere(own.sharesSocketPath);
-  await removeIfThere(own.controlPath);
-  await removeIfThere(own.networkSocketPath);
-  await removeIfThere(own.networkControlPath);
+  // At once: each trip to another thread takes longer than all of them.
+  const { socketPath, channelPath, sharesSocketPath, controlPath } = own;
+  const { networkSocketPath, networkControlPath } = own;
+  for (
+    const path of [
+      socketPath,
+      channelPath,
+      sharesSocketPath,
+      controlPath,
+      networkSocketPath,
+      networkControlPath,
+    ]
+  ) {
+    removeIfThereSync(path);
+  }
   // Out of the way in one step: whoever looks meanwhile finds no folder. Removed in place, its lock
   // files would go first, and somebody could take a lock, in a new file, in what is being removed.
   const doomed = doomedFolder(own);
   await removeIfThere(doomed); // of a program that died here
   try {
-    await Deno.rename(own.folder, doomed);
+    Deno.renameSync(own.folder, doomed);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
@@ -157,12 +181,13 @@ export function doomedFolder({ folder }: Pick<LayoutOutput, "folder">): string {
 
 /** The state of a box whose box process has ended. */
 export async function endedState(
-  state: BoxState,
+  { config, state }: Pick<BoxRecord, "config" | "state">,
   own: LayoutOutput,
   bootId: string,
 ): Promise<BoxState> {
   const exit = await readExitFile(own.exitPath);
-  const ended = { ...state, pid: null, stoppedAt: exit?.at ?? new Date().toISOString() };
+  const stoppedAt = exit?.at ?? new Date().toISOString();
+  const ended = { ...state, pid: null, stoppedAt, exitCode: config.main ? codeOf(exit) : null };
   if (state.status === "starting") {
     return { ...ended, status: "failed", reason: "the program that was starting it ended" };
   }
@@ -177,6 +202,11 @@ export async function endedState(
       return { ...ended, status: "stopped", reason: "it was killed" };
     case "creator":
       return { ...ended, status: "stopped", reason: "the program that started it ended" };
+    case "main": {
+      // Whoever stops a box knows what its main command ended by.
+      const reason = state.status === "stopping" || exit.message === "" ? null : exit.message;
+      return { ...ended, status: "stopped", reason };
+    }
     case "limit":
       return { ...ended, status: "stopped", reason: exit.message };
     case "guest":
@@ -185,5 +215,17 @@ export async function endedState(
       return { ...ended, status: "crashed", reason: exit.message };
     case undefined:
       return { ...ended, status: "crashed", reason: "its box process was killed" };
+  }
+}
+
+/** The main command's exit code. */
+function codeOf(exit: ExitFile | undefined): number | null {
+  if (!exit?.main) return exit?.reason === "killed" ? 128 + signalNumber("SIGKILL") : null;
+  const { code, signal } = exit.main;
+  if (signal === null) return code;
+  try {
+    return 128 + signalNumber(signal);
+  } catch {
+    return null; // a guest may say anything
   }
 }

@@ -38,16 +38,18 @@ export type RestartDecision =
 /**
  * Decides for a box that nobody ended on purpose.
  *
- * @param status How it ended: `stopped` is a clean end, `crashed` and `failed` aren't.
+ * @param end How it ended: `stopped` is a clean end unless its main command ended with another code
+ * than 0; `crashed` and `failed` aren't.
  * @param row Restarts in a row so far.
  */
 export function decideRestart(
   policy: RestartPolicy,
-  status: BoxStatus,
+  { status, exitCode }: { readonly status: BoxStatus; readonly exitCode: number | null },
   row: number,
 ): RestartDecision {
   const { when, most } = restartRule(policy) ?? { when: "never", most: 0 };
-  if (when === "never" || (when === "failure" && status === "stopped")) {
+  const clean = status === "stopped" && (exitCode ?? 0) === 0;
+  if (when === "never" || (when === "failure" && clean)) {
     return { restart: false, reason: null };
   }
   if (row >= most) {

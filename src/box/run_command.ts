@@ -12,6 +12,8 @@ import type { BoxContext } from "./context.ts";
 import { checkCommand } from "./exec_check.ts";
 import { capabilitiesOf, rlimitsOf } from "./exec_limits.ts";
 import type { ExecOptions } from "./exec_options.ts";
+import type { BoxConfig } from "./options.ts";
+import { terminalEnv, ttyOf } from "./exec_tty.ts";
 import { guestProcess } from "./guest_process.ts";
 import { watchExec } from "./watch_exec.ts";
 
@@ -24,6 +26,8 @@ export interface CommandPort {
   readonly givingUp: AbortSignal;
   /** Connects to the guest; boots the box first if it doesn't run. */
   readonly guest: (signal: AbortSignal) => Promise<GuestClient>;
+  /** Its id, should it be detached. */
+  readonly id: string;
 }
 
 /**
@@ -35,7 +39,7 @@ export async function runCommand(
   context: BoxContext,
   box: Box,
   asked: ExecInput,
-  { givingUp, guest }: CommandPort,
+  { givingUp, guest, id }: CommandPort,
 ): Promise<ExecProcess> {
   const { options } = asked;
   const signal = options.signal ? AbortSignal.any([givingUp, options.signal]) : givingUp;
@@ -48,10 +52,11 @@ export async function runCommand(
     const watch = watchExec(context, box.config, {
       argv: [input.command, ...input.args],
       user: input.options.user ?? exec.user,
+      ...input.options.detached ? { detached: id } : {},
     });
     try {
       const client = await guest(signal); // a hook may have let it end
-      const process = await open(client, box, input, signal);
+      const process = await open(client, box, { input, id, signal });
       watch.started(process.status);
       return process;
     } catch (error) {
@@ -63,13 +68,33 @@ export async function runCommand(
 
 function open(
   client: GuestClient,
-  { config: { exec, hostname } }: Box,
-  { command, args, options }: ExecInput,
-  signal: AbortSignal,
+  { config }: Box,
+  { input, id, signal }: {
+    readonly input: ExecInput;
+    readonly id: string;
+    readonly signal: AbortSignal;
+  },
 ): Promise<ExecProcess> {
+  const request = execRequest(config, input);
+  const tty = Boolean(input.options.tty);
+  return guestProcess(
+    input.options.detached
+      ? client.hold({ id, attach: true, tty }, request, { signal })
+      : client.open(request, { signal }),
+    { tty },
+  );
+}
+
+/** A command as the guest is asked for it. */
+export function execRequest(
+  { exec, hostname }: Pick<BoxConfig, "exec" | "hostname">,
+  { command, args, options }: ExecInput,
+): ExecRequest {
   const boxEnv = options.clearEnv ? {} : { HOSTNAME: hostname, ...exec.env };
-  const env = { ...boxEnv, ...options.env };
-  return guestProcess(client.open({
+  const { tty } = options;
+  const own = options.env ?? {};
+  const env = tty ? terminalEnv(tty, { box: boxEnv, own }) : { ...boxEnv, ...own };
+  return {
     op: "exec",
     argv: [command, ...args],
     env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
@@ -77,14 +102,17 @@ function open(
     user: options.user ?? exec.user,
     stdin: options.stdin !== undefined && options.stdin !== "null",
     ...limitsOf(options),
-  }, { signal }));
+  };
 }
 
 /** What the agent is told beside: a key that isn't there changes nothing. */
 function limitsOf(
-  { timeoutMs, killAfterMs = KILL_AFTER_MS, rlimits, capabilities, noNewPrivileges }: ExecOptions,
+  { tty, timeoutMs, killAfterMs = KILL_AFTER_MS, ...options }: ExecOptions,
 ): Partial<ExecRequest> {
+  const { rlimits, capabilities, noNewPrivileges } = options;
+  const size = ttyOf(tty);
   return {
+    ...size ? { tty: size } : {},
     ...timeoutMs === undefined
       ? {}
       : { timeoutMs: Math.ceil(timeoutMs), graceMs: Math.ceil(killAfterMs) },

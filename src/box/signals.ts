@@ -13,7 +13,8 @@ const NAMES = [
 ] as const;
 
 /**
- * The number of a signal, 1 to 31, or of a real-time signal `SIGRTMIN+N`, 34 to 64.
+ * The number of a signal, 1 to 31, or of a real-time signal `SIGRTMIN+N`, 34 to 64; also of a text
+ * with such a number.
  *
  * @throws HutchError `invalid_option` for a name that Linux doesn't have.
  */
@@ -23,6 +24,7 @@ export function signalNumber(name: string): number {
   if (at >= 0) return at + 1;
   const realTime = /^(?:SIG)?RTMIN(?:\+(\d+))?$/.exec(name);
   const number = realTime ? 34 + Number(realTime[1] ?? 0) : 0;
+  if (/^\d{1,2}$/.test(name) && Number(name) >= 1 && Number(name) <= 64) return Number(name);
   if (number >= 34 && number <= 64) return number;
   throw new HutchError(
     "invalid_option",

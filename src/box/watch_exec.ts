@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { errorText } from "../errors.ts";
+import { errorText, HutchError } from "../errors.ts";
 import type { BoxContext } from "./context.ts";
 import type { ExecStatus } from "./exec_options.ts";
 import type { BoxConfig } from "./options.ts";
@@ -20,10 +20,15 @@ export interface ExecWatch {
 export function watchExec(
   { plugins }: BoxContext,
   { id, name }: BoxConfig,
-  { argv, user }: { readonly argv: readonly string[]; readonly user: string },
+  { argv, user, detached }: {
+    readonly argv: readonly string[];
+    readonly user: string;
+    /** Its id, if it goes on when this program lets go of it. */
+    readonly detached?: string;
+  },
 ): ExecWatch {
   const from = performance.now();
-  const execution = crypto.randomUUID();
+  const execution = detached ?? crypto.randomUUID();
   const about = { box: id, name, execution, command: argv };
   const exited = (end: { code?: number; signal?: string | null; error?: string }) =>
     plugins.emit("exec.exited", {
@@ -38,7 +43,10 @@ export function watchExec(
       plugins.emit("exec.started", { ...about, user });
       status.then(
         ({ code, signal }) => exited({ code, signal }),
-        (error: unknown) => exited({ error: errorText(error) }),
+        (error: unknown) => {
+          const letGo = error instanceof HutchError && error.code === "cancelled";
+          if (detached === undefined || !letGo) exited({ error: errorText(error) });
+        },
       );
     },
     failed(error) {

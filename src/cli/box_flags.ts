@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { LogOptions } from "../box/main_options.ts";
 import type { BoxOptions } from "../box/options.ts";
 import { parseSizeMiB } from "../box/size.ts";
 import type { Command } from "../deps.ts";
@@ -33,6 +34,10 @@ export interface BoxFlags extends ExecFlags, LifeFlags {
   readonly disk?: number;
   readonly entrypoint?: string;
   readonly hostname?: string;
+  readonly init?: boolean;
+  readonly initPath?: string;
+  readonly stopSignal?: string;
+  readonly logOpt?: readonly string[];
   readonly label?: readonly string[];
   readonly volume?: readonly string[];
   readonly mount?: readonly string[];
@@ -84,6 +89,14 @@ export function defineBoxFlags(command: Command): void {
   command
     .option("--entrypoint <PROGRAM>", "run PROGRAM in place of the image's entrypoint")
     .option("--hostname <NAME>", "host name in the box (default: its name)")
+    .option("--init", "hutch's own first process, which reaps what is left behind (default)")
+    .option("--init-path <PATH>", "make the image's program PATH the box's first process")
+    .option("--stop-signal <SIGNAL>", "what a stop sends the main command (default: the image's)")
+    .option(
+      "--log-opt <NAME=VALUE>",
+      "max-size=10m or max-file=3 of the box's log (repeatable)",
+      collect,
+    )
     .option("-l, --label <KEY=VALUE>", "label of the box (repeatable)", collect)
     .option(
       "-v, --volume <HOST:GUEST[:ro]>",
@@ -166,6 +179,9 @@ export async function boxOptionsOf(
     ...flags.publish ? { ports: flags.publish } : {},
     ...flags.dns ? { dns: flags.dns } : {},
     ...flags.addHost ? { extraHosts: parseHosts(flags.addHost) } : {},
+    ...flags.initPath === undefined ? {} : { init: flags.initPath },
+    ...flags.stopSignal === undefined ? {} : { stopSignal: flags.stopSignal },
+    ...flags.logOpt === undefined ? {} : { log: logOptionsOf(flags.logOpt) },
     ...flags.engine === undefined ? {} : { engine: flags.engine },
     ...flags.bootTimeout === undefined ? {} : { bootTimeoutMs: flags.bootTimeout },
     ...life,
@@ -190,4 +206,15 @@ export function commandOf(
   words: readonly string[],
 ): string[] {
   return [...config.entrypoint, ...words.length > 0 ? words : config.command];
+}
+
+/** Docker's names. */
+function logOptionsOf(texts: readonly string[]): LogOptions {
+  const options = texts.map((text): LogOptions => {
+    const [name = "", value = ""] = text.split("=", 2);
+    return parseChoice(name, ["max-size", "max-file"], "--log-opt") === "max-size"
+      ? { maxBytes: parseSizeMiB(value, "--log-opt max-size") * 2 ** 20 }
+      : { files: parseCount(value, "--log-opt max-file") };
+  });
+  return Object.assign({}, ...options);
 }

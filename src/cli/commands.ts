@@ -20,6 +20,23 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   { name: "start", summary: "Start boxes", load: () => import("./start.ts") },
   { name: "exec", summary: "Run a command in a box", load: () => import("./exec.ts") },
+  { name: "shell", summary: "Open a shell in a box", load: () => import("./shell.ts") },
+  {
+    name: "cp",
+    summary: "Copy files between a box and this machine",
+    load: () => import("./cp.ts"),
+  },
+  {
+    name: "attach",
+    summary: "Join a box's main command, or what runs detached in it",
+    load: () => import("./attach_box.ts"),
+  },
+  {
+    name: "executions",
+    summary: "List what runs detached in a box, and how it ended",
+    load: () => import("./executions.ts"),
+  },
+  { name: "logs", summary: "Show what a box's commands said", load: () => import("./logs.ts") },
   { name: "stop", summary: "Stop boxes", load: () => import("./stop.ts") },
   {
     name: "restart",

@@ -186,6 +186,13 @@ async function valuesOf(
   switch (metavar) {
     case "BOX":
       return { candidates: await names.boxes(home) };
+    case "PLACE": {
+      const boxes = await names.boxes(home);
+      return {
+        candidates: boxes.map((box) => ({ ...box, value: `${box.value}:` })),
+        paths: "files",
+      };
+    }
     case "IMAGE":
       return { candidates: await names.images(home) };
     case "FILE":

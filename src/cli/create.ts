@@ -12,19 +12,25 @@ import { createBox, relaySignals } from "./session.ts";
 
 /** Declares arguments and options. */
 export function define(command: Command): void {
-  command.usage("[options] IMAGE").argument("<IMAGE>", "image reference, such as debian:12");
+  command.usage("[options] IMAGE [COMMAND ARG...]")
+    .argument("<IMAGE>", "image reference, such as debian:12")
+    .argument("[COMMAND...]", "main command, which each start runs (default: none)")
+    .passThroughOptions();
   defineBoxFlags(command);
   defineProgressFlags(command);
+  command.option("--main", "let each start run the image's own command as the main command");
 }
 
 /** Records a box, the image pulled if it is missing, and prints its id. */
 export async function run(invocation: Invocation): Promise<number> {
-  const { command, args: [image = ""], io } = invocation;
-  const options = await boxOptionsOf(image, command.opts<BoxFlags>(), (name) => Deno.env.get(name));
+  const { command, args: [image = "", ...words], io } = invocation;
+  const flags = command.opts<BoxFlags & { readonly main?: boolean }>();
+  const options = await boxOptionsOf(image, flags, (name) => Deno.env.get(name));
+  const main = words.length > 0 ? words : flags.main === true;
   using signals = relaySignals(io);
   await using runtime = await invocation.open();
   try {
-    const asked = { ...options, detached: true, signal: signals.signal };
+    const asked = { ...options, main, detached: true, signal: signals.signal };
     const box = await createBox(runtime, asked, invocation);
     await print(io.stdout, `${box.id}\n`);
     return 0;

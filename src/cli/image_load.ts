@@ -7,7 +7,7 @@ import type { Command } from "../deps.ts";
 import { HutchError } from "../errors.ts";
 import type { Invocation } from "./command.ts";
 import { printable, shortReference } from "./format.ts";
-import { type ByteSource, print } from "./io.ts";
+import { print, streamFrom } from "./io.ts";
 import { withProgress } from "./progress.ts";
 import { defineProgressFlags, type ProgressFlags } from "./progress_mode.ts";
 import { relaySignals } from "./session.ts";
@@ -15,9 +15,6 @@ import { relaySignals } from "./session.ts";
 interface Flags extends ProgressFlags {
   readonly input?: string;
 }
-
-/** Read at once, in bytes. */
-const CHUNK = 256 * 1024;
 
 /** Declares arguments and options. */
 export function define(command: Command): void {
@@ -52,15 +49,4 @@ export async function run({ command, io, open }: Invocation): Promise<number> {
   } catch (error) {
     throw signals.explain(error);
   }
-}
-
-function streamFrom(source: ByteSource): ReadableStream<Uint8Array<ArrayBuffer>> {
-  return new ReadableStream({
-    async pull(controller) {
-      const chunk = new Uint8Array(CHUNK);
-      const count = await source.read(chunk);
-      if (count === null) controller.close();
-      else controller.enqueue(chunk.subarray(0, count));
-    },
-  }, { highWaterMark: 0 });
 }

@@ -7,7 +7,7 @@ import type { Command } from "../deps.ts";
 import { HutchError } from "../errors.ts";
 import { ARCHIVE_FORMATS, type ArchiveFormat } from "../images/manage/archive.ts";
 import type { Invocation } from "./command.ts";
-import { type ByteSink, writeAll } from "./io.ts";
+import { streamTo } from "./io.ts";
 import { relaySignals } from "./session.ts";
 import { parseChoice } from "./values.ts";
 
@@ -48,8 +48,4 @@ export async function run({ command, args, io, open }: Invocation): Promise<numb
   } catch (error) {
     throw signals.explain(error);
   }
-}
-
-function streamTo(sink: ByteSink): WritableStream<Uint8Array<ArrayBuffer>> {
-  return new WritableStream({ write: (bytes) => writeAll(sink, bytes) });
 }

@@ -25,6 +25,8 @@ export interface CliIo {
   readonly stdin: ByteSource;
   readonly stdout: ByteSink;
   readonly stderr: ByteSink;
+  /** The terminal's size in characters; throws where there is none. */
+  consoleSize?(): { readonly rows: number; readonly columns: number };
 }
 
 /** Output couldn't be written: a full disk, say. */
@@ -38,6 +40,8 @@ export class OutputClosed extends OutputError {
 }
 
 const encoder = new TextEncoder();
+/** Read at once, in bytes. */
+const CHUNK = 256 * 1024;
 /** Pause before a non-blocking pipe that is full is tried again, in `ms`. */
 const FULL_PIPE_MS = 5;
 
@@ -62,6 +66,23 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
       await new Promise((resolve) => setTimeout(resolve, FULL_PIPE_MS));
     }
   }
+}
+
+/** What a source gives, read as it is asked for. */
+export function streamFrom(source: ByteSource): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return new ReadableStream({
+    async pull(controller) {
+      const chunk = new Uint8Array(CHUNK);
+      const count = await source.read(chunk);
+      if (count === null) controller.close();
+      else controller.enqueue(chunk.subarray(0, count));
+    },
+  }, { highWaterMark: 0 });
+}
+
+/** A stream into a sink, which stays open. */
+export function streamTo(sink: ByteSink): WritableStream<Uint8Array> {
+  return new WritableStream({ write: (bytes) => writeAll(sink, bytes) });
 }
 
 /** Writes `text` as UTF-8. */

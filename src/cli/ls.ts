@@ -120,7 +120,10 @@ export function formatBoxes(boxes: readonly BoxInfo[], now: number): string {
   );
 }
 
-/** `running 5 minutes`, `running 5 minutes (healthy)`, `stopped 2 hours ago`. */
+/**
+ * `running 5 minutes`, `running 5 minutes (healthy)`, `stopped 2 hours ago`, `stopped (3) 2 hours ago`
+ * with its main command's exit code.
+ */
 export function formatStatus(box: BoxInfo, now: number): string {
   const lasting = ACTIVE.includes(box.status);
   const since = lasting
@@ -131,6 +134,7 @@ export function formatStatus(box: BoxInfo, now: number): string {
   const at = since === null ? NaN : Date.parse(since);
   if (Number.isNaN(at)) return box.status;
   const age = formatDuration(now - at);
-  if (!lasting) return `${box.status} ${age} ago`;
+  const code = box.exitCode === null ? "" : ` (${box.exitCode})`;
+  if (!lasting) return `${box.status}${code} ${age} ago`;
   return `${box.status} ${age}${box.health === "none" ? "" : ` (${box.health})`}`;
 }

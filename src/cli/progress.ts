@@ -108,7 +108,7 @@ export class PullProgress {
 
 /** What a pull came to, in one line. */
 function outcomeOf(state: PullState, now: number): string {
-  const { name, meter, disk, hasWaited } = state;
+  const { name, meter, disk, hasWaited, diskWaited } = state;
   const [fetched, all] = [formatBytes(meter.bytes), formatBytes(state.bytes)];
   const what = meter.bytes > 0
     ? `fetched ${fetched === all ? all : `${fetched} of ${all}`}`
@@ -116,6 +116,8 @@ function outcomeOf(state: PullState, now: number): string {
     ? "another program fetched it"
     : disk
     ? "made the base disk"
+    : diskWaited
+    ? "another program made the base disk"
     : "nothing new";
   return `${name}: ${what}, in ${Math.round(state.elapsed(now) / 100) / 10} s`;
 }

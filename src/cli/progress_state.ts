@@ -71,6 +71,8 @@ export class PullState {
   hasWaited = false;
   /** Whether somebody else makes the base disk. */
   diskWaiting = false;
+  /** Whether somebody else was making it. */
+  diskWaited = false;
   /** The reference as people write it, with nothing in it that a terminal would obey. */
   name = "";
   /** Of the manifest, once it is known. */
@@ -115,6 +117,7 @@ export class PullState {
       }
       case "disk.waiting":
         this.diskWaiting = true;
+        this.diskWaited = true;
         break;
       case "disk": {
         const { digest, done, total } = event;

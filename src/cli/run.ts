@@ -6,19 +6,26 @@
 import type { Box } from "../box/box.ts";
 import type { Command } from "../deps.ts";
 import { HutchError } from "../errors.ts";
+import {
+  attach,
+  attachedExec,
+  type AttachFlags,
+  type Attachment,
+  attachmentOf,
+  defineAttachFlags,
+  endUnless,
+} from "./attachment.ts";
 import { type BoxFlags, boxOptionsOf, commandOf, defineBoxFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
 import { defineLimitFlags, exitCodeOf, type LimitFlags, limitOptionsOf } from "./exec_flags.ts";
 import { print } from "./io.ts";
 import { defineProgressFlags } from "./progress_mode.ts";
-import { relay } from "./relay.ts";
 import { formatError } from "./report.ts";
 import { createBox, relaySignals, withRuntime } from "./session.ts";
 import type { SignalRelay } from "./signals.ts";
 
-interface Flags extends BoxFlags, LimitFlags {
+interface Flags extends BoxFlags, LimitFlags, AttachFlags {
   readonly detach?: boolean;
-  readonly interactive?: boolean;
 }
 
 /** Declares arguments and options. */
@@ -30,41 +37,45 @@ export function define(command: Command): void {
   defineBoxFlags(command);
   defineLimitFlags(command);
   defineProgressFlags(command);
-  command
-    .option("-d, --detach", "start the box, print its id and leave it running")
-    .option("-i, --interactive", "connect standard input");
+  command.option(
+    "-d, --detach",
+    "print the box's id and leave it running, with the command as its main command",
+  );
+  defineAttachFlags(command);
 }
 
 /** Makes a box, runs a command in it and ends it; the command's exit code is ours. */
 export async function run(invocation: Invocation): Promise<number> {
   const { command, args: [image = "", ...words], io } = invocation;
   const flags = command.opts<Flags>();
-  if (flags.detach && words.length > 0) {
+  const { timeoutMs, killAfterMs: _grace, ...limits } = limitOptionsOf(flags);
+  if (flags.detach && timeoutMs !== undefined) {
     throw new HutchError(
       "invalid_option",
-      `Cannot run ${
-        JSON.stringify(words[0])
-      } with --detach: a detached box has no command of its own`,
-      { hint: "start the box without a command, then use `hutch exec`" },
+      "Cannot use --timeout with --detach: nobody waits for the command",
+      { hint: "give the whole box a time (--max-duration)" },
     );
   }
-  const [limited] = Object.keys(limitOptionsOf(flags));
-  if (flags.detach && limited !== undefined) {
-    throw new HutchError(
-      "invalid_option",
-      `Cannot limit a command with --detach: a detached box has none of its own`,
-      { hint: "give the limits to `hutch exec`" },
-    );
-  }
+  const attachment = await attachmentOf(flags.detach ? {} : flags, invocation);
   const options = await boxOptionsOf(image, flags, (name) => Deno.env.get(name));
   using signals = relaySignals(io);
   const detached = flags.detach === true;
+  const stdin = flags.interactive === true;
   try {
     return await withRuntime(invocation, async (runtime) => {
       const asked = { ...options, detached, signal: signals.signal };
+      if (detached) {
+        const args = words.length > 0 ? { args: words } : { optional: true };
+        const main = { ...limits, ...args, stdin };
+        const box = await createBox(
+          runtime,
+          flags.initPath === undefined ? { ...asked, main } : asked,
+          invocation,
+        );
+        return await startDetached(box, flags, invocation, signals);
+      }
       const box = await createBox(runtime, asked, invocation);
-      if (detached) return await startDetached(box, flags, invocation, signals);
-      return await runAttached(box, words, flags, invocation, signals);
+      return await runAttached(box, { words, flags, attachment }, invocation, signals);
     });
   } catch (error) {
     throw signals.explain(error);
@@ -90,14 +101,19 @@ async function startDetached(
 
 async function runAttached(
   box: Box,
-  words: readonly string[],
-  flags: Flags,
+  { words, flags, attachment }: {
+    readonly words: readonly string[];
+    readonly flags: Flags;
+    readonly attachment: Attachment;
+  },
   invocation: Invocation,
   signals: SignalRelay,
 ): Promise<number> {
+  const { io } = invocation;
   const [program, ...args] = commandOf(box.config, words);
   // Nobody could use a box that was refused before it began.
   let remove = true;
+  let leave = false;
   try {
     if (program === undefined || program === "") {
       throw new HutchError(
@@ -109,21 +125,32 @@ async function runAttached(
     remove = flags.rm === true;
     await box.start({ signal: signals.signal });
     signals.throwIfInterrupted();
-    const stdin = flags.interactive === true;
     await using execution = box.exec(program, args, {
       ...limitOptionsOf(flags),
-      stdin: stdin ? "piped" : "null",
+      ...attachedExec(attachment, io),
+      detached: attachment.keys.length > 0 && !remove,
     });
-    signals.forwardTo({
-      kill: (signal) => execution.kill(signal),
+    await using held = endUnless(execution);
+    const status = await attach(execution, {
+      ...attachment,
+      ...{ io, signals },
       force: () => box.kill(),
+      detach: () =>
+        remove ? `hutch: Cannot detach: box "${box.name}" goes when hutch does (--rm)` : true,
     });
-    const status = await relay(execution, invocation.io, { stdin });
-    return await exitCodeOf(status, flags, invocation.io);
+    held.over = true;
+    if (status !== "detached") return await exitCodeOf(status, flags, io);
+    await box.detach();
+    leave = true;
+    await print(
+      io.stderr,
+      `hutch: Left it running; hutch attach -it ${box.name} ${execution.id}\n`,
+    );
+    return 0;
   } finally {
     // What comes from here on can't reach the command: it hurries the clean-up.
     signals.forwardTo(undefined);
-    await end(box, remove, invocation);
+    if (!leave) await end(box, remove, invocation);
   }
 }
 

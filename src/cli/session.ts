@@ -10,6 +10,7 @@ import { type RegistryConfigs, registryName } from "../images/registry/registrie
 import type { Runtime } from "../runtime/runtime.ts";
 import { nearest } from "../suggest.ts";
 import type { GlobalFlags, Invocation } from "./command.ts";
+import { parseDetachKeys, USUAL_DETACH_KEYS } from "./detach_keys.ts";
 import { type CliIo, print } from "./io.ts";
 import { withProgress } from "./progress.ts";
 import type { ProgressFlags } from "./progress_mode.ts";
@@ -33,6 +34,15 @@ export async function openRuntime(globals: GlobalFlags, io: CliIo): Promise<Runt
       ? { log: (line: string) => void print(io.stderr, `${line}\n`).catch(() => {}) }
       : {},
   });
+}
+
+/** The bytes of the detach keys that the environment says, else the configuration. */
+export async function configuredDetachKeys({ config }: GlobalFlags): Promise<number[]> {
+  const named = Deno.env.get("HUTCH_DETACH_KEYS");
+  if (named !== undefined) return parseDetachKeys(named, "HUTCH_DETACH_KEYS");
+  const { loadConfig } = await import("../runtime/config_file.ts");
+  const { detachKeys, configPath } = await loadConfig(config === undefined ? {} : { config });
+  return parseDetachKeys(detachKeys ?? USUAL_DETACH_KEYS, `detachKeys of ${configPath}`);
 }
 
 /** Named on the command line, a registry is spoken to without TLS whatever else is said of it. */

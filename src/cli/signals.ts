@@ -31,7 +31,8 @@ export interface SignalRelayOptions {
   readonly now?: () => number;
 }
 
-const ENDING: readonly Deno.Signal[] = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"];
+/** Signals that ask a process to end. */
+export const ENDING: readonly Deno.Signal[] = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"];
 const FORWARDED: readonly Deno.Signal[] = [...ENDING, "SIGUSR1", "SIGUSR2"];
 /** Ctrl-C presses at most this far apart, in `ms`, count together. */
 const PRESS_WINDOW_MS = 3000;

@@ -107,16 +107,20 @@ export async function watch(sink: ByteSink, { look, signal, size, refreshMs = RE
 /** The table, with two lines about the whole home below it. */
 export function formatStats({ boxes, runtime }: Stats): string {
   const table = formatTable(
-    ["ID", "NAME", "STATUS", "CPU", "CPU TIME", "MEMORY", "GUEST / LIMIT", "DISK / SIZE"]
-      .concat(["COMMANDS", "RUNNING", "FAILED", "STARTS", "FAILED", "LAST START"]),
+    ["ID", "NAME", "STATUS", "CPU", "CPU TIME", "MEMORY", "GUEST / LIMIT", "USED", "DISK / SIZE"]
+      .concat(["PROCESSES", "COMMANDS", "RUNNING", "FAILED", "STARTS", "FAILED", "LAST START"]),
     boxes.map(rowOf),
   );
   return `${table}\n${summaryOf(runtime)}`;
 }
 
-function rowOf({ id, name, status, cpu, memory, disk, execs, starts }: BoxMetrics): string[] {
+function rowOf(
+  { id, name, status, cpu, memory, disk, guest, execs, starts }: BoxMetrics,
+): string[] {
   const unknown = "-";
-  const guest = typeof memory?.guestBytes === "number" ? formatBytes(memory.guestBytes) : unknown;
+  const mapped = typeof memory?.guestBytes === "number" ? formatBytes(memory.guestBytes) : unknown;
+  const inside = guest?.memory;
+  const used = inside ? Math.max(0, inside.totalBytes - inside.availableBytes) : undefined;
   return [
     id,
     name,
@@ -124,8 +128,10 @@ function rowOf({ id, name, status, cpu, memory, disk, execs, starts }: BoxMetric
     cpu ? `${cpu.percent.toFixed(1)}%` : unknown,
     cpu ? seconds(cpu.timeMs) : unknown,
     memory ? formatBytes(memory.residentBytes) : unknown,
-    memory ? `${guest} / ${formatBytes(memory.limitBytes)}` : unknown,
+    memory ? `${mapped} / ${formatBytes(memory.limitBytes)}` : unknown,
+    used === undefined ? unknown : formatBytes(used),
     disk ? `${formatBytes(disk.allocatedBytes)} / ${formatBytes(disk.sizeBytes)}` : unknown,
+    guest?.processes ? String(guest.processes.count) : unknown,
     String(execs.started),
     String(execs.running),
     String(execs.failed),

@@ -36,11 +36,12 @@ export async function run(invocation: Invocation): Promise<number> {
   return codes.find((code) => code !== 0) ?? 0;
 }
 
-/** `stopped`, `crashed: the guest ended by itself`; `removed` for a box that goes with its end. */
+/** `stopped`, `stopped (3)` with its main command's exit code, `crashed: the guest ended by itself`; `removed` for a box that goes with its end. */
 async function ended(box: Box, signal: AbortSignal): Promise<string> {
   try {
-    const { status, reason } = await box.wait({ signal });
-    return reason === null ? status : `${status}: ${printable(reason)}`;
+    const { status, reason, exitCode } = await box.wait({ signal });
+    const how = exitCode === null ? status : `${status} (${exitCode})`;
+    return reason === null ? how : `${how}: ${printable(reason)}`;
   } catch (error) {
     if (error instanceof HutchError && error.code === "box_not_found") return "removed";
     throw error;

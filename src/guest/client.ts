@@ -6,7 +6,15 @@
 import { errorText, HutchError } from "../errors.ts";
 import { BlockReader, FrameScanner } from "./blocks.ts";
 import { encodeMessage } from "./encode.ts";
-import { purpose } from "./failures.ts";
+import { type Asked, purpose } from "./failures.ts";
+import {
+  type HeldAttach,
+  type HeldEntry,
+  type HeldStart,
+  makeHeldAsk,
+  readHeldList,
+  shownCommand,
+} from "./held_messages.ts";
 import type {
   ConfigureReply,
   ConfigureRequest,
@@ -18,7 +26,7 @@ import type {
   Request,
   ShutdownRequest,
 } from "./messages.ts";
-import { FrameType, HEADER_SIZE, PROTOCOL_VERSION } from "./protocol.ts";
+import { FrameType, HEADER_SIZE, MAX_MESSAGE, PROTOCOL_VERSION } from "./protocol.ts";
 import { SendQueue } from "./send_queue.ts";
 import { GuestStream } from "./stream.ts";
 import { StreamDriver, type StreamInput } from "./stream_driver.ts";
@@ -209,6 +217,70 @@ export class GuestClient implements AsyncDisposable {
     return new GuestStream(this.#start(request, readExecReply, options));
   }
 
+  /**
+   * Runs a command that the box process holds: it goes on when the stream is closed, or this program
+   * ends.
+   *
+   * @param id Made up by the caller: 8 to 32 hexadecimal digits; or `main`.
+   * @throws {HutchError} as {@link GuestClient.open}
+   */
+  hold(
+    { id, attach, tty = false }: Pick<HeldStart, "id" | "attach"> & { readonly tty?: boolean },
+    request: ExecRequest,
+    options: RequestOptions = {},
+  ): GuestStream<ExecReply> {
+    const { argv, stdin } = request;
+    const ask: HeldStart = { op: "start", id, command: shownCommand(argv), stdin, tty, attach };
+    const what = purpose(request);
+    const payload = makeHeldAsk(ask, encodeMessage(request, what));
+    if (payload.length > MAX_MESSAGE) {
+      throw new HutchError(
+        "limit_exceeded",
+        `Cannot ${what}: its arguments and environment are too large by ${
+          payload.length - MAX_MESSAGE
+        } bytes`,
+      );
+    }
+    return new GuestStream(
+      this.#send(request, { payload, held: true, readReply: readExecReply, options }),
+    );
+  }
+
+  /**
+   * Joins a held command. Closing the stream lets go of it.
+   *
+   * @throws {HutchError} `connection_lost` if the connection is over, `cancelled`
+   */
+  attach(
+    { id, output, replay }: Omit<HeldAttach, "op">,
+    options: RequestOptions = {},
+  ): GuestStream<ExecReply> {
+    const ask: HeldAttach = { op: "attach", id, output, replay };
+    const payload = makeHeldAsk(ask);
+    return new GuestStream(
+      this.#send(ask, { payload, held: true, readReply: readExecReply, options }),
+    );
+  }
+
+  /** The commands that the box process holds, the oldest first. */
+  async held(options: RequestOptions = {}): Promise<HeldEntry[]> {
+    const payload = makeHeldAsk({ op: "list" });
+    const readReply = readEmptyReply;
+    const driver = this.#send({ op: "list" }, { payload, held: true, readReply, options });
+    const text = await new Response(driver.stdout.readable).text();
+    try {
+      return readHeldList(text);
+    } catch (cause) {
+      throw new HutchError(
+        "agent_protocol",
+        `Cannot ${purpose({ op: "list" })}: ${errorText(cause)}`,
+        {
+          cause,
+        },
+      );
+    }
+  }
+
   /** Ends the connection; what is pending rejects with `cancelled`. Idempotent. */
   async close(): Promise<void> {
     this.#end(new HutchError("cancelled", "Cannot go on: the connection to the box was closed"));
@@ -231,14 +303,28 @@ export class GuestClient implements AsyncDisposable {
   #start<Reply>(
     request: Request,
     readReply: (payload: Uint8Array) => Reply,
-    { signal, background = request.op === "ping" }: RequestOptions,
+    options: RequestOptions,
   ): StreamDriver<Reply> {
+    const payload = encodeMessage(request, purpose(request));
+    return this.#send(request, { payload, held: false, readReply, options });
+  }
+
+  /** Opens a stream: to the guest with the request itself, to the box process with a payload. */
+  #send<Reply>(
+    request: Asked,
+    { payload, held, readReply, options }: {
+      readonly payload: Uint8Array;
+      readonly held: boolean;
+      readonly readReply: (payload: Uint8Array) => Reply;
+      readonly options: RequestOptions;
+    },
+  ): StreamDriver<Reply> {
+    const { signal, background = request.op === "ping" } = options;
     const what = purpose(request);
     throwIfAborted(signal, what);
     if (this.#ending) throw this.#lost ?? lostError(`Cannot ${what}`, undefined);
-    const payload = encodeMessage(request, what);
-    const streaming = request.op === "exec";
-    const plan = { number: this.#next(), request, readReply, streaming, background };
+    const streaming = request.op === "exec" || held;
+    const plan = { number: this.#next(), request, readReply, streaming, background, held };
     const driver = new StreamDriver(plan, {
       out: this.#out,
       forget: (number) => this.#streams.delete(number),

@@ -10,6 +10,7 @@ import {
   END,
   FrameType,
   HEADER_SIZE,
+  HELD,
   MAX_MESSAGE,
   MAX_PAYLOAD,
 } from "./protocol.ts";
@@ -107,7 +108,7 @@ function message(name: string, from: readonly Side[], connection = false): Shape
 
 const shapes: ReadonlyMap<number, Shape> = new Map<number, Shape>([
   [FrameType.HELLO, message("HELLO", agent, true)],
-  [FrameType.OPEN, { ...message("OPEN", host), plain: BACKGROUND }],
+  [FrameType.OPEN, { ...message("OPEN", host), plain: BACKGROUND | HELD }],
   [FrameType.REPLY, message("REPLY", agent)],
   [FrameType.ERROR, message("ERROR", agent)],
   [FrameType.DATA, {

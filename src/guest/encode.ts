@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { encodeCbor } from "../deps.ts";
 import { HutchError } from "../errors.ts";
+import { writeCbor } from "./cbor_writer.ts";
 import type { Control, Request } from "./messages.ts";
 import { MAX_MESSAGE } from "./protocol.ts";
 
@@ -14,7 +14,7 @@ import { MAX_MESSAGE } from "./protocol.ts";
  * @throws {HutchError} `limit_exceeded` if it is larger than a frame may be
  */
 export function encodeMessage(message: Request | Control, what: string): Uint8Array {
-  const bytes = encodeCbor(message);
+  const bytes = writeCbor(message);
   if (bytes.length > MAX_MESSAGE) {
     throw new HutchError(
       "limit_exceeded",

@@ -4,12 +4,16 @@
  * @module
  */
 import { type ErrorCode, HutchError } from "../errors.ts";
+import { type HeldAttach, type HeldList, MAIN } from "./held_messages.ts";
 import type { Failure, FailureKind, Request } from "./messages.ts";
+
+/** What is asked of a box: of its guest, or of its box process. */
+export type Asked = Request | HeldAttach | HeldList;
 
 interface Mapping {
   readonly code: ErrorCode;
   /** Why it failed, when the request was `request`. */
-  readonly why: (request: Request, failure: Failure) => string;
+  readonly why: (request: Asked, failure: Failure) => string;
   readonly hint?: string;
 }
 
@@ -30,6 +34,11 @@ const mappings: Readonly<Record<FailureKind, Mapping>> = {
     code: "limit_refused",
     why: (_request, failure) => `the box refuses a limit or capability (${failure.message})`,
   },
+  no_such_execution: {
+    code: "execution_not_found",
+    why: said,
+    hint: "hutch executions BOX lists them; those that ended are forgotten with the box's stop",
+  },
   no_such_user: {
     code: "no_such_user",
     why: (request, failure) =>
@@ -48,12 +57,12 @@ const mappings: Readonly<Record<FailureKind, Mapping>> = {
   window_exceeded: { code: "agent_protocol", why: said },
 };
 
-function said(_request: Request, failure: Failure): string {
+function said(_request: Asked, failure: Failure): string {
   return failure.errno === 0 ? failure.message : `${failure.message} (errno ${failure.errno})`;
 }
 
 /** What a request is for, to follow "Cannot". */
-export function purpose(request: Request): string {
+export function purpose(request: Asked): string {
   switch (request.op) {
     case "exec":
       return `run ${JSON.stringify(String(request.argv[0] ?? ""))}`;
@@ -63,11 +72,17 @@ export function purpose(request: Request): string {
       return "shut the box down";
     case "ping":
       return "reach the agent";
+    case "attach":
+      return request.id === MAIN
+        ? "join the main command"
+        : `join execution ${JSON.stringify(request.id)}`;
+    case "list":
+      return "list what runs detached";
   }
 }
 
 /** The error for an ERROR frame that answered `request`. */
-export function failureError(request: Request, failure: Failure): HutchError {
+export function failureError(request: Asked, failure: Failure): HutchError {
   const mapping = mappings[failure.kind];
   const code = failure.errno === ENOSPC ? "no_space" : mapping.code;
   const message = `Cannot ${purpose(request)}: ${mapping.why(request, failure)}`;

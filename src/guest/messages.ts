@@ -32,6 +32,11 @@ export interface ExecRequest {
   readonly user: string;
   /** Whether standard input is a pipe (else `/dev/null`). */
   readonly stdin: boolean;
+  /**
+   * A terminal of this many rows and columns, 1 to 65,535 each, as all three streams; then `stdin`
+   * says whether anything is typed.
+   */
+  readonly tty?: TtySize;
   /** TERM to its process group after this time of the box's clock, in `ms`, 1 to 2^31 - 1. */
   readonly timeoutMs?: number;
   /** With `timeoutMs`: from TERM to KILL, in `ms`, up to a day; 0 kills at once. */
@@ -44,12 +49,17 @@ export interface ExecRequest {
   readonly capGive?: number;
   /** Set-user-ID programs and file capabilities give nothing. */
   readonly noNewPrivileges?: boolean;
+  /** It becomes the first process of the box, in place of the agent's own; once at most. */
+  readonly init?: boolean;
   /** One of the agent's own programs, which runs in place of `argv[0]`; the box needn't have any. */
   readonly builtin?: Builtin;
 }
 
 /** The programs that the agent has in itself. */
-export type Builtin = "connect" | "files" | "metrics" | "watch";
+export type Builtin = "connect" | "files" | "metrics" | "pack" | "unpack" | "watch";
+
+/** A terminal's size in characters. */
+export type TtySize = readonly [rows: number, columns: number];
 
 /** The command runs. */
 export interface ExecReply {
@@ -85,6 +95,8 @@ export interface ConfigureRequest {
   readonly hosts?: readonly string[];
   /** All of `/etc/resolv.conf`. */
   readonly resolv?: string;
+  /** Whether a command with `init` is to come. */
+  readonly init?: boolean;
 }
 
 /** A folder or file of the host in the box; mounted `nosuid` and `nodev`. */
@@ -127,8 +139,14 @@ export interface SignalControl {
   readonly signal: number;
 }
 
+/** Changes the size of a command's terminal. */
+export interface ResizeControl {
+  readonly op: "resize";
+  readonly tty: TtySize;
+}
+
 /** What the host can send on a running stream. */
-export type Control = SignalControl;
+export type Control = SignalControl | ResizeControl;
 
 /** Why a request failed; the host maps each to an error code. */
 export type FailureKind =
@@ -137,6 +155,7 @@ export type FailureKind =
   | "busy"
   | "failed"
   | "limit_refused"
+  | "no_such_execution"
   | "no_such_user"
   | "not_executable"
   | "not_found"

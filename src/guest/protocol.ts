@@ -47,3 +47,8 @@ export const END = 0x80;
  * activity of the box.
  */
 export const BACKGROUND = 0x40;
+/**
+ * Bit of a client's OPEN's `flags`: the box process answers it, about commands that it holds. The
+ * payload is as `held_messages.ts` says.
+ */
+export const HELD = 0x20;

@@ -7,9 +7,9 @@
 import { HutchError } from "../errors.ts";
 import { InChannel, OutChannel } from "./channels.ts";
 import { makeCredit, makeFrame } from "./codec.ts";
-import { failureError, purpose } from "./failures.ts";
-import type { Exit, Request } from "./messages.ts";
-import { BACKGROUND, Channel, CHANNEL_MASK, END, FrameType } from "./protocol.ts";
+import { type Asked, failureError, purpose } from "./failures.ts";
+import type { Exit } from "./messages.ts";
+import { BACKGROUND, Channel, CHANNEL_MASK, END, FrameType, HELD } from "./protocol.ts";
 import type { SendQueue } from "./send_queue.ts";
 import { StreamRules } from "./stream_rules.ts";
 import { readExit, readFailure } from "./validate.ts";
@@ -24,12 +24,14 @@ export interface StreamLink {
 /** What a stream is opened with. */
 export interface StreamPlan<Reply> {
   readonly number: number;
-  readonly request: Request;
+  readonly request: Asked;
   readonly readReply: (payload: Uint8Array) => Reply;
   /** Whether data and EXIT follow the reply. */
   readonly streaming: boolean;
   /** Whether it is no activity of the box. */
   readonly background: boolean;
+  /** Whether the box process answers it. */
+  readonly held: boolean;
 }
 
 /** A stream as the read loop feeds it. */
@@ -46,7 +48,7 @@ export interface StreamInput {
 /** State of one stream. Nothing here rejects without being handled. */
 export class StreamDriver<Reply> implements StreamInput {
   readonly number: number;
-  readonly request: Request;
+  readonly request: Asked;
   readonly rules: StreamRules = new StreamRules();
   readonly stdin: OutChannel;
   readonly stdout: InChannel;
@@ -97,7 +99,8 @@ export class StreamDriver<Reply> implements StreamInput {
 
   /** Sends the encoded request. */
   open(payload: Uint8Array): void {
-    const flags = this.#plan.background ? BACKGROUND : 0;
+    const { background, held } = this.#plan;
+    const flags = (background ? BACKGROUND : 0) | (held ? HELD : 0);
     this.#link.out.copy(makeFrame(FrameType.OPEN, this.number, payload, flags));
   }
 

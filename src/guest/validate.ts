@@ -32,6 +32,7 @@ const failureKinds: readonly FailureKind[] = [
   "busy",
   "failed",
   "limit_refused",
+  "no_such_execution",
   "no_such_user",
   "not_executable",
   "not_found",

@@ -2,7 +2,7 @@
  * A box's start, from its record to a guest that takes commands. Stages that don't need each
  * other run side by side:
  *
- *     layout, image ‖ system, disk ‖ volumes ‖ network, boot, connect, configure
+ *     layout, image ‖ system, disk ‖ volumes ‖ network, boot, connect, configure, main
  *
  * @module
  */
@@ -127,6 +127,11 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
       return done;
     },
   );
+  if (box.main) {
+    const { argv: [command = "", ...args], stdin, ...limits } = box.main;
+    const options = { ...limits, stdin: stdin ? "piped" : "null" } as const;
+    await stage("main", { command, args, options }, (input) => context.startMain(guest, input));
+  }
   guard.move(); // from here on the box lives
   return { engine: booted.engine, process: running, client: guest, stages: times };
 }

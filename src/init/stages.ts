@@ -249,6 +249,7 @@ export async function boot(
       lockPath: own.lockPath,
       exitPath: own.exitPath,
       limits: { maxDurationMs: box.maxDurationMs, idleTimeoutMs: box.idleTimeoutMs },
+      log: { folder: own.outputFolder, ...box.log },
     },
     permissions: report.permissions,
     signal,
@@ -321,7 +322,7 @@ async function consoleText(own: LayoutOutput): Promise<string> {
 
 /** `configure`: the box's view of itself. */
 export async function configure(
-  { signal }: StartContext,
+  { box, signal }: StartContext,
   input: Stages["configure"]["input"],
   client: GuestClient,
 ): Promise<{ ms: number }> {
@@ -331,6 +332,7 @@ export async function configure(
     path: guestPath,
     readOnly,
   }));
+  const init = box.init === null ? {} : { init: true };
   const device = network.mode === "none" ? {} : {
     addresses: GUEST_ADDRESSES,
     gateways: GATEWAYS,
@@ -338,7 +340,7 @@ export async function configure(
     hosts: network.hosts,
     resolv: `nameserver ${NAME_SERVER}\n`,
   };
-  const request = { op: "configure", hostname, grow, mounts, ...device } as const;
+  const request = { op: "configure", hostname, grow, mounts, ...init, ...device } as const;
   const reply = await client.request(request, { signal });
   return { ms: reply.ms };
 }

@@ -18,10 +18,13 @@ const STAGES: Record<keyof Stages, true> = {
   boot: true,
   connect: true,
   configure: true,
+  main: true,
 };
 const OPERATIONS: Record<keyof Operations, true> = {
   create: true,
   exec: true,
+  copyIn: true,
+  copyOut: true,
   stop: true,
   remove: true,
 };
@@ -45,6 +48,8 @@ const EVENTS: Record<keyof Events, true> = {
   "network.denied": true,
   "exec.started": true,
   "exec.exited": true,
+  "file.copiedIn": true,
+  "file.copiedOut": true,
   "image.pulling": true,
   "image.pulled": true,
   "image.tagged": true,

@@ -5,7 +5,8 @@
  * @module
  */
 import type { Box } from "../box/box.ts";
-import type { ExecOptions, ExecStatus } from "../box/exec_options.ts";
+import type { CopyOptions, CopyOutOptions, CopyResult } from "../box/copy_options.ts";
+import type { ExecOptions, ExecStatus, TerminalSize } from "../box/exec_options.ts";
 import type { BoxConfig, BoxInfo, BoxOptions, HealthStatus, VolumeSpec } from "../box/options.ts";
 import type { Hello } from "../guest/messages.ts";
 import type { ImageSource } from "../images/source.ts";
@@ -58,6 +59,8 @@ export interface Stages {
     };
     output: { ms: number };
   };
+  /** Starts the box's main command, where it has one. */
+  main: { input: ExecInput; output: { pid: number } };
 }
 
 /** What is done with boxes, with what each gets and gives. Hooks go around them as around stages. */
@@ -66,6 +69,10 @@ export interface Operations {
   create: { input: BoxOptions; output: Box };
   /** Runs a command; the box runs by now. */
   exec: { input: ExecInput; output: ExecProcess };
+  /** Copies files or a tree into a box; the box runs by now. */
+  copyIn: { input: CopyInInput; output: CopyResult };
+  /** Copies files or a tree out of a box; the box runs by now. */
+  copyOut: { input: CopyOutInput; output: CopyResult };
   /** Shuts a box down. */
   stop: { input: StopInput; output: BoxInfo };
   /** Removes a box and its files. */
@@ -90,8 +97,28 @@ export interface ExecProcess {
   readonly stderr: ReadableStream<Uint8Array<ArrayBuffer>>;
   /** Sends a signal to its process group. */
   kill(signal: Deno.Signal): Awaitable<void>;
+  /** Changes its terminal's size. Left out where it has none. */
+  resize?(size: TerminalSize): Awaitable<void>;
   /** Kills it if it still runs, and lets go of its streams. */
   close(): Promise<void>;
+}
+
+/** A copy into a box, as it was asked for. */
+export interface CopyInInput {
+  /** A path on the host, or a tar. */
+  readonly source: string | ReadableStream<Uint8Array>;
+  /** A path in the box. */
+  readonly destination: string;
+  readonly options: CopyOptions;
+}
+
+/** A copy out of a box, as it was asked for. */
+export interface CopyOutInput {
+  /** A path in the box. */
+  readonly source: string;
+  /** A path on the host, or who takes the tar. */
+  readonly destination: string | WritableStream<Uint8Array>;
+  readonly options: CopyOutOptions;
 }
 
 /** How a box is to be stopped. */
@@ -112,6 +139,8 @@ export interface LayoutOutput {
   readonly consolePath: string;
   /** What the box process says. */
   readonly logPath: string;
+  /** The box's log: what its main command, detached executions and console said. */
+  readonly outputFolder: string;
   /** Where the box process says how its machine ended. */
   readonly exitPath: string;
   /** Lock held by the box process as long as it lives. */
@@ -272,6 +301,13 @@ export interface BoxEvent {
   readonly name: string;
 }
 
+/** A copy that succeeded. */
+export interface FileCopy extends CopyResult {
+  readonly source: string;
+  readonly destination: string;
+  readonly ms: number;
+}
+
 /** What happened, for listeners. Every event also has its `type` and time: see {@link HutchEvent}. */
 export interface Events {
   /** It was recorded; it hasn't booted yet. */
@@ -306,6 +342,10 @@ export interface Events {
     error: string | null;
     ms: number;
   };
+  /** Files came into a box; `source` is `-` for a tar stream. */
+  "file.copiedIn": BoxEvent & FileCopy;
+  /** Files came out of a box; `destination` is `-` for a tar stream. */
+  "file.copiedOut": BoxEvent & FileCopy;
   /** An image's source is asked for it. */
   "image.pulling": { reference: string };
   /** The whole image is here. */

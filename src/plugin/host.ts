@@ -35,6 +35,8 @@ export interface HookScope {
   readonly signal: AbortSignal;
   /** The box, where there is one. */
   readonly box?: Box | undefined;
+  /** The name that a box is to get, while there is none; for errors. */
+  readonly name?: string | undefined;
 }
 
 /** What a {@link PluginHost} is made with. */
@@ -116,7 +118,8 @@ export class PluginHost implements AsyncDisposable {
       (next, plugin) => {
         const hook = hookOf(plugin, name);
         if (!hook) return next;
-        const step = layer(hook, name, this.#context(plugin, scope), next);
+        const about = scope.box?.name ?? scope.name;
+        const step = layer(hook, { stage: name, about }, this.#context(plugin, scope), next);
         return (given) =>
           step(given).catch((error: unknown) => {
             throw error instanceof PluginError ? this.#told(error, scope.box) : error;
@@ -140,7 +143,8 @@ export class PluginHost implements AsyncDisposable {
         const answer = await resolver(question, this.#context(plugin, scope));
         if (answer !== undefined) return answer;
       } catch (error) {
-        const failure = new PluginError(plugin.name, `resolve.${query}`, error, scope.box?.name);
+        const about = scope.box?.name ?? scope.name;
+        const failure = new PluginError(plugin.name, `resolve.${query}`, error, about);
         throw this.#told(failure, scope.box);
       }
     }

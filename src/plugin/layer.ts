@@ -6,6 +6,14 @@
 import type { PluginContext, StageHook } from "./contract.ts";
 import { PluginError } from "./errors.ts";
 
+/** What a step is, for errors. */
+export interface StepName {
+  /** A stage or an operation. */
+  readonly stage: string;
+  /** The name of the box that it is about. */
+  readonly about: string | undefined;
+}
+
 /** A stage, or a stage with plugins around it. */
 export type Step<I, O> = (input: I) => Promise<O>;
 
@@ -15,7 +23,7 @@ export type Step<I, O> = (input: I) => Promise<O>;
  */
 export function layer<I, O>(
   hook: StageHook<I, O>,
-  stage: string,
+  { stage, about }: StepName,
   context: PluginContext,
   next: Step<I, O>,
 ): Step<I, O> {
@@ -38,7 +46,7 @@ export function layer<I, O>(
       return (await hook.after?.(made, context)) ?? made;
     } catch (error) {
       if (passing.has(error)) throw error;
-      throw new PluginError(context.plugin, `${stage}.${part}`, error, context.box?.name);
+      throw new PluginError(context.plugin, `${stage}.${part}`, error, about);
     }
   };
 }

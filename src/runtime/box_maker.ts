@@ -69,7 +69,7 @@ export class BoxMaker {
     }
     const volumes = await checkVolumes(
       options.volumes ?? [],
-      (question) => context.plugins.ask("volume", question, { signal }),
+      (question) => context.plugins.ask("volume", question, { signal, name: options.name }),
     );
     const { image, held } = await this.#imageOf(options, signal);
     using _held = held; // until the box is recorded, which needs it from then on

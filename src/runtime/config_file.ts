@@ -24,7 +24,17 @@ import {
 /** Options that every box gets where its creator doesn't say; not those that tell one from another. */
 export type BoxDefaults = Omit<
   BoxOptions,
-  "image" | "name" | "hostname" | "autoRemove" | "detached" | "replace" | "signal" | "onPull"
+  | "image"
+  | "name"
+  | "hostname"
+  | "autoRemove"
+  | "detached"
+  | "replace"
+  | "main"
+  | "init"
+  | "stopSignal"
+  | "signal"
+  | "onPull"
 >;
 
 /** What a configuration file says. */
@@ -44,6 +54,13 @@ export interface HutchConfig {
   readonly imageLimits?: ImageLimits;
   /** How many layers of an image are fetched at once, 1 to 32. @default {4} */
   readonly parallelDownloads?: number;
+  /**
+   * What is typed to let go of a command of `hutch run -it`: keys with commas between them, such as
+   * `ctrl-p,ctrl-q` or `ctrl-]`; empty for none. `HUTCH_DETACH_KEYS` counts before it.
+   *
+   * @default {"ctrl-p,ctrl-q"}
+   */
+  readonly detachKeys?: string;
 }
 
 /** Options of {@link loadConfig}. */
@@ -69,6 +86,8 @@ export interface LoadedConfig {
   readonly credentialHelper?: string;
   readonly imageLimits: ImageLimits;
   readonly parallelDownloads?: number;
+  /** For the command line. */
+  readonly detachKeys?: string;
 }
 
 /** Names of the file; the first that is there counts. */
@@ -81,6 +100,7 @@ const CONFIG: Record<keyof HutchConfig, true> = {
   credentialHelper: true,
   imageLimits: true,
   parallelDownloads: true,
+  detachKeys: true,
 };
 const DEFAULTS: Record<keyof BoxDefaults, true> = {
   pull: true,
@@ -104,6 +124,7 @@ const DEFAULTS: Record<keyof BoxDefaults, true> = {
   idleTimeoutMs: true,
   restart: true,
   health: true,
+  log: true,
 };
 
 /**
@@ -173,6 +194,7 @@ export async function loadConfig(options: LoadConfigOptions = {}): Promise<Loade
     ...config.parallelDownloads === undefined
       ? {}
       : { parallelDownloads: config.parallelDownloads },
+    ...config.detachKeys === undefined ? {} : { detachKeys: config.detachKeys },
   };
 }
 
@@ -270,9 +292,10 @@ function assertConfig(value: unknown): asserts value is HutchConfig {
       `its parallelDownloads is ${describe(parallelDownloads)}, not a positive integer`,
     );
   }
-  const helper = value.credentialHelper;
-  if (helper !== undefined && typeof helper !== "string") {
-    throw new Error(`its credentialHelper is ${describe(helper)}, not text`);
+  for (const key of ["credentialHelper", "detachKeys"] as const) {
+    const text = value[key];
+    if (text === undefined || typeof text === "string") continue;
+    throw new Error(`its ${key} is ${describe(text)}, not text`);
   }
 }
 

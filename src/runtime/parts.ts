@@ -21,6 +21,7 @@ import { BoxRecords } from "../state/boxes.ts";
 import { openDatabase } from "../state/database.ts";
 import { ImageTable } from "../state/images.ts";
 import { Keepings } from "../state/keepings.ts";
+import { keepReserve } from "../state/reserve.ts";
 import type { KvmReport } from "../vmm/engine.ts";
 import { kernelPath } from "../vmm/kernel.ts";
 import { probeKvm, rememberedKvm } from "../vmm/kvm.ts";
@@ -71,6 +72,8 @@ export async function openParts(
   await makeHome(paths);
   resources.use(HomeLock.share(paths.home));
   const database = openDatabase(paths.database, { refuseNew: () => orphans(paths) });
+  keepReserve(paths.database);
+  resources.defer(() => keepReserve(paths.database)); // of what may have been spent, or given back
   resources.defer(() => database.close());
   const boxes = new Map<string, Box>();
   const records = new BoxRecords(database, (config) => {

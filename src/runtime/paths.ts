@@ -56,6 +56,7 @@ export function boxPaths(paths: Paths, id: string): LayoutOutput {
     diskPath: join(folder, "disk.qcow2"),
     consolePath: join(folder, "console.log"),
     logPath: join(folder, "box.log"),
+    outputFolder: join(folder, "log"),
     exitPath: join(folder, "exit.json"),
     lockPath: join(folder, "running.lock"),
     operationLockPath: join(folder, "operation.lock"),

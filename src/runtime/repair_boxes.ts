@@ -61,7 +61,7 @@ export async function repairBoxes(
   const seen = new Set<string>();
   const take = async (config: BoxConfig, problem: string) => {
     const own = boxPaths(paths, config.id);
-    const state = await stateFrom(own);
+    const state = await stateFrom(config, own);
     if (restoreBox(database, config, state)) {
       // A machine that may stand still is looked at by the next program, which can ask it.
       const status = state.status === "stopping" ? "running" : state.status;
@@ -118,7 +118,7 @@ export async function repairBoxes(
 }
 
 /** A box's state, as its folder shows it. */
-async function stateFrom(own: LayoutOutput): Promise<BoxState> {
+async function stateFrom(config: BoxConfig, own: LayoutOutput): Promise<BoxState> {
   const machine = await readMachine(join(own.folder, "machine.json"));
   if (!machine) return NEW_STATE;
   const { engine, startedAt } = machine;
@@ -127,7 +127,7 @@ async function stateFrom(own: LayoutOutput): Promise<BoxState> {
     const pid = lockHolders(own.lockPath)[0] ?? null;
     return { ...known, status: "stopping", pid, bootId: await bootId() };
   }
-  if (await readExitFile(own.exitPath)) return await endedState(known, own, "");
+  if (await readExitFile(own.exitPath)) return await endedState({ config, state: known }, own, "");
   return { ...known, status: "stopped", reason: "how it ended went with its record" };
 }
 

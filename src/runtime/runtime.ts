@@ -145,7 +145,7 @@ export class Runtime implements AsyncDisposable {
     const made = this.#context.plugins.run(
       "create",
       whole,
-      { signal },
+      { signal, name: options.name },
       (input) => this.#maker.make(input, signal),
     );
     this.#making.add(made);

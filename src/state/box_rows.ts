@@ -17,7 +17,8 @@ export interface DamagedBox {
 }
 
 type Fields = Readonly<Record<string, unknown>>;
-type Row = Readonly<Record<string, unknown>>;
+/** A row of the box tables. */
+export type Row = Readonly<Record<string, unknown>>;
 
 /** What configurations have that were written before hutch knew these. */
 const LATER = {
@@ -34,6 +35,10 @@ const LATER = {
     extraHosts: {},
     bandwidth: { send: null, receive: null },
   },
+  main: null,
+  init: null,
+  stopSignal: "",
+  log: { maxBytes: 10 * 2 ** 20, files: 3 },
 };
 
 const LATER_KEYS = Object.keys(LATER);
@@ -63,9 +68,13 @@ export function parseRow(row: Row): BoxRecord {
   if (config.id !== row.id || config.name !== row.name) throw new Error("it is another box's");
   const document: unknown = JSON.parse(String(row.document));
   if (!isFields(document)) throw new Error("its state isn't an object");
-  const { engine, startedAt, stoppedAt, reason, stage = null, stages, ports = [] } = document;
+  const { engine, startedAt, stoppedAt, reason, stage = null, exitCode = null } = document;
+  const { stages, ports = [] } = document;
   const { status, revision, pid, boot_id: bootId } = row;
-  const state = { status, pid, bootId, engine, startedAt, stoppedAt, reason, stage, stages, ports };
+  const state = {
+    ...{ status, pid, bootId, engine, startedAt, stoppedAt, reason, stage, exitCode, stages },
+    ports,
+  };
   assertState(state);
   return { config, state, revision: Number(revision) };
 }
@@ -85,7 +94,7 @@ export function damagedError({ id, name, problem }: DamagedBox): HutchError {
 }
 
 // Written for lists of thousands: constants for keys, and no copies.
-const TEXTS = ["name", "createdAt", "hostname", "engine", "restart"];
+const TEXTS = ["name", "createdAt", "hostname", "engine", "restart", "stopSignal"];
 const IMAGE_TEXTS = ["reference", "digest"];
 const EXEC_TEXTS = ["cwd", "user"];
 const STATE_TEXTS = ["bootId", "engine", "startedAt", "stoppedAt", "reason", "stage"];
@@ -118,16 +127,29 @@ function assertConfig(value: unknown): asserts value is BoxConfig {
     if (typeof volume !== "string") text(fields(volume, "volumes"), "guest");
   }
   assertNetwork(config.network);
+  checkMainConfig(config);
   if (health === null) return;
   const check = fields(health, "health");
   texts(list(check.command, "health.command"), "health.command");
   for (const key of HEALTH_NUMBERS) number(check, key);
 }
 
+function checkMainConfig({ main, init, log }: Fields): void {
+  const limits = fields(log, "log");
+  number(limits, "maxBytes");
+  number(limits, "files");
+  if (init !== null && typeof init !== "string") throw new Error("its init isn't text");
+  if (main === null) return;
+  const { argv, stdin } = fields(main, "main");
+  texts(list(argv, "main.argv"), "main.argv");
+  if (typeof stdin !== "boolean") throw new Error("its main.stdin isn't true or false");
+}
+
 function assertState(value: unknown): asserts value is BoxState {
   const state = fields(value, "state");
   if (!STATUSES.some((known) => known === state.status)) throw new Error("its state isn't one");
   if (state.pid !== null) number(state, "pid");
+  if (state.exitCode !== null) number(state, "exitCode");
   for (const key of STATE_TEXTS) {
     if (state[key] !== null) text(state, key);
   }

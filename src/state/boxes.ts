@@ -8,8 +8,8 @@ import type { BoxConfig, BoxStatus } from "../box/options.ts";
 import { HutchError } from "../errors.ts";
 import type { PublishedPort } from "../network/ports.ts";
 import { type BoxFilter, COLUMNS, listQuery } from "./box_list.ts";
-import { type DamagedBox, damagedError, damagedRow, parseRow } from "./box_rows.ts";
-import { transaction, translated } from "./database.ts";
+import { type DamagedBox, damagedError, damagedRow, parseRow, type Row } from "./box_rows.ts";
+import { transaction, translated, urgently } from "./database.ts";
 
 /** The mutable part of a box's record. */
 export interface BoxState {
@@ -24,6 +24,8 @@ export interface BoxState {
   readonly reason: string | null;
   /** The stage in which the last start failed. */
   readonly stage: string | null;
+  /** Of its main command in its last run. */
+  readonly exitCode: number | null;
   readonly stages: Readonly<Record<string, number>>;
   /** Ports of this machine that lead to the box, or did while it ran. */
   readonly ports: readonly PublishedPort[];
@@ -47,6 +49,7 @@ export const NEW_STATE: BoxState = {
   stoppedAt: null,
   reason: null,
   stage: null,
+  exitCode: null,
   stages: {},
   ports: [],
 };
@@ -60,13 +63,21 @@ export const ACTIVE: readonly BoxStatus[] = [
   "stopping",
 ];
 
+/** States on the way to which a box gives its memory back. */
+const ENDS: readonly BoxStatus[] = ["stopping", "stopped", "failed", "crashed"];
+
 const SELECT = `SELECT ${COLUMNS} FROM boxes b JOIN box_states s ON s.box_id = b.id`;
 
-/** The table of boxes. Nothing is cached: other programs share it. */
+/** Rows whose parsed records are kept. */
+const MOST_KNOWN = 64;
+
+/** The table of boxes. Every look reads it, since other programs share it. */
 export class BoxRecords {
   readonly #database: DatabaseSync;
   readonly #write: (config: BoxConfig) => void;
   readonly #statements = new Map<string, StatementSync>();
+  /** Records by id, each with its row: every command looks its box up, and few rows have changed. */
+  readonly #known = new Map<string, { readonly row: Row; readonly record: BoxRecord }>();
 
   /**
    * Uses an open database.
@@ -135,7 +146,18 @@ export class BoxRecords {
 
   /** The box with this very id. */
   byId(id: string): BoxRecord | undefined {
-    return this.#all(`${SELECT} WHERE b.id = ?`, [id])[0];
+    const statement = this.#prepare(`${SELECT} WHERE b.id = ?`);
+    const row = translated(this.#database, () => statement.get(id));
+    if (!row) {
+      this.#known.delete(id);
+      return undefined;
+    }
+    const known = this.#known.get(id);
+    if (known && sameRow(known.row, row)) return known.record;
+    const record = recordOf(row);
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+    this.#known.set(id, { row, record });
+    return record;
   }
 
   /**
@@ -221,7 +243,8 @@ export class BoxRecords {
       `UPDATE box_states SET status = ?, revision = revision + 1, pid = ?, boot_id = ?, document = ?
        WHERE box_id = ? AND revision = ?`,
     );
-    const { changes } = translated(this.#database, () => {
+    const written = ENDS.includes(state.status) ? urgently : translated;
+    const { changes } = written(this.#database, () => {
       return update.run(state.status, state.pid, state.bootId, documentOf(state), id, revision);
     });
     return Number(changes) === 1 ? this.byId(id) : undefined;
@@ -230,7 +253,7 @@ export class BoxRecords {
   /** Removes a box's record; whether there was one. */
   remove(id: string): boolean {
     const removal = this.#prepare("DELETE FROM boxes WHERE id = ?");
-    return translated(this.#database, () => Number(removal.run(id).changes) > 0);
+    return urgently(this.#database, () => Number(removal.run(id).changes) > 0);
   }
 
   /** Records of the rows; a damaged one is an error unless somebody wants to hear of them. */
@@ -263,8 +286,23 @@ export class BoxRecords {
   }
 }
 
+function recordOf(row: Row): BoxRecord {
+  try {
+    return parseRow(row);
+  } catch (error) {
+    throw damagedError(damagedRow(row, error));
+  }
+}
+
+function sameRow(one: Row, other: Row): boolean {
+  for (const column in other) {
+    if (one[column] !== other[column]) return false;
+  }
+  return true;
+}
+
 /** The part of a state that has no column. */
 export function documentOf(state: BoxState): string {
-  const { engine, startedAt, stoppedAt, reason, stage, stages, ports } = state;
-  return JSON.stringify({ engine, startedAt, stoppedAt, reason, stage, stages, ports });
+  const { engine, startedAt, stoppedAt, reason, stage, exitCode, stages, ports } = state;
+  return JSON.stringify({ engine, startedAt, stoppedAt, reason, stage, exitCode, stages, ports });
 }

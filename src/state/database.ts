@@ -7,6 +7,7 @@ import { DatabaseSync } from "node:sqlite";
 import { asNoSpace, isNoSpace } from "../atomic_file.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { MIGRATIONS } from "./migrations.ts";
+import { isDiskFull, spendReserve } from "./reserve.ts";
 
 /** Most memory for pages, in `KiB`: with less, a list in another order reads them again and again. */
 const CACHE_KIB = 32 * 1024;
@@ -15,24 +16,28 @@ const REPAIR = "repair it (hutch doctor --repair), which keeps a copy";
 const BUSY_TIMEOUT_MS = 10_000;
 const LOCKED_PAUSE_MS = 5;
 
+/** Options of {@link openDatabase}. */
+export interface OpenDatabaseOptions {
+  /** How long a writer waits for another program's transaction, in `ms`. @default {10000} */
+  readonly busyTimeoutMs?: number;
+  /**
+   * Asked before tables are made, while no other program can make them: what it says makes the
+   * database a missing one. @default {says nothing}
+   */
+  readonly refuseNew?: () => string | undefined;
+}
+
 /**
- * Opens the database and brings it to this version's schema.
+ * Opens the database and brings it to this version's schema; on a full disk with its reserve.
  *
  * @throws HutchError `state_too_new` when a newer hutch wrote it, `state_corrupt` when it is missing or
  * isn't a database, `home_unusable` when it can't be opened, `no_space`.
  */
-export function openDatabase(
-  path: string,
-  options: {
-    /** How long a writer waits for another program's transaction, in `ms`. @default {10000} */
-    readonly busyTimeoutMs?: number;
-    /**
-     * Asked before tables are made, while no other program can make them: what it says makes the
-     * database a missing one. @default {says nothing}
-     */
-    readonly refuseNew?: () => string | undefined;
-  } = {},
-): DatabaseSync {
+export function openDatabase(path: string, options: OpenDatabaseOptions = {}): DatabaseSync {
+  return withReserve(path, () => open(path, options));
+}
+
+function open(path: string, options: OpenDatabaseOptions): DatabaseSync {
   const { busyTimeoutMs = BUSY_TIMEOUT_MS } = options;
   let database: DatabaseSync;
   try {
@@ -127,11 +132,28 @@ export function translated<T>(database: DatabaseSync, body: () => T): T {
   }
 }
 
+/** {@link translated} for what gives room back: on a full disk it is tried again with the reserve. */
+export function urgently<T>(database: DatabaseSync, body: () => T): T {
+  return withReserve(database.location() ?? "", () => translated(database, body));
+}
+
+function withReserve<T>(path: string, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    if (!(error instanceof HutchError) || error.code !== "no_space") throw error;
+    spendReserve(path); // if there is none, another program may just have given it up
+    return body();
+  }
+}
+
 /** Turns SQLite's errors into hutch's. */
 export function translate(error: unknown, path: string): unknown {
   if (error instanceof HutchError) return error;
   const text = errorText(error);
-  if (isNoSpace(error) || /database or disk is full/.test(text)) {
+  const full = /database or disk is full/.test(text) ||
+    /disk I\/O error|unable to open/.test(text) && isDiskFull(path);
+  if (isNoSpace(error) || full) {
     return asNoSpace(
       isNoSpace(error) ? error : Object.assign(new Error(text), { code: "ENOSPC" }),
       path,

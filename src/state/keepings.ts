@@ -6,7 +6,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import type { HealthStatus } from "../box/options.ts";
 import { errorText, HutchError } from "../errors.ts";
-import { translated } from "./database.ts";
+import { translated, urgently } from "./database.ts";
 
 /** A box's keeping. */
 export interface Keeping {
@@ -84,7 +84,7 @@ export class Keepings {
   /** Changes parts of a keeping; no-op where there is none. */
   change(id: string, changes: Partial<Pick<Keeping, "kept" | "detached" | "health">>): void {
     const { kept, detached, health } = changes;
-    this.#run((database) =>
+    this.#urgently((database) =>
       database.prepare(
         `UPDATE keepings SET kept = coalesce(?, kept), detached = coalesce(?, detached),
            health = coalesce(?, health) WHERE box_id = ?`,
@@ -95,7 +95,7 @@ export class Keepings {
   /** The box wants no keeper any more; no-op where there was none. */
   remove(id: string): void {
     if (this.of(id) === NO_KEEPING) return; // most boxes: writes nothing
-    this.#run((database) => database.prepare("DELETE FROM keepings WHERE box_id = ?").run(id));
+    this.#urgently((database) => database.prepare("DELETE FROM keepings WHERE box_id = ?").run(id));
   }
 
   /** A restart begins, the `row`th in a row. */
@@ -106,6 +106,11 @@ export class Keepings {
            health = CASE health WHEN 'none' THEN 'none' ELSE 'starting' END WHERE box_id = ?`,
       ).run(row, new Date().toISOString(), id)
     );
+  }
+
+  /** What belongs to the end of a box, which a full disk mustn't hold up. */
+  #urgently<T>(body: (database: DatabaseSync) => T): T {
+    return urgently(this.#database, () => body(this.#database));
   }
 
   #run<T>(body: (database: DatabaseSync) => T): T {

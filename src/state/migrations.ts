@@ -123,4 +123,9 @@ export const MIGRATIONS: readonly string[] = [
   ) VIRTUAL;
   CREATE INDEX box_states_by_start ON box_states (started_at);
   `,
+  // Main commands and their exit codes. Programs that don't know them mustn't start such boxes.
+  `
+  UPDATE box_states SET document = json_set(document, '$.exitCode', NULL)
+  WHERE json_valid(document) AND json_extract(document, '$.exitCode') IS NULL;
+  `,
 ];

@@ -9,8 +9,10 @@
  */
 import { FileLock } from "../file_lock.ts";
 import { answers, askToShutDown } from "./ask_guest.ts";
-import { limitConsole } from "./console_limit.ts";
+import { watchConsole } from "./console_file.ts";
 import type { Machine, MachineRunner } from "./engine.ts";
+import { type MainExit, mainExitOf } from "./exit_payload.ts";
+import { LogWriter } from "./log_writer.ts";
 import { keepLimits } from "./limits.ts";
 import {
   DETACH,
@@ -25,6 +27,8 @@ import { Relay } from "./relay.ts";
 
 /** How long the guest gets to shut down when its creator is gone or a limit is reached, in `ms`. */
 const GRACE_MS = 5_000;
+/** How long it gets when its main command has ended: what that wrote is to reach the disk. */
+const MAIN_GRACE_MS = 30_000;
 /** How long a guest may take to answer before it counts as one that doesn't, in `ms`. */
 const ANSWER_MS = 5_000;
 /** How long a guest that said goodbye may take to be gone, in `ms`. */
@@ -61,13 +65,16 @@ async function run(file: MachineFile): Promise<void> {
   const channel = Deno.listen({ transport: "unix", path: file.spec.channelPath });
   let kill: Machine["kill"] = () => Deno.exit(1); // there is no machine yet
 
+  const log = new LogWriter(file.log.folder, file.log);
+  const consoleWatch = watchConsole(file.spec.consolePath, (bytes) => log.console(bytes));
+  let main: MainExit | undefined;
   /** The first reason counts; written at once, since an engine may end this process. */
   let written = false;
   const leave = (reason: ExitReason, message: string) => {
     if (written) return;
     written = true;
     try {
-      writeExitFile(file.exitPath, reason, message);
+      writeExitFile(file.exitPath, reason, { message, main });
       removeIfThere(file.socketPath);
       removeIfThere(file.spec.channelPath);
       removeIfThere(file.spec.controlPath);
@@ -83,10 +90,10 @@ async function run(file: MachineFile): Promise<void> {
   };
   /** Why the guest was asked from here to shut down. */
   let windingUp: { readonly reason: ExitReason; readonly message: string } | undefined;
-  const windUp = (reason: ExitReason, message: string) => {
+  const windUp = (reason: ExitReason, message: string, graceMs = GRACE_MS) => {
     if (windingUp) return;
     windingUp = { reason, message };
-    setTimeout(() => end(reason, message), GRACE_MS);
+    setTimeout(() => end(reason, message), graceMs);
     askToShutDown(file.socketPath).catch(() => end(reason, message));
   };
   const relay = new Relay(clients, {
@@ -94,6 +101,16 @@ async function run(file: MachineFile): Promise<void> {
       if (saysLost(payload)) leave("guest", "its agent gave up, and said why on its console");
       else leave(windingUp?.reason ?? "shutdown", windingUp?.message ?? "");
       setTimeout(() => kill(), GOODBYE_GRACE_MS);
+      consoleWatch.look(); // nothing may run here after the guest's end
+    },
+    held: {
+      log,
+      mainEnded: (exit) => {
+        main = mainExitOf(exit);
+        const { code, signal } = main;
+        const how = signal ?? (code === null ? "" : `code ${code}`);
+        windUp("main", code === 0 ? "" : `its main command ended with ${how}`, MAIN_GRACE_MS);
+      },
     },
   });
   void relay.ended.then(({ why, message }) => {
@@ -108,7 +125,6 @@ async function run(file: MachineFile): Promise<void> {
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
   const machine = await runner.start(file.spec);
   kill = () => machine.kill();
-  const limit = limitConsole(file.spec.consolePath);
   say({ ready: true, answers: network?.answers ?? [] });
   // Its programs would wait for answers that never come.
   // (A machine that ends takes it along, and may be noticed later.)
@@ -131,7 +147,8 @@ async function run(file: MachineFile): Promise<void> {
     exit.code === 0 ? "guest" : "engine",
     exit.code === 0 ? "the guest ended by itself" : `the engine ended with ${how}: ${exit.output}`,
   );
-  limit.stop();
+  consoleWatch.stop();
+  log.close();
   limits.stop();
   await relay.drain(DRAIN_MS);
   relay.close();

@@ -4,6 +4,8 @@
  * @module
  */
 import type { MachineSpec } from "./engine.ts";
+import type { MainExit } from "./exit_payload.ts";
+import type { LogLimits } from "./log_files.ts";
 import type { Limits } from "./limits.ts";
 
 /** Written by the starting program, read by the box process. */
@@ -18,6 +20,8 @@ export interface MachineFile {
   /** Where it says how the machine ended. */
   readonly exitPath: string;
   readonly limits: Limits;
+  /** The box's log: its folder, and how much of it is kept. */
+  readonly log: LogLimits & { readonly folder: string };
   /** The program that is the machine's network; undefined for a machine without one. */
   readonly network?: MachineNetworkProcess | undefined;
 }
@@ -38,6 +42,7 @@ export type ExitReason =
   | "shutdown" // asked for
   | "killed" // asked for, without the guest's help
   | "creator" // the program it was attached to ended
+  | "main" // its main command ended
   | "limit" // its longest life or its idle time ended
   | "guest" // the guest ended by itself
   | "protocol" // the guest broke the protocol
@@ -50,12 +55,15 @@ export interface ExitFile {
   readonly message: string;
   /** ISO 8601. */
   readonly at: string;
+  /** How its main command ended, if it had one that did. */
+  readonly main?: MainExit;
 }
 
 const REASONS: readonly string[] = [
   "shutdown",
   "killed",
   "creator",
+  "main",
   "limit",
   "guest",
   "protocol",
@@ -67,7 +75,7 @@ export async function readExitFile(path: string): Promise<ExitFile | undefined> 
   try {
     const read = JSON.parse(await Deno.readTextFile(path));
     return REASONS.includes(read?.reason) && typeof read.message === "string" &&
-        typeof read.at === "string"
+        typeof read.at === "string" && (read.main === undefined || isMainExit(read.main))
       ? read
       : undefined;
   } catch (error) {
@@ -76,12 +84,26 @@ export async function readExitFile(path: string): Promise<ExitFile | undefined> 
   }
 }
 
+function isMainExit(value: unknown): value is MainExit {
+  if (typeof value !== "object" || value === null) return false;
+  const { code, signal }: Readonly<Record<string, unknown>> = { ...value };
+  return (code === null || typeof code === "number") &&
+    (signal === null || typeof signal === "string");
+}
+
 /**
  * Says how a machine ends, unless that has been said: the first reason counts. One call, since the
  * machine may end at any moment; a file that isn't whole reads as none.
  */
-export function writeExitFile(path: string, reason: ExitReason, message = ""): void {
-  const file: ExitFile = { reason, message, at: new Date().toISOString() };
+export function writeExitFile(
+  path: string,
+  reason: ExitReason,
+  { message = "", main }: { readonly message?: string; readonly main?: MainExit | undefined } = {},
+): void {
+  const file: ExitFile = {
+    ...{ reason, message, at: new Date().toISOString() },
+    ...main ? { main } : {},
+  };
   try {
     Deno.writeTextFileSync(path, JSON.stringify(file), { createNew: true });
   } catch (error) {

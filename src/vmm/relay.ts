@@ -8,10 +8,12 @@
 import { BlockReader, FrameScanner } from "../guest/blocks.ts";
 import { clearFlags, makeFrame, rewriteStream } from "../guest/codec.ts";
 import { FrameReader } from "../guest/frame_reader.ts";
-import { BACKGROUND, CHANNEL_MASK, FrameType, HEADER_SIZE } from "../guest/protocol.ts";
+import { BACKGROUND, CHANNEL_MASK, FrameType, HEADER_SIZE, HELD } from "../guest/protocol.ts";
 import { SendQueue } from "../guest/send_queue.ts";
+import { cborTexts } from "./cbor_texts.ts";
+import type { HeldExecutions, HeldOptions } from "./held.ts";
 import { RelayClient, type RelayConn } from "./relay_client.ts";
-import { type RelayStream, RelayStreams } from "./relay_streams.ts";
+import { type RelayStream, RelayStreams, type StreamOwner } from "./relay_streams.ts";
 
 export type { RelayConn } from "./relay_client.ts";
 
@@ -40,6 +42,8 @@ export interface RelayOptions {
   readonly onHello?: (payload: Uint8Array<ArrayBuffer>) => void;
   /** Called once with the payload of the agent's GOODBYE, before the guest ends. */
   readonly onGoodbye?: (payload: Uint8Array<ArrayBuffer>) => void;
+  /** For commands that are held here. @default {their output is written down nowhere} */
+  readonly held?: HeldOptions;
 }
 
 /** Size of the blocks that the agent's bytes are read into. */
@@ -70,7 +74,9 @@ export class Relay {
   readonly #listener: RelayListener;
   readonly #options: RelayOptions;
   readonly #clients: Set<RelayClient> = new Set();
-  readonly #streams: RelayStreams<RelayClient> = new RelayStreams();
+  readonly #streams: RelayStreams<StreamOwner> = new RelayStreams();
+  /** Made when first needed: most boxes hold nothing, and an idle one is to be small. */
+  #held: HeldExecutions | undefined;
   readonly #ended: PromiseWithResolvers<RelayEnd> = Promise.withResolvers();
   #serving = 0;
   #agent: RelayConn | undefined;
@@ -82,7 +88,7 @@ export class Relay {
   #bytes = 0;
   #lastTrafficMs = performance.now();
   /** Who gets the rest of the agent's frame that has come in part. */
-  #receiver: RelayClient | undefined;
+  #receiver: StreamOwner | undefined;
 
   /** Starts to accept clients. */
   constructor(listener: RelayListener, options: RelayOptions = {}) {
@@ -214,6 +220,13 @@ export class Relay {
     let good = true;
     while (good && reader.next()) {
       if (!client.greeted || !toAgent) return false;
+      if (!this.#held && reader.header.type === FrameType.OPEN && reader.header.flags & HELD) {
+        // First what was routed: this client's end mustn't overtake it.
+        if (runTo > runFrom) written = toAgent.send(reader.bytes.subarray(runFrom, runTo));
+        runFrom = runTo = reader.from;
+        await this.#loadHeld();
+        if (client.gone) break;
+      }
       const verdict = this.#route(client, reader);
       good = verdict !== "bad";
       if (verdict === "pass" && reader.from === runTo) {
@@ -236,13 +249,17 @@ export class Relay {
     const { type, stream: number, length, flags } = reader.header;
     let stream = client.streams.get(number);
     if (type === FrameType.OPEN) {
-      if (stream) return "bad";
+      if (stream || client.held.has(number)) return "bad";
+      if ((flags & HELD) !== 0) return this.#openHeld(client, reader);
       stream = this.#streams.add(client, number, (flags & BACKGROUND) !== 0);
       if (!stream) return this.#refuse(client, number) ? "drop" : "bad";
       client.streams.set(number, stream);
       clearFlags(reader.view, reader.from);
-    } else if (!stream || stream.closing) {
-      return "drop"; // The agent's CLOSE, or the client's own, crossed it.
+    } else if (!stream) {
+      const held = client.held.get(number);
+      return !held || held.take(reader) ? "drop" : "bad"; // The agent's CLOSE crossed it.
+    } else if (stream.closing) {
+      return "drop"; // The client's own CLOSE crossed it.
     } else if (type === FrameType.DATA) {
       if ((flags & CHANNEL_MASK) !== 0) return "bad";
       if (length > stream.rules.stdinCredit) return "bad";
@@ -258,6 +275,21 @@ export class Relay {
     return "pass";
   }
 
+  async #loadHeld(): Promise<void> {
+    const { HeldExecutions } = await import("./held.ts");
+    this.#held ??= new HeldExecutions({
+      send: (frame) => this.#toAgent?.copy(frame),
+      stream: (owner, background) => this.#streams.add(owner, 0, background),
+    }, this.#options.held ?? { log: { write: () => {}, end: () => {} } });
+  }
+
+  #openHeld(client: RelayClient, reader: FrameReader): "drop" | "bad" {
+    const { stream, flags } = reader.header;
+    const background = (flags & BACKGROUND) !== 0;
+    const payload = reader.payload.slice();
+    return this.#held?.open(client, stream, { payload, background }) ? "drop" : "bad";
+  }
+
   #refuse(client: RelayClient, number: number): boolean {
     return client.say(makeFrame(FrameType.ERROR, number, BUSY)) &&
       client.say(makeFrame(FrameType.CLOSE, number));
@@ -267,6 +299,7 @@ export class Relay {
   #drop(client: RelayClient): void {
     if (!this.#clients.delete(client)) return;
     client.end();
+    for (const held of [...client.held.values()]) held.gone();
     for (const stream of client.streams.values()) {
       if (stream.closing) continue;
       stream.closing = true;
@@ -299,7 +332,7 @@ export class Relay {
 
   /** Hands out what was read, in runs that go to the same client. */
   #scan(reader: BlockReader, scanner: FrameScanner): string | undefined {
-    let run: RelayClient | undefined;
+    let run: StreamOwner | undefined;
     let runFrom = 0;
     let runTo = 0;
     let whole = true;
@@ -347,7 +380,7 @@ export class Relay {
     return undefined;
   }
 
-  #forget(stream: RelayStream<RelayClient>): void {
+  #forget(stream: RelayStream<StreamOwner>): void {
     this.#streams.remove(stream);
     stream.client.streams.delete(stream.clientNumber);
   }
@@ -382,14 +415,4 @@ export class Relay {
     }
     this.#ended.resolve({ why, message });
   }
-}
-
-/** A CBOR map of short texts and numbers below 24. */
-function cborTexts(...pairs: readonly (readonly [string, string | number])[]): Uint8Array {
-  const bytes = [0xa0 + pairs.length];
-  for (const value of pairs.flat()) {
-    if (typeof value === "number") bytes.push(value);
-    else bytes.push(0x60 + value.length, ...new TextEncoder().encode(value));
-  }
-  return Uint8Array.from(bytes);
 }

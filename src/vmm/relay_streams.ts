@@ -4,8 +4,19 @@
  *
  * @module
  */
+import type { BlockReader } from "../guest/blocks.ts";
 import { MAX_STREAMS } from "../guest/protocol.ts";
 import { StreamRules } from "../guest/stream_rules.ts";
+
+/** Who gets what the agent sends on a stream. */
+export interface StreamOwner {
+  /** Whether it is told nothing any more. */
+  readonly gone: boolean;
+  /** Streams by its own numbers, until the agent's CLOSE. */
+  readonly streams: Map<number, RelayStream<StreamOwner>>;
+  /** Takes bytes of the reader's block, from a frame's header on; `whole`: they end a frame. */
+  forward(reader: BlockReader, from: number, to: number, whole: boolean): void;
+}
 
 /** One stream that the agent has, from OPEN to its CLOSE. */
 export class RelayStream<Client> {

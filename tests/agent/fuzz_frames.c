@@ -39,8 +39,11 @@ static void on_message(void *context, const struct frame *frame, const uint8_t *
   } else {
     expect(why != NULL);
   }
-  int signal = 0;
-  if (control_parse(payload, frame->length, &signal, &why) == 0) expect(signal >= 1 && signal <= 64);
+  struct control control;
+  if (control_parse(payload, frame->length, &control, &why) == 0) {
+    bool is_size = control.size.rows > 0 && control.size.columns > 0;
+    expect(is_size ? control.signal == 0 : control.signal >= 1 && control.signal <= 64);
+  }
 }
 
 static void on_data(void *context, const struct frame *frame, const uint8_t *bytes, size_t length, bool last) {
@@ -121,12 +124,12 @@ static size_t put_limits(uint8_t *at) {
 /* A good exec request, more or less. */
 static size_t put_request(uint8_t *at) {
   static const char *const KEYS[] = {"argv", "env", "cwd", "user", "stdin", "hostname", "grow",
-                                     "signal", "graceMs", "timeoutMs", "capKeep", "capGive", "rlimits", "builtin"};
+                                     "signal", "graceMs", "timeoutMs", "capKeep", "capGive", "rlimits", "builtin", "tty"};
   size_t used = 0;
   unsigned pairs = 1 + next(9);
   at[used++] = (uint8_t)(0xa0 | pairs);
   used += put_text(at + used, "op");
-  used += put_text(at + used, next(2) ? "exec" : next(2) ? "signal" : "ping");
+  used += put_text(at + used, next(2) ? "exec" : next(3) ? next(2) ? "signal" : "resize" : "ping");
   for (unsigned i = 1; i < pairs; i++) {
     unsigned key = next(sizeof KEYS / sizeof KEYS[0]);
     used += put_text(at + used, KEYS[key]);
@@ -140,6 +143,10 @@ static size_t put_request(uint8_t *at) {
       used += put_limits(at + used);
     } else if (key == 13) {
       used += put_text(at + used, next(2) ? "files" : "");
+    } else if (key == 14) {
+      at[used++] = 0x82;
+      at[used++] = (uint8_t)next(24);
+      at[used++] = (uint8_t)next(24);
     } else if (key > 6) {
       at[used++] = (uint8_t)next(24);
     } else {

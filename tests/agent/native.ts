@@ -35,7 +35,7 @@ async function launch(): Promise<Launched> {
   const program = join(root, "build", "test", "hutch-agent-native");
   await buildTarget({
     output: program,
-    sources: [join(root, "ffi", "agent")],
+    sources: [join(root, "ffi", "agent"), join(root, "ffi", "copy")],
     headers: [join(root, "ffi")],
     flags: [...sanitizers, "-DHUTCH_NATIVE"],
     libraries: [],

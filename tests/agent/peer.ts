@@ -238,6 +238,11 @@ export class PeerStream {
     this.#peer.send(FrameType.CONTROL, this.number, encodeCbor({ op: "signal", signal: number }));
   }
 
+  resize(rows: number, columns: number): void {
+    const control = encodeCbor({ op: "resize", tty: [rows, columns] });
+    this.#peer.send(FrameType.CONTROL, this.number, control);
+  }
+
   close(): void {
     this.#peer.send(FrameType.CLOSE, this.number);
   }

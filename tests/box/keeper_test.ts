@@ -22,6 +22,7 @@ class KeptDouble implements KeeperPort {
   readonly health: [number, string][] = [];
   box: KeptBox | undefined = {
     status: "running",
+    exitCode: null,
     kept: true,
     policy: "no",
     row: 0,

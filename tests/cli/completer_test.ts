@@ -41,6 +41,7 @@ Deno.test("complete knows what can come next", async () => {
     [["run", "debian:12", "de"], []],
     [["run", "debian:12", "--rm", "--na"], []],
     [["exec", "w"], ["web", "worker"]],
+    [["cp", "-a", "file", "w"], ["web:", "worker:"]],
     [["exec", "-i", "--", "w"], ["web", "worker"]],
     [["exec", "--", "-"], []],
     [["exec", "web", "w"], []],

@@ -88,6 +88,7 @@ export function boxInfo(
     startedAt: null,
     stoppedAt: null,
     reason: null,
+    exitCode: null,
     health: "none",
     restarts: 0,
     restartedAt: null,

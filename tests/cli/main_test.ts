@@ -39,8 +39,8 @@ Deno.test("main refuses with 125 and one line that says what to do", async () =>
       'hutch: Cannot read --cpus: "x" is not a whole number\n',
     ],
     [
-      ["run", "-d", "image", "sleep", "1"],
-      'hutch: Cannot run "sleep" with --detach: a detached box has no command of its own; start the box without a command, then use `hutch exec`\n',
+      ["run", "--log-opt", "size=1", "image"],
+      'hutch: Cannot read --log-opt: "size" is not one of max-size, max-file\n',
     ],
     [
       ["completion", "tcsh"],

@@ -148,6 +148,10 @@ Deno.test("PullProgress says whose work a pull was", async () => {
     ["fetched 40 MiB of 50 MiB", [fetched, waiting, here(B), disk]],
     ["another program fetched it", [here(A), waiting, here(B)]],
     ["made the base disk", [here(A), here(B), disk]],
+    ["another program made the base disk", [here(A), here(B), {
+      type: "disk.waiting",
+      digest: C,
+    }]],
     ["nothing new", [here(A), here(B)]],
   ];
   for (const [what, told] of cases) {

@@ -21,6 +21,21 @@ const BOX: BoxMetrics = {
     guestBytes: 200 * MIB,
   },
   disk: { allocatedBytes: 3 * MIB, sizeBytes: 10_240 * MIB },
+  guest: {
+    cpu: null,
+    load: null,
+    memory: {
+      totalBytes: 500 * MIB,
+      freeBytes: 100 * MIB,
+      availableBytes: 380 * MIB,
+      cachedBytes: 0,
+      swapTotalBytes: 0,
+      swapFreeBytes: 0,
+    },
+    disk: null,
+    network: null,
+    processes: { count: 17, threads: 20 },
+  },
   network: null,
   unavailable: { network: "none" },
   execs: EXECS,
@@ -55,8 +70,8 @@ Deno.test("formatStats prints a row per box and the sums of the home", () => {
   const lines = formatStats({ boxes: [BOX], runtime: RUNTIME }).split("\n");
   assert.equal(
     lines[1]?.replace(/ {2,}/g, "  "),
-    "0123456789ab  web  running  99.9%  12.3 s  300 MiB  200 MiB / 512 MiB  3 MiB / 10 GiB" +
-      "  7  1  3  2  1  0.90 s",
+    "0123456789ab  web  running  99.9%  12.3 s  300 MiB  200 MiB / 512 MiB  120 MiB  3 MiB / 10 GiB" +
+      "  17  7  1  3  2  1  0.90 s",
   );
   assert.deepEqual(lines.slice(3), [
     "boxes: 1 running, 2 stopped; so far 4 created, 5 started, 3 stopped, 0 crashed, 1 removed, " +
@@ -67,11 +82,11 @@ Deno.test("formatStats prints a row per box and the sums of the home", () => {
 });
 
 Deno.test("formatStats shows what isn't known as such", () => {
-  const boxes = [{ ...BOX, cpu: null, memory: null, disk: null }];
+  const boxes = [{ ...BOX, cpu: null, memory: null, disk: null, guest: null }];
   const starts = { ...BOX.starts, lastMs: null };
   const boot = { boxes: [{ ...boxes[0] ?? BOX, starts }], runtime: { ...RUNTIME, boot: null } };
   const [, row = ""] = formatStats(boot).split("\n");
-  assert.match(row, /running( +-){5} /);
+  assert.match(row, /running( +-){7} /);
   assert.match(row, /-$/);
 });
 

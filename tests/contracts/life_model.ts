@@ -69,26 +69,36 @@ const move = fc.record<Move>({
   ),
 });
 
-/** Plays the model; throws with the shortest moves that break it. */
-export async function playLife(options: LifeModelOptions): Promise<void> {
+/**
+ * Plays the model; throws with the shortest moves that break it.
+ *
+ * @returns What changed a box's state without another deed at the same time, as `DEED of STATE`.
+ */
+export async function playLife(options: LifeModelOptions): Promise<ReadonlySet<string>> {
   const { runs, steps, seed } = options;
+  const changes = new Set<string>();
   await fc.assert(
     fc.asyncProperty(
       fc.array(move, { minLength: 3, maxLength: steps, size: "max" }),
-      (moves) => playOne(options, moves),
+      (moves) => playOne(options, moves, changes),
     ),
     { numRuns: runs, seed, endOnFailure: true },
   );
+  return changes;
 }
 
-async function playOne(options: LifeModelOptions, moves: readonly Move[]): Promise<void> {
+async function playOne(
+  options: LifeModelOptions,
+  moves: readonly Move[],
+  changes: Set<string>,
+): Promise<void> {
   const home = await options.home();
   try {
     const ids = new Set<string>();
     {
       await using first = await options.open(home);
       await using second = await options.open(home);
-      const life = new Life(home, [first, second], options.box);
+      const life = new Life(home, [first, second], { box: options.box, changes });
       for (const [index, move] of moves.entries()) {
         await inTime(life.play(move)).catch((cause: unknown) => {
           throw new Error(`step ${index}: ${JSON.stringify(move)}`, { cause });
@@ -109,6 +119,7 @@ class Life {
   readonly #home: string;
   readonly #runtimes: readonly [Runtime, Runtime];
   readonly #options: BoxOptions;
+  readonly #changes: Set<string>;
   #name = "box";
   #renames = 0;
   /** Every box that was made. */
@@ -116,10 +127,15 @@ class Life {
   /** What the model says of it; undefined when there is none. */
   #status: BoxStatus | undefined;
 
-  constructor(home: string, runtimes: readonly [Runtime, Runtime], options: BoxOptions) {
+  constructor(
+    home: string,
+    runtimes: readonly [Runtime, Runtime],
+    { box, changes }: { readonly box: BoxOptions; readonly changes: Set<string> },
+  ) {
     this.#home = home;
     this.#runtimes = runtimes;
-    this.#options = options;
+    this.#options = box;
+    this.#changes = changes;
   }
 
   async play({ by, deed, meanwhile }: Move): Promise<void> {
@@ -170,7 +186,9 @@ class Life {
     const done = this.#do(box, deed);
     if (deed === "crash") {
       await done;
-      if (ACTIVE.includes(from)) this.#status = "crashed";
+      if (!ACTIVE.includes(from)) return;
+      this.#status = "crashed";
+      this.#changes.add(`crash of ${from}`);
       return;
     }
     const step = OPERATIONS[operationOf(deed)][from];
@@ -180,7 +198,10 @@ class Life {
     if (refused) return await assert.rejects(done, { code: "box_state" }, `${deed} of ${from}`);
     await done;
     if (typeof step === "string") assert.equal(step, "stays");
-    else if ("to" in step) this.#status = step.to === "removed" ? undefined : step.to;
+    else if ("to" in step) {
+      this.#status = step.to === "removed" ? undefined : step.to;
+      this.#changes.add(`${deed} of ${from}`);
+    }
   }
 
   async #do(box: Box, deed: Deed): Promise<void> {

@@ -119,17 +119,18 @@ export class CrashPoints {
   }
 
   readonly #around = <T>(what: string, run: () => T): T => {
-    this.#pass(`before ${what}`);
+    this.reach(`before ${what}`);
     const result = run();
     if (!(result instanceof Promise)) {
-      this.#pass(`after ${what}`);
+      this.reach(`after ${what}`);
       return result;
     }
-    void result.then(() => this.#pass(`after ${what}`), () => {});
+    void result.then(() => this.reach(`after ${what}`), () => {});
     return result;
   };
 
-  #pass(what: string): void {
+  /** Is at a point; those that aren't at a write the victim tells by itself. */
+  reach(what: string): void {
     const name = `${this.#deed}: ${what}`;
     const times = (this.#times.get(name) ?? 0) + 1;
     this.#times.set(name, times);

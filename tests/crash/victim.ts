@@ -19,11 +19,22 @@ const points = new CrashPoints({
 points.wrapFiles();
 points.wrapState();
 // After the wrapping: what they take from Deno is wrapped by then.
-const { Runtime } = await import("../../mod.ts");
+const { definePlugin, Runtime } = await import("../../mod.ts");
 const { engineDouble } = await import("../doubles/engine.ts");
-const { BOX } = await import("./box.ts");
+const { BOX, STAGES } = await import("./box.ts");
 
-const runtime = await Runtime.open({ home, plugins: [engineDouble({ overlay: true })] });
+// First of all plugins: the double answers some stages without asking those after it.
+const boundaries = definePlugin({
+  name: "boundaries",
+  stages: Object.fromEntries(STAGES.map((stage) => [stage, {
+    before: () => points.reach(`before stage ${stage}`),
+    after: () => points.reach(`after stage ${stage}`),
+  }])),
+});
+const runtime = await Runtime.open({
+  home,
+  plugins: [boundaries, engineDouble({ overlay: true })],
+});
 if (life === "named") {
   points.deed("create");
   // A policy, so that there are rows of a keeper too.

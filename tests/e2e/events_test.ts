@@ -90,6 +90,15 @@ Deno.test(`hutch stats shows what a box uses and has done, from another program 
     assert.ok(memory.residentBytes > memory.guestBytes, stdout);
     assert.ok(memory.privateBytes <= memory.residentBytes, stdout);
     assert.ok(disk.allocatedBytes > 0 && disk.allocatedBytes < disk.sizeBytes, stdout);
+    const { guest } = metrics;
+    assert.ok(guest?.cpu && guest.load && guest.memory && guest.disk, stdout);
+    assert.ok(guest.cpu.count >= 1 && guest.cpu.idleMs + guest.cpu.systemMs > 0, stdout);
+    const { totalBytes, availableBytes } = guest.memory;
+    assert.ok(totalBytes > 64 * 2 ** 20 && totalBytes < memory.limitBytes, stdout);
+    assert.ok(availableBytes > 0 && availableBytes < totalBytes, stdout);
+    assert.ok(guest.disk.totalBytes > 0 && guest.disk.totalBytes <= disk.sizeBytes, stdout);
+    assert.ok(guest.network && "lo" in guest.network, stdout);
+    assert.ok(guest.processes && guest.processes.count >= 1, stdout); // sleep
     assert.deepEqual([starts.succeeded, starts.failed], [1, 0]);
     assert.equal(Object.keys(starts.stages).length, 9);
     // The home of the tests was made by a start of its own.

@@ -23,6 +23,8 @@ const TREE_SEED = 4;
 const LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789";
 /** Random stacks put on one another. */
 const STACKS = 12;
+/** Names in one folder. */
+const MANY = 20_000;
 
 const ROOTS: readonly string[] = [".", ".wh..wh..opq"];
 
@@ -74,7 +76,10 @@ async function seen(box: Box): Promise<Map<string, Described>> {
   );
   const sums = new Map<string, string>();
   for (
-    const line of await lines(box, "busybox find / -xdev -type f -exec busybox sha256sum {} +")
+    const line of await lines(
+      box,
+      'busybox find / -xdev -type f ! -path "/many/*" -exec busybox sha256sum {} +',
+    )
   ) {
     sums.set(line.slice(66 + 1), line.slice(0, 64));
   }
@@ -123,9 +128,18 @@ function visible(model: ReadonlyMap<string, Described>): Map<string, Described> 
   }]));
 }
 
+/** A folder that needs an index of more than one level, with names that sort by no one's alphabet. */
+function manyNames(): readonly TarFields[] {
+  const names = Array.from(
+    { length: MANY },
+    (_, index) => index % 3 === 0 ? `\xff\xe9 ${index}` : `${index}-${"x".repeat(index % 40)}`,
+  );
+  return names.map((name) => ({ path: `many/${name}` }));
+}
+
 /** All about the host's side: the same whatever runs the guest. */
 if (TEST_ENGINE === "qemu") {
-  Deno.test("a box sees of a large random tree what the model of its layers says", async () => {
+  Deno.test("a box sees of 127 layers of a large random tree what their model says, and heeds their capabilities", async () => {
     const stacks = fc.sample(randomLayers(LETTERS), { seed: TREE_SEED, numRuns: STACKS }).flat();
     // The root's own rights decide what a box can do at all, and an opaque root hides the programs.
     const layers = onlyAllowed(
@@ -137,16 +151,30 @@ if (TEST_ENGINE === "qemu") {
     expected.delete("");
     assert.ok(expected.size > 100, `only ${expected.size} names`);
     const tops = new Set([...expected.keys()].map((path) => path.split("/")[0]));
-    await inBox([writeTar(...programs()), ...layers.map(archive)], async (box) => {
+    const secret = { path: "bin/secret", mode: 0o600, data: "secret" };
+    const below = [writeTar(...programs(), secret), writeTar(...manyNames())];
+    const thin = Array.from(
+      { length: 127 - below.length - layers.length },
+      (_, index) =>
+        writeTar({ path: `thin/${index}` }, { path: "thin/last", data: `${index}` }, {
+          path: `thin/.wh.${index - 1}`,
+        }),
+    );
+    await inBox([...below, ...thin, ...layers.map(archive)], async (box) => {
       const all = await seen(box);
       const found = new Map([...all].filter(([path]) => tops.has(path.split("/")[0])));
       assert.deepEqual(found, expected);
-    });
-  });
 
-  Deno.test("a box's kernel heeds the capabilities that layers bring", async () => {
-    const secret = { path: "bin/secret", mode: 0o600, data: "secret" };
-    await inBox([writeTar(...programs(), secret)], async (box) => {
+      // It was asked about each name, which its kernel finds by the folder's index.
+      const many = [...all.keys()].filter((path) => path.startsWith("many/"));
+      assert.deepEqual(many.sort(), manyNames().map(({ path }) => path).sort());
+      const last = `${thin.length - 1}`;
+      assert.deepEqual(
+        [...all.keys()].filter((path) => path.startsWith("thin/")).sort(),
+        [`thin/${last}`, "thin/last"],
+      );
+      assert.equal(await box.sh`cat /thin/last`.text(), last);
+
       const cat = (program: string) => box.exec(program, ["/bin/secret"], { user: "70000" });
       assert.equal((await cat("/bin/cat")).success, false);
       assert.equal((await cat("/bin/capable/cat")).stdout, "secret");

@@ -211,17 +211,27 @@ Deno.test(`a box ends when it was idle, its health checks notwithstanding ${on}`
 if (everywhere) {
   Deno.test(`a box ends at its longest life, whatever runs in it, and isn't restarted ${on}`, () =>
     withRuntime(async (runtime, home) => {
-      await using box = await runtime.create({
-        ...{ ...BOX, name: "old", restart: "always", maxDurationMs: 8_000 },
-      });
-      // It gets TERM, as from any shutdown; its end may be heard before the box's, or not.
-      const [ended] = await Promise.allSettled([box.exec("sleep", ["1000"])]);
-      if (ended.status === "fulfilled") assert.equal(ended.value.signal, "SIGTERM");
-      await untilUnkept(home, box);
-      const { status, reason, restarts } = await box.info();
-      assert.deepEqual([status, restarts], ["stopped", 0]);
-      assert.match(reason ?? "", /^its maximum duration of \d+ s ended$/);
-      await box.remove();
+      // A machine that is busy may boot for longer than it is to live: then it gets more time.
+      for (let maxDurationMs = 3_000;; maxDurationMs *= 2) {
+        await using box = await runtime.create({
+          ...{ ...BOX, name: `old${maxDurationMs}`, restart: "always", maxDurationMs },
+        });
+        const early = await box.start().then(() => undefined, (error: unknown) => error);
+        if (early !== undefined) {
+          assert.match(String(early), /maximum duration/);
+          await box.remove();
+          continue;
+        }
+        // It gets TERM, as from any shutdown; its end may be heard before the box's, or not.
+        const [ended] = await Promise.allSettled([box.exec("sleep", ["1000"])]);
+        if (ended.status === "fulfilled") assert.equal(ended.value.signal, "SIGTERM");
+        await untilUnkept(home, box);
+        const { status, reason, restarts } = await box.info();
+        assert.deepEqual([status, restarts], ["stopped", 0]);
+        assert.match(reason ?? "", /^its maximum duration of \d+ s ended$/);
+        await box.remove();
+        return;
+      }
     }));
 
   Deno.test(`health checks tell that a box is ill, why, and that it is well again ${on}`, async () => {

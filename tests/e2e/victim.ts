@@ -4,7 +4,7 @@
  */
 import { definePlugin, Runtime } from "../../mod.ts";
 
-const [what = "", stage = "", when = ""] = Deno.args;
+const [what = "", stage = ""] = Deno.args;
 const BOX = {
   image: "builtin:busybox",
   memory: 128,
@@ -18,8 +18,7 @@ function die(): never {
 
 switch (what) {
   case "start": {
-    const hook = when === "before" ? { before: die } : { after: die };
-    const plugin = definePlugin({ name: "die", stages: { [stage]: hook } });
+    const plugin = definePlugin({ name: "die", stages: { [stage]: { after: die } } });
     const runtime = await Runtime.open({ plugins: [plugin] });
     await runtime.create(BOX); // never started: it has to go too
     const box = await runtime.create({ ...BOX, name: "kept" });

@@ -11,7 +11,8 @@ import { type TarFields, writeTar } from "../support/tar.ts";
 import { MEMORY, TempFolder } from "../support/temp.ts";
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-const ROUNDS = 4000;
+/** More for a soak: `FUZZ_ROUNDS=100000 deno test …`. */
+const ROUNDS = Number(Deno.env.get("FUZZ_ROUNDS") ?? 2000);
 /** Random layers that are changed as well. */
 const RANDOM_STACKS = 30;
 const SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
@@ -95,8 +96,12 @@ Deno.test("hutch_ext4_layer_push survives mutated layers under sanitizers, and w
   const output = join(ROOT, "build", "fuzz-layers");
   await buildTarget({
     output,
-    sources: [join(ROOT, "ffi", "helper"), join(ROOT, "tests", "ffi", "fuzz")],
-    headers: [join(ROOT, "ffi", "helper")],
+    sources: [
+      join(ROOT, "ffi", "helper"),
+      join(ROOT, "ffi", "copy"),
+      join(ROOT, "tests", "ffi", "fuzz"),
+    ],
+    headers: [join(ROOT, "ffi"), join(ROOT, "ffi", "helper")],
     flags: ["-std=gnu11", "-Wall", "-Wextra", "-Werror", ...SANITIZED],
     libraries: ["-lext2fs", "-lcom_err", "-larchive", "-ldl"],
   });
@@ -121,6 +126,6 @@ Deno.test("hutch_ext4_layer_push survives mutated layers under sanitizers, and w
   assert.ok(Number(finished) > ROUNDS / 10, `only ${finished} finished`);
   assert.ok(Number(refused) > ROUNDS / 10, `only ${refused} were refused`);
   const kept = [...Deno.readDirSync(folder.path)].filter(({ name }) => name.startsWith("keep-"));
-  assert.ok(kept.length > 5);
+  assert.ok(kept.length >= 3, `${kept.length} were kept`);
   for (const { name } of kept) await checkExt4(join(folder.path, name));
 });

@@ -12,7 +12,7 @@ import { oddLayers, randomLayers } from "../support/random_layers.ts";
 import { MEMORY, TempFolder } from "../support/temp.ts";
 
 /** More, and other, runs than a gate has time for: `MODEL_RUNS=5000 MODEL_SEED=7 deno test …`. */
-const RUNS = Number(Deno.env.get("MODEL_RUNS") ?? 60);
+const RUNS = Number(Deno.env.get("MODEL_RUNS") ?? 40);
 const SEED = Number(Deno.env.get("MODEL_SEED") ?? 1);
 
 async function digestOf(path: string): Promise<string> {

@@ -5,8 +5,8 @@ import { FakeRegistry, memoryImage, someBytes } from "../support/fake_registry.t
 import { filesIn, imageStore } from "../support/image_store.ts";
 import "../support/native.ts";
 import { writeTar } from "../support/tar.ts";
-import { TempFolder } from "../support/temp.ts";
-import { needs, runTool } from "../support/tools.ts";
+import { SmallHome } from "../support/small_home.ts";
+import { needs } from "../support/tools.ts";
 
 const IMAGE = memoryImage([
   writeTar({ path: "large", data: someBytes(600_000) }),
@@ -15,30 +15,6 @@ const IMAGE = memoryImage([
 
 const { ignore, note } = needs("mount", "umount");
 const rootNote = Deno.uid() === 0 ? "" : " (needs root)";
-
-/** A home on a file system of its own, which is as large as these options say. */
-class SmallHome implements AsyncDisposable {
-  readonly #folder = new TempFolder();
-
-  static async make(options: string): Promise<SmallHome> {
-    const home = new SmallHome();
-    await runTool("mount", "-t", "tmpfs", "-o", options, "tmpfs", home.path);
-    return home;
-  }
-
-  get path(): string {
-    return this.#folder.path;
-  }
-
-  async grow(): Promise<void> {
-    await runTool("mount", "-o", "remount,size=64m,nr_inodes=1000", this.path);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await runTool("umount", this.path);
-    await this.#folder[Symbol.asyncDispose]();
-  }
-}
 
 /** Pulls until there is room, and says how far it came. */
 async function pullInto(options: string): Promise<"no room" | "room"> {

@@ -74,8 +74,10 @@ Deno.test("ImageManager.remove refuses the last name of an image that boxes use,
   const id = images.addBox("web", one);
   const before = images.files();
   await rejects(manager.remove(one.reference), "image_in_use", /a\/one:1: box "web" uses it$/);
+  await assert.rejects(manager.remove(one.reference), { hint: /^remove it first, or / });
   images.addBox("db", one);
   await rejects(manager.remove(one.digest), "image_in_use", /boxes "db", "web" use it$/);
+  await assert.rejects(manager.remove(one.reference), { hint: /^remove them first, or / });
   assert.deepEqual(images.files(), before);
   assert.deepEqual(images.events, []);
 

@@ -257,6 +257,16 @@ Deno.test("ImageManager.load records nothing of what is broken, refused or cance
     await Deno.writeFile(strange, bytes);
     await rejects(manager.load(strange), "invalid_image", /Cannot (?:load|read)/);
   }
+  // A stream has no name, and the file that it goes through says nothing to anybody.
+  for (
+    const [bytes, problem] of [
+      [new Uint8Array(), /^Cannot load what came in: it is empty$/],
+      [someBytes(10_000), /^Cannot load what came in: it is neither /],
+      [good.slice(0, 30_000), /^Cannot read (?:image )?archive what came in[^/]*$/],
+    ] as const
+  ) {
+    await rejects(manager.load(new Blob([bytes]).stream()), "invalid_image", problem);
+  }
   // A layer that isn't what its digest says.
   const changed = good.slice();
   const at = find(changed, LAYERS[0]?.subarray(0, 64) ?? new Uint8Array());

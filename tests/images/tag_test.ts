@@ -54,6 +54,26 @@ Deno.test("ImageManager.tag knows where an image's layers can be had again", asy
   await images.store.baseDisk((await images.store.resolve("mine:2")).digest);
 });
 
+Deno.test("ImageManager.tag refuses names that say by themselves what they mean", async () => {
+  await using registry = serving();
+  await using images = new ManagedImages();
+  const { manager, store } = images;
+  const one = await store.pull(`${registry.host}/a/one:1`);
+  for (
+    const [name, problem] of [
+      ["oci:/tmp/layout", /it says where the image comes from$/],
+      [`mine@${one.digest}`, /it has a digest, so it means one image already$/],
+      [one.digest.slice(0, 19), /it reads like a digest$/],
+      ["docker.io/library/sha256:1", /it reads like a digest$/],
+    ] as const
+  ) {
+    await rejects(manager.tag(one.reference, name), "invalid_reference", problem);
+  }
+  // Elsewhere it is a name as any other.
+  assert.equal((await manager.tag(one.reference, "team/sha256:1")).digest, one.digest);
+  assert.equal((await manager.inspect(one.digest.slice(0, 19))).digest, one.digest);
+});
+
 Deno.test("ImageManager.tag asks plugins whether an image may have the name", async () => {
   await using registry = serving();
   await using images = new ManagedImages();

@@ -182,13 +182,19 @@ Deno.test("PluginHost disposes of what was set up, in reverse, when opening fail
 
 Deno.test("PluginHost refuses a name, an engine or a scheme given twice", async () => {
   const source = { canonical: (text: string) => text, open: refuse };
+  const engines = [{ name: "e", runner: "file:///e.ts", probe: refuse }];
   for (
-    const [a, b] of [
-      [{ name: "same" }, { name: "same" }],
-      [{ name: "a", sources: { x: source } }, { name: "b", sources: { x: source } }],
+    const [a, b, message] of [
+      [{ name: "same" }, { name: "same" }, /plugin "same" twice/],
+      [{ name: "a", engines }, { name: "b", engines }, /engine "e" twice: plugins "a" and "b"/],
+      [
+        { name: "a", sources: { x: source } },
+        { name: "b", sources: { x: source } },
+        /image scheme "x" twice: plugins "a" and "b"/,
+      ],
     ] as const
   ) {
-    await assert.rejects(open([a, b], () => {}), { code: "invalid_option" });
+    await assert.rejects(open([a, b], () => {}), { code: "invalid_option", message });
   }
 });
 

@@ -87,3 +87,27 @@ Deno.test("Runtime.create refuses an image that a plugin refuses, and records no
   assert.deepEqual(await runtime.list({ all: true }), []);
   assert.deepEqual(await runtime.images.list(), []);
 });
+
+Deno.test("PluginError names the box that create was to make, by hook and by answer", async () => {
+  await using home = new TempFolder();
+  const refuses = definePlugin({
+    name: "refuses",
+    operations: {
+      create: {
+        before({ name }) {
+          if (name === "hook") throw new Error("no");
+        },
+      },
+    },
+    resolve: { volume: () => Promise.reject(new Error("no")) },
+  });
+  await using runtime = await Runtime.open({ home: home.path, plugins: [refuses] });
+  const box = { image: "builtin:busybox", volumes: ["strange:1:/x"] };
+  await assert.rejects(runtime.create({ ...box, name: "hook" }), {
+    message: 'Plugin "refuses" failed in "create.before" for box "hook": no',
+  });
+  await assert.rejects(runtime.create({ ...box, name: "answer" }), {
+    message: 'Plugin "refuses" failed in "resolve.volume" for box "answer": no',
+  });
+  assert.deepEqual(await runtime.list({ all: true }), []);
+});

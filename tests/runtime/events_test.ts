@@ -326,11 +326,13 @@ Deno.test("Box.metrics says why a box that doesn't run uses nothing", async () =
       cpu: null,
       memory: null,
       disk: null,
+      guest: null,
       network: null,
       unavailable: {
         cpu: "the box is configured",
         memory: "the box is configured",
         disk: "the box has none yet",
+        guest: "the box is configured",
         network: "the box is configured",
       },
       execs: { started: 0, running: 0, nonzero: 0, failed: 0 },

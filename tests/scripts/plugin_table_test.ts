@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { checkGuide } from "../../scripts/checks/guide.ts";
+import { checkGuide, checkPluginLength } from "../../scripts/checks/guide.ts";
 import { CONTRACT, GUIDE, membersOf, pluginTable, withTable } from "../../scripts/plugin_table.ts";
 
 const CONTRACT_TEXT = `
@@ -107,4 +107,15 @@ Deno.test("the guide has every name of the contract in its table", () => {
     assert.ok(members.length > 3, part);
     for (const { name } of members) assert.ok(guide.includes(`\n| \`${name}\` | `), name);
   }
+});
+
+Deno.test("checkPluginLength refuses 150 lines of plugins that are examples, and no others", () => {
+  const [most, many] = [149, 150].map((lines) => "line\n".repeat(lines));
+  assert.ok(most && many);
+  assert.deepEqual(checkPluginLength("plugins/audit.ts", most), []);
+  assert.match(
+    checkPluginLength("plugins/audit.ts", many)[0] ?? "",
+    /^plugins\/audit\.ts:1: .*150/,
+  );
+  assert.deepEqual(checkPluginLength("plugins/sources/oci.ts", many), []);
 });

@@ -112,3 +112,19 @@ Deno.test("openDatabase says when the file is no database", async () => {
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("BoxRecords.byId tells what another program wrote, at once", () =>
+  withRecords((records, database) => {
+    const others = new BoxRecords(database);
+    records.add(config("aa0000000000", "one"));
+    const seen = records.byId("aa0000000000");
+    assert.equal(records.byId("aa0000000000"), seen, "a row that didn't change isn't read twice");
+    others.change("aa0000000000", 0, { ...NEW_STATE, status: "starting", reason: "theirs" });
+    assert.equal(records.byId("aa0000000000")?.state.reason, "theirs");
+    others.reconfigure("aa0000000000", (record) => ({ ...record.config, name: "two" }));
+    assert.equal(records.byId("aa0000000000")?.config.name, "two");
+    database.exec("UPDATE boxes SET config = '{'");
+    assert.throws(() => records.byId("aa0000000000"), { code: "state_corrupt" });
+    others.remove("aa0000000000");
+    assert.equal(records.byId("aa0000000000"), undefined);
+  }));

@@ -28,6 +28,10 @@ export function config(id: string, name: string, more: Partial<BoxConfig> = {}):
     exec: { env: {}, cwd: "/", user: "" },
     entrypoint: [],
     command: [],
+    main: null,
+    init: null,
+    stopSignal: "",
+    log: { maxBytes: 10 * 2 ** 20, files: 3 },
     ...more,
   };
 }

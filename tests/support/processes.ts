@@ -26,7 +26,7 @@ export async function until(
   condition: () => Promise<boolean>,
   message: () => Promise<string>,
 ): Promise<void> {
-  for (let tries = 0; tries < 600; tries++) {
+  for (let tries = 0; tries < 2400; tries++) {
     if (await condition()) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }

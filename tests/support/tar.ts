@@ -36,7 +36,7 @@ const BLOCK = 512;
 /** The bytes of a latin-1 text. */
 export function latin1(text: string): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(text.length);
-  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
+  put(bytes, 0, text);
   return bytes;
 }
 
@@ -48,7 +48,7 @@ export function writeTar(...entries: readonly TarFields[]): Uint8Array<ArrayBuff
 /** One entry with the headers that go before it. */
 export function tarEntry(entry: TarFields): Uint8Array<ArrayBuffer> {
   const parts: Uint8Array[] = [];
-  const records = [...Object.entries(entry.pax ?? {}), ...entry.records ?? []];
+  const records = [...entry.pax ? Object.entries(entry.pax) : [], ...entry.records ?? []];
   if (records.length > 0) {
     parts.push(plainEntry({ path: "PaxHeader", type: "x", data: records.map(record).join("") }));
   }
@@ -58,8 +58,8 @@ export function tarEntry(entry: TarFields): Uint8Array<ArrayBuffer> {
   if (entry.gnuLink !== undefined) {
     parts.push(plainEntry({ path: "././@LongLink", type: "K", data: `${entry.gnuLink}\0` }));
   }
-  parts.push(plainEntry(entry));
-  return concat(parts);
+  if (parts.length === 0) return plainEntry(entry);
+  return concat([...parts, plainEntry(entry)]);
 }
 
 function record([key, value]: readonly [string, string]): string {
@@ -69,32 +69,42 @@ function record([key, value]: readonly [string, string]): string {
   return `${length}${rest}`;
 }
 
+/** Written in place, since tests make hundreds of thousands of them. */
 function plainEntry(entry: TarFields): Uint8Array<ArrayBuffer> {
-  const data = typeof entry.data === "string" ? latin1(entry.data) : entry.data ?? new Uint8Array();
-  const padding = (BLOCK - data.length % BLOCK) % BLOCK;
-  return concat([header(entry, data.length), data, new Uint8Array(padding)]);
+  const { data = "" } = entry;
+  const bytes = new Uint8Array(BLOCK + Math.ceil(data.length / BLOCK) * BLOCK);
+  if (typeof data === "string") put(bytes, BLOCK, data);
+  else bytes.set(data, BLOCK);
+  writeHeader(bytes, entry, data.length);
+  return bytes;
 }
 
-function header(entry: TarFields, size: number): Uint8Array<ArrayBuffer> {
-  const block = new Uint8Array(BLOCK);
-  const put = (at: number, text: string) => block.set(latin1(text), at);
+function writeHeader(block: Uint8Array<ArrayBuffer>, entry: TarFields, size: number): void {
   const { type = "0" } = entry;
-  put(0, entry.path.slice(0, 100));
-  put(100, number(entry.mode ?? (type === "5" ? 0o755 : 0o644), 8));
-  put(108, number(entry.uid ?? 0, 8));
-  put(116, number(entry.gid ?? 0, 8));
-  put(124, number(entry.size ?? size, 12));
-  put(136, number(entry.mtime ?? 0, 12));
-  put(156, type);
-  put(157, (entry.link ?? "").slice(0, 100));
-  put(257, "ustar\x0000");
-  put(329, number(entry.major ?? 0, 8));
-  put(337, number(entry.minor ?? 0, 8));
-  for (const [at, text] of Object.entries(entry.raw ?? {})) put(Number(at), text);
-  put(148, "        ");
-  const sum = block.reduce((total, byte) => total + byte, 0);
-  put(148, `${sum.toString(8).padStart(6, "0")}\0 `);
-  return block;
+  put(block, 0, entry.path.slice(0, 100));
+  put(block, 100, number(entry.mode ?? (type === "5" ? 0o755 : 0o644), 8));
+  put(block, 108, number(entry.uid ?? 0, 8));
+  put(block, 116, number(entry.gid ?? 0, 8));
+  put(block, 124, number(entry.size ?? size, 12));
+  put(block, 136, number(entry.mtime ?? 0, 12));
+  put(block, 156, type);
+  put(block, 157, (entry.link ?? "").slice(0, 100));
+  put(block, 257, "ustar\x0000");
+  put(block, 329, number(entry.major ?? 0, 8));
+  put(block, 337, number(entry.minor ?? 0, 8));
+  if (entry.raw) {
+    for (const [at, text] of Object.entries(entry.raw)) {
+      put(block, Number(at), text);
+    }
+  }
+  put(block, 148, "        ");
+  let sum = 0;
+  for (let at = 0; at < BLOCK; at++) sum += block[at] ?? 0;
+  put(block, 148, `${sum.toString(8).padStart(6, "0")}\0 `);
+}
+
+function put(bytes: Uint8Array<ArrayBuffer>, at: number, text: string): void {
+  for (let index = 0; index < text.length; index++) bytes[at + index] = text.charCodeAt(index);
 }
 
 /** Octal, or base 256 where that doesn't fit. */

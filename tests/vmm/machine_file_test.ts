@@ -6,7 +6,7 @@ import { TempFolder } from "../support/temp.ts";
 Deno.test("writeExitFile keeps the reason that was given first", async () => {
   await using folder = new TempFolder();
   const path = join(folder.path, "exit.json");
-  writeExitFile(path, "guest", "it ended by itself");
+  writeExitFile(path, "guest", { message: "it ended by itself" });
   writeExitFile(path, "killed");
   assert.partialDeepStrictEqual(await readExitFile(path), {
     reason: "guest",

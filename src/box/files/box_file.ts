@@ -7,6 +7,7 @@ import { HutchError } from "../../errors.ts";
 import { type FileHandle, Reader, Writer } from "./handle.ts";
 import { type BoxFileInfo, readInfo } from "./info.ts";
 import { checkLength, utimeFields } from "./times.ts";
+import { Flag } from "./wire.ts";
 
 /**
  * A file that `box.fs.open` opened. It is `Deno.FsFile` but for what can't be done at once:
@@ -137,7 +138,7 @@ export class BoxFile implements AsyncDisposable {
 
   /** Waits until the bytes are on the box's disk. */
   async syncData(): Promise<void> {
-    await this.#inTurn(() => this.#handle.ask("sync", { flags: 512 }));
+    await this.#inTurn(() => this.#handle.ask("sync", { flags: Flag.DATA_ONLY }));
   }
 
   /** What the file is now. */

@@ -4,11 +4,11 @@
  * @module
  */
 import { HutchError } from "../../errors.ts";
-import { FileHandle, load, OpenFlag, Reader, Writer } from "./handle.ts";
+import { FileHandle, load, Reader, Writer } from "./handle.ts";
 import type { FileReadOptions, FileWriteOptions } from "./options.ts";
 import type { BoxPath } from "./paths.ts";
 import type { FilesPort } from "./port.ts";
-import { MAX_DATA } from "./wire.ts";
+import { Flag, MAX_DATA } from "./wire.ts";
 
 const MAX_BYTES = 2 ** 30;
 
@@ -51,10 +51,10 @@ export async function writeWhole(
   },
 ): Promise<void> {
   const { append = false, create = true, createNew = false, mode, signal } = options;
-  const flags = (append ? OpenFlag.APPEND : OpenFlag.WRITE | OpenFlag.TRUNCATE) |
-    (createNew ? OpenFlag.CREATE_NEW : create ? OpenFlag.CREATE : 0);
+  const flags = (append ? Flag.APPEND : Flag.WRITE | Flag.TRUNCATE) |
+    (createNew ? Flag.CREATE_NEW : create ? Flag.CREATE : 0);
   if (data instanceof Uint8Array && data.length <= MAX_DATA) {
-    const setMode = mode === undefined ? 0 : OpenFlag.SET_MODE;
+    const setMode = mode === undefined ? 0 : Flag.SET_MODE;
     const head = {
       op: "store",
       path: port.path(path),

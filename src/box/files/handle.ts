@@ -9,17 +9,6 @@ import type { FilesSession } from "./session.ts";
 import type { BoxPath } from "./paths.ts";
 import { broken, type GuestFrame, type HeadValue, MAX_DATA } from "./wire.ts";
 
-/** Bits of an `open` request's flags. */
-export const OpenFlag = {
-  READ: 1,
-  WRITE: 2,
-  APPEND: 4,
-  TRUNCATE: 8,
-  CREATE: 16,
-  CREATE_NEW: 32,
-  SET_MODE: 64,
-} as const;
-
 /** Requests on their way at once where a file is read or written from one end to the other. */
 const DEPTH = 4;
 
@@ -84,7 +73,7 @@ export class FileHandle implements Disposable {
   static async open(
     port: FilesPort,
     { flags, mode = 0o666, ...options }: Omit<HandleOptions, "head"> & {
-      /** Bits of {@link OpenFlag}. */
+      /** Bits of {@link Flag}. */
       readonly flags: number;
       /** Permissions of a file that is made. @default {0o666} */
       readonly mode?: number | undefined;
@@ -117,8 +106,8 @@ export class FileHandle implements Disposable {
     signal?: AbortSignal,
   ): Promise<Uint8Array<ArrayBuffer>> {
     const asked = Math.min(length, MAX_DATA);
-    const offset = at === undefined ? {} : { offset: at };
-    const { data } = await this.ask("read", { length: asked, ...offset }, { signal });
+    const where = offsetOf(at);
+    const { data } = await this.ask("read", { length: asked, ...where }, { signal });
     if (data.length > asked) throw broken(`it reads ${data.length} bytes for ${asked}`);
     return data;
   }
@@ -126,9 +115,9 @@ export class FileHandle implements Disposable {
   /** Writes all of at most {@link MAX_DATA} bytes at `at`, or where the file stands. */
   async write(bytes: Uint8Array, at?: number, signal?: AbortSignal): Promise<void> {
     for (let done = 0; done < bytes.length;) {
-      const offset = at === undefined ? {} : { offset: at + done };
+      const where = offsetOf(at === undefined ? undefined : at + done);
       const data = bytes.subarray(done);
-      const reply = await this.ask("write", offset, { data, signal });
+      const reply = await this.ask("write", where, { data, signal });
       done += reply.number("written", 1, data.length);
     }
   }
@@ -238,4 +227,8 @@ export class Writer {
   #check(): void {
     if (this.#failure) throw this.#failure.error;
   }
+}
+
+function offsetOf(at: number | undefined): Record<string, HeadValue> {
+  return at === undefined ? {} : { offset: at };
 }

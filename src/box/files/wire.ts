@@ -7,6 +7,20 @@
 import { decodeCbor, encodeCbor } from "../../deps.ts";
 import { HutchError } from "../../errors.ts";
 
+/** Bits of a request's `flags`, as `ffi/agent/files_request.h` has them. */
+export const Flag = {
+  READ: 1,
+  WRITE: 2,
+  APPEND: 4,
+  TRUNCATE: 8,
+  CREATE: 16,
+  CREATE_NEW: 32,
+  SET_MODE: 64,
+  RECURSIVE: 128,
+  NOT_FOLLOWED: 256,
+  DATA_ONLY: 512,
+} as const;
+
 /** Most bytes of data in one frame. */
 export const MAX_DATA = 256 * 1024;
 /** Longest head of a request, and of what the guest says. */

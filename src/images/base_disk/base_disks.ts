@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import { asNoSpace, exists, removeIfThere, syncPath } from "../../atomic_file.ts";
-import { HutchError } from "../../errors.ts";
+import { asReason, type ErrorCode, HutchError } from "../../errors.ts";
 import type { BlobStore } from "../blobs/blob_store.ts";
 import { digestHex } from "../digest.ts";
 import { isDiskImage } from "../manifest.ts";
@@ -56,6 +56,14 @@ export interface DiskOptions {
   readonly signal: AbortSignal;
   readonly onProgress?: PullListener;
 }
+
+/** Codes of errors that don't name the image. */
+const OF_IMAGES: ReadonlySet<ErrorCode> = new Set([
+  "invalid_image",
+  "digest_mismatch",
+  "limit_exceeded",
+  "no_space",
+]);
 
 /** Makes base disks; of several programs that want the same one, one works. */
 export class BaseDisks {
@@ -110,7 +118,7 @@ export class BaseDisks {
         if (!cached) await this.#build(record, path, options);
       }
     } catch (error) {
-      throw asNoSpace(error, path);
+      throw named(asNoSpace(error, path), record);
     }
     options.onProgress?.({ type: "disk.done", digest, path, cached });
     return path;
@@ -195,6 +203,16 @@ export class BaseDisks {
     }
     return removed;
   }
+}
+
+/** What is wrong with an image or its place, with the image's name: a layer's digest says little. */
+function named(error: unknown, { reference }: ImageRecord): unknown {
+  if (!(error instanceof HutchError) || !OF_IMAGES.has(error.code)) return error;
+  const { code, hint, message } = error;
+  return new HutchError(code, `Cannot make the disk of ${reference}: ${asReason(message)}`, {
+    cause: error,
+    ...hint === undefined ? {} : { hint },
+  });
 }
 
 /** What layers have in all, in bytes. */

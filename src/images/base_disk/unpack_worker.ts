@@ -6,7 +6,7 @@
  */
 /// <reference lib="deno.worker" />
 import { createHash } from "node:crypto";
-import { errorText, HutchError } from "../../errors.ts";
+import { asReason, errorText, HutchError } from "../../errors.ts";
 import { Ext4Image } from "../../../ffi/helper.ts";
 import { layerBytes } from "./layer_stream.ts";
 import type { UnpackJob, UnpackLayer, UnpackMessage } from "./unpack.ts";
@@ -52,7 +52,7 @@ async function applyLayer(
   } catch (error) {
     if (!(error instanceof HutchError)) throw error;
     const hint = error.hint === undefined ? {} : { hint: error.hint };
-    const message = `Cannot unpack layer ${layer.diffId}: ${error.message}`;
+    const message = `Cannot unpack layer ${layer.diffId}: ${asReason(error.message)}`;
     throw new HutchError(error.code, message, { cause: error, ...hint });
   }
   const found = `sha256:${hash.digest("hex")}`;

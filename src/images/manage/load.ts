@@ -68,7 +68,7 @@ export async function loadImages(
     await spool(from, path, signal);
     return await loadFile(context, path, options);
   } catch (error) {
-    throw asNoSpace(error, path);
+    throw withoutPath(asNoSpace(error, path), path);
   } finally {
     await removeIfThere(path);
   }
@@ -131,10 +131,22 @@ function usableNames(names: readonly string[]): readonly string[] {
   return [...usable];
 }
 
+/** A spooled file's name tells nobody anything, but where no space is left. */
+function withoutPath(error: unknown, path: string): unknown {
+  if (!(error instanceof HutchError) || error.code === "no_space") return error;
+  const { code, hint, message } = error;
+  return new HutchError(code, message.replaceAll(path, "what came in"), {
+    cause: error,
+    ...hint === undefined ? {} : { hint },
+  });
+}
+
 async function requireFile(path: string): Promise<void> {
   let problem = "it is not a file";
   try {
-    if ((await Deno.stat(path)).isFile) return;
+    const { isFile, size } = await Deno.stat(path);
+    if (isFile && size > 0) return;
+    if (isFile) throw new HutchError("invalid_image", `Cannot load ${path}: it is empty`);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     problem = "it isn't there";

@@ -117,7 +117,9 @@ function goingReferences(
   const called = named ?? record.digest;
   if (boxes.length > 0 && going.length === references.length && (!force || going.length === 0)) {
     throw new HutchError("image_in_use", `Cannot remove image ${called}: ${usersText(boxes)} it`, {
-      hint: force ? "remove them first" : "remove them first, or take its name alone away (-f)",
+      hint: `remove ${boxes.length === 1 ? "it" : "them"} first${
+        force ? "" : ", or take its name alone away (-f)"
+      }`,
     });
   }
   if (going.length > 1 && !force) {

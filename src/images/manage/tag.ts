@@ -5,7 +5,10 @@
  */
 import { HutchError } from "../../errors.ts";
 import { type ImageRecord, originOf } from "../records.ts";
-import { DEFAULT_SCHEME, parseReference } from "../reference.ts";
+import { DEFAULT_REGISTRY, DEFAULT_SCHEME, parseReference } from "../reference.ts";
+
+/** Such a name would hide images that are called by the beginning of their digest. */
+const DIGEST_LIKE = new RegExp(`^${DEFAULT_SCHEME}:${DEFAULT_REGISTRY}/library/sha256:`);
 
 /**
  * The record of an image under another name.
@@ -13,13 +16,15 @@ import { DEFAULT_SCHEME, parseReference } from "../reference.ts";
  * @param target Canonical, with its scheme.
  * @param record What the name that was used for the image says of it.
  * @throws {HutchError} `invalid_reference` for a name that says what it means by itself: a path, or
- * one with a digest.
+ * one with a digest; and for `sha256`.
  */
 export function taggedRecord(target: string, record: ImageRecord): ImageRecord {
   const problem = !target.startsWith(`${DEFAULT_SCHEME}:`)
     ? "it says where the image comes from"
     : parseReference(target.slice(DEFAULT_SCHEME.length + 1)).digest !== undefined
     ? "it has a digest, so it means one image already"
+    : DIGEST_LIKE.test(target)
+    ? "it reads like a digest"
     : undefined;
   if (problem !== undefined) {
     throw new HutchError("invalid_reference", `Cannot name an image ${target}: ${problem}`, {

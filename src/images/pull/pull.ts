@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { HutchError } from "../../errors.ts";
+import { asReason, HutchError } from "../../errors.ts";
 import type { Queries } from "../../plugin/contract.ts";
 import { type BlobStore, isPassing } from "../blobs/blob_store.ts";
 import { CONFIG_LIMIT, type ConfigDocument, parseConfig, requirePlatform } from "../config.ts";
@@ -279,7 +279,7 @@ async function ingest(
   } catch (error) {
     if (!(error instanceof HutchError)) throw error;
     const hint = error.hint ?? usualHint(error);
-    throw new HutchError(error.code, `Cannot pull ${reference}: ${lowerFirst(error.message)}`, {
+    throw new HutchError(error.code, `Cannot pull ${reference}: ${asReason(error.message)}`, {
       cause: error,
       ...(hint === undefined ? {} : { hint }),
     });
@@ -290,10 +290,6 @@ function usualHint(error: HutchError): string | undefined {
   if (isPassing(error)) return "pull it again: that goes on from what is here";
   if (error.code !== "digest_mismatch") return undefined;
   return "its source, or something on the way, gives other bytes than it promised";
-}
-
-function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1);
 }
 
 /** The record of an image whose blobs are here, as of now. */

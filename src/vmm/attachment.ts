@@ -1,0 +1,276 @@
+/**
+ * One client's stream that is joined with a held command: sends what the command printed as the
+ * client takes it, and its end.
+ *
+ * @module
+ */
+import { makeCredit, makeFrame } from "../guest/codec.ts";
+import type { FrameReader } from "../guest/frame_reader.ts";
+import {
+  Channel,
+  CHANNEL_MASK,
+  END,
+  FrameType,
+  HEADER_SIZE,
+  MAX_PAYLOAD,
+  WINDOW,
+} from "../guest/protocol.ts";
+import type { RelayClient } from "./relay_client.ts";
+import type { Replay } from "./replay.ts";
+
+/** A client's stream that the box process itself answers. */
+export interface HeldStream {
+  /** Takes a frame of the client; false when the client broke the protocol. */
+  take(reader: FrameReader): boolean;
+  /** The client is gone. */
+  gone(): void;
+}
+
+/** A held command, as its attachments see it. */
+export interface Attachable {
+  /** What it printed, by channel. */
+  readonly outputs: Readonly<Record<OutputChannel, Replay>>;
+  /** Its EXIT payload once it ended. */
+  readonly exit: Uint8Array<ArrayBuffer> | undefined;
+  /** Takes a piece of its standard input; it is the caller's memory. */
+  input(from: Attachment, bytes: Uint8Array, end: boolean): void;
+  /** Passes a control message on. */
+  control(payload: Uint8Array): void;
+  /** The attachment has moved on, or is one to wait for no more. */
+  moved(): void;
+  /** It is over. */
+  left(attachment: Attachment): void;
+}
+
+/** The channels of what a command prints. */
+export type OutputChannel = typeof Channel.STDOUT | typeof Channel.STDERR;
+export const OUTPUTS: readonly OutputChannel[] = [Channel.STDOUT, Channel.STDERR];
+
+/** What is sent at once, in bytes. */
+const PIECE = 64 * 1024;
+/** Nothing is added while more than this waits to be written to the client, in bytes. */
+const QUEUE = 256 * 1024;
+/** How long the command waits for a client that takes nothing, in `ms`. */
+const STALL_MS = 3_000;
+const NOTHING = new Uint8Array(0);
+
+/** One output channel of an attachment. */
+interface Flow {
+  /** Place of the next byte to send. */
+  at: number;
+  /** Bytes that were sent and that the client hasn't given back. */
+  underWay: number;
+  ended: boolean;
+}
+
+/** From REPLY to CLOSE. */
+export class Attachment implements HeldStream {
+  readonly #client: RelayClient;
+  readonly #number: number;
+  readonly #of: Attachable;
+  readonly #flows: Readonly<Record<OutputChannel, Flow>>;
+  readonly #output: boolean;
+  /** Bytes of standard input that the client sent and that weren't given back. */
+  #stdinUnderWay = 0;
+  #replied = false;
+  #over = false;
+  #waiting = false;
+  #stall: ReturnType<typeof setTimeout> | undefined;
+  /** Whether the command waits for it: while it keeps up. */
+  #paces = true;
+
+  /** Joins; sends nothing before {@link Attachment.reply}. */
+  constructor(
+    of: Attachable,
+    { client, number, output, replay }: {
+      readonly client: RelayClient;
+      readonly number: number;
+      readonly output: boolean;
+      readonly replay: boolean;
+    },
+  ) {
+    this.#of = of;
+    this.#client = client;
+    this.#number = number;
+    this.#output = output;
+    const flow = (channel: OutputChannel): Flow => {
+      const { start, end } = of.outputs[channel];
+      return { at: replay ? start : end, underWay: 0, ended: false };
+    };
+    this.#flows = { [Channel.STDOUT]: flow(1), [Channel.STDERR]: flow(2) };
+  }
+
+  /** Place up to which a channel must be kept for it; undefined when it isn't waited for. */
+  needs(channel: OutputChannel): number | undefined {
+    return this.#output && this.#paces && !this.#over ? this.#flows[channel].at : undefined;
+  }
+
+  /** The command runs: the guest's REPLY. */
+  reply(payload: Uint8Array): void {
+    if (this.#replied || this.#over) return;
+    this.#replied = true;
+    this.#say(makeFrame(FrameType.REPLY, this.#number, payload));
+    this.pump();
+  }
+
+  /** The command couldn't be started: the guest's ERROR. */
+  fail(payload: Uint8Array): void {
+    if (this.#over) return;
+    this.#say(makeFrame(FrameType.ERROR, this.#number, payload));
+    this.#finish();
+  }
+
+  /** Ends it from this side; the command goes on. */
+  close(): void {
+    if (!this.#over) this.#finish();
+  }
+
+  /** Gives bytes of standard input back. */
+  credit(count: number): void {
+    if (this.#over || count === 0) return;
+    this.#stdinUnderWay -= count;
+    this.#say(makeCredit(this.#number, Channel.STDIN, count));
+  }
+
+  /** The command takes no input, or none from this client. */
+  refuseInput(): void {
+    if (this.#over) return;
+    this.#say(makeFrame(FrameType.DATA, this.#number, NOTHING, Channel.STDIN | END));
+  }
+
+  take(reader: FrameReader): boolean {
+    const { type, flags, length } = reader.header;
+    if (type === FrameType.CLOSE) {
+      this.#finish();
+      return true;
+    }
+    if (type === FrameType.CONTROL) this.#of.control(reader.payload);
+    else if (type === FrameType.CREDIT) return this.#credited(reader, flags & CHANNEL_MASK);
+    else if (type === FrameType.DATA) {
+      if ((flags & CHANNEL_MASK) !== Channel.STDIN || this.#stdinUnderWay + length > WINDOW) {
+        return false;
+      }
+      this.#stdinUnderWay += length;
+      this.#of.input(this, reader.payload, (flags & END) !== 0);
+    }
+    return true;
+  }
+
+  gone(): void {
+    if (this.#over) return;
+    this.#over = true;
+    clearTimeout(this.#stall);
+    this.#of.left(this);
+  }
+
+  /** Sends what the client takes now. */
+  pump(): void {
+    if (this.#over || !this.#replied || this.#waiting) return;
+    let moved = false;
+    while (this.#hasRoom()) {
+      const sent = this.#output && OUTPUTS.map((channel) => this.#send(channel)).includes(true);
+      if (!sent) break;
+      moved = true;
+    }
+    if (moved) this.#progress();
+    if (!this.#output || this.#caughtUp()) this.#atEnd();
+    else this.#watch();
+  }
+
+  /** Whether the client's queue takes more; if not, goes on once it does. */
+  #hasRoom(): boolean {
+    const { queue } = this.#client;
+    if (this.#client.between && queue.queuedBytes <= QUEUE) return true;
+    const ready = this.#client.between ? queue.drained(QUEUE) : this.#client.untilBetween();
+    this.#waiting = true;
+    void ready.then(() => {
+      this.#waiting = false;
+      this.pump();
+    });
+    return false;
+  }
+
+  /** Sends a piece of a channel; false when there is none, or the client takes none. */
+  #send(channel: OutputChannel): boolean {
+    const flow = this.#flows[channel];
+    const output = this.#of.outputs[channel];
+    if (flow.at >= output.end) return false;
+    const room = Math.min(WINDOW - flow.underWay, PIECE, MAX_PAYLOAD);
+    if (flow.at < output.start) {
+      const mark = leftOut(output.start - flow.at);
+      if (mark.length > room) return false;
+      flow.at = output.start;
+      this.#data(channel, mark);
+      return true;
+    }
+    const bytes = output.read(flow.at, room);
+    if (bytes.length === 0) return false;
+    flow.at += bytes.length;
+    this.#data(channel, bytes);
+    return true;
+  }
+
+  #data(channel: OutputChannel, bytes: Uint8Array): void {
+    this.#flows[channel].underWay += bytes.length;
+    this.#say(makeFrame(FrameType.DATA, this.#number, bytes, channel));
+  }
+
+  #credited(reader: FrameReader, channel: number): boolean {
+    const count = reader.view.getUint32(reader.from + HEADER_SIZE);
+    if (channel !== Channel.STDOUT && channel !== Channel.STDERR) return false;
+    const flow = this.#flows[channel];
+    if (count === 0 || count > flow.underWay) return false;
+    flow.underWay -= count;
+    this.pump();
+    return true;
+  }
+
+  #caughtUp(): boolean {
+    return OUTPUTS.every((channel) => this.#flows[channel].at === this.#of.outputs[channel].end);
+  }
+
+  #progress(): void {
+    clearTimeout(this.#stall);
+    this.#stall = undefined;
+    this.#of.moved();
+  }
+
+  /** It is behind: for so long the command waits for it, and not again before it caught up. */
+  #watch(): void {
+    if (!this.#paces || this.#stall !== undefined) return;
+    this.#stall = setTimeout(() => {
+      this.#stall = undefined;
+      this.#paces = false;
+      this.#of.moved();
+    }, STALL_MS);
+  }
+
+  #atEnd(): void {
+    clearTimeout(this.#stall);
+    this.#stall = undefined;
+    this.#paces = true;
+    const { exit } = this.#of;
+    if (!exit) return;
+    for (const channel of OUTPUTS) {
+      this.#say(makeFrame(FrameType.DATA, this.#number, NOTHING, channel | END));
+    }
+    this.#say(makeFrame(FrameType.EXIT, this.#number, exit));
+    this.#finish();
+  }
+
+  #finish(): void {
+    this.#say(makeFrame(FrameType.CLOSE, this.#number));
+    this.#client.held.delete(this.#number);
+    this.gone();
+  }
+
+  #say(frame: Uint8Array): void {
+    // What doesn't fit between a frame's parts is small, or waits for the end of that frame.
+    if (!this.#client.say(frame)) this.#client.fail();
+  }
+}
+
+/** What stands in for bytes that a client was too slow for. */
+function leftOut(count: number): Uint8Array {
+  return new TextEncoder().encode(`\n[hutch: ${count} bytes were left out here]\n`);
+}

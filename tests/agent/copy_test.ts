@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { copyFlags, HostCopy } from "../../ffi/helper.ts";
+import { helper } from "../../ffi/library.ts";
+import { latin1, writeTar } from "../support/tar.ts";
+import { TempFolder } from "../support/temp.ts";
+import { needs } from "../support/tools.ts";
+import { pictureOf } from "../support/tree_picture.ts";
+import { NativeAgent } from "./native.ts";
+import type { Outcome, Peer } from "./peer.ts";
+
+helper(); // loaded once, not by the first test that needs it
+const cc = needs("cc");
+
+function agentTest(name: string, body: (peer: Peer, folder: string) => Promise<void>): void {
+  Deno.test(`the agent ${name}${cc.note}`, { ignore: cc.ignore }, async () => {
+    await using folder = new TempFolder();
+    await using agent = await NativeAgent.start();
+    await body(agent.peer, folder.path);
+  });
+}
+
+const WHOLE = copyFlags({ overwrite: true, parents: true, modes: true, times: true });
+
+/** Runs `unpack` on a tar that is no larger than a stream's window. */
+function unpack(peer: Peer, to: string, tar: Uint8Array, flags = WHOLE): Promise<Outcome> {
+  const argv = ["unpack", `${flags}`, to, "name"];
+  const stream = peer.exec(argv, { stdin: true, env: [], more: { builtin: "unpack" } });
+  for (let at = 0; at < tar.length; at += 60_000) stream.input(tar.subarray(at, at + 60_000));
+  stream.input("", true);
+  return stream.outcome();
+}
+
+function pack(peer: Peer, from: string, flags = 0): Promise<Outcome> {
+  const argv = ["pack", `${flags}`, from, "."];
+  return peer.exec(argv, { env: [], more: { builtin: "pack" } }).outcome();
+}
+
+agentTest(
+  "unpacks and packs a tree, large files by splice and sendfile too",
+  async (peer, folder) => {
+    const tar = writeTar(
+      { path: ".", type: "5", mode: 0o755, mtime: 5 },
+      { path: "./large", data: "x".repeat(400_000), mode: 0o644, pax: { mtime: "7.123456789" } },
+      { path: "./d", type: "5", mode: 0o500, mtime: 9 },
+      { path: "./d/\xff\n", data: "odd", mode: 0o600 },
+      { path: "./hard", type: "1", link: "./large" },
+      { path: "./link", type: "2", link: "nowhere" },
+    );
+    const [first, second] = [join(folder, "1"), join(folder, "2")];
+    const outcome = await unpack(peer, first, tar);
+    assert.deepEqual([outcome.stderr, outcome.exit], [
+      "S 6 400003 0\n",
+      { code: 0, signal: null, timedOut: false },
+    ]);
+    const packed = await pack(peer, first);
+    assert.equal(packed.stderr, "S 6 400003 0\n");
+    using copy = HostCopy.unpack(second, "", {
+      flags: { modes: true, times: true, guarded: true },
+    });
+    await copy.push(packed.raw);
+    await copy.finish();
+    assert.equal(await pictureOf(second), await pictureOf(first));
+  },
+);
+
+agentTest(
+  "says in one line why it can't unpack or pack, and takes half a file away",
+  async (peer, folder) => {
+    const to = join(folder, "to");
+    const tar = writeTar({ path: ".", type: "5", mode: 0o755 }, {
+      path: "./\xff\\",
+      data: "x".repeat(200_000),
+    });
+    const cut = await unpack(peer, to, tar.subarray(0, 150_000));
+    assert.match(cut.stderr, /^E 74 the stream ended in the middle\t\\xff\\x5c\n$/);
+    assert.deepEqual(cut.exit, { code: 1, signal: null, timedOut: false });
+    assert.deepEqual([...Deno.readDirSync(to)], []);
+    const junk = await unpack(peer, to, latin1("no tar at all".repeat(100)));
+    assert.match(junk.stderr, /^E 74 it is no tar archive, or a damaged or compressed one\t\n$/);
+    await Deno.symlink("/etc", join(to, "etc"));
+    const link = await unpack(
+      peer,
+      to,
+      writeTar({ path: ".", type: "5" }, { path: "./etc/x", data: "1" }),
+    );
+    assert.match(link.stderr, /^E 20 something else is where a folder has to be\tetc\/x\n$/);
+    const none = await pack(peer, join(folder, "none"));
+    assert.match(none.stderr, /^E 2 find it\t\.\n$/);
+    assert.equal(none.stdoutBytes, 0);
+  },
+);
