@@ -114,12 +114,12 @@ export function defineBoxFlags(command: Command): void {
       (text: string) => parseChoice(text, NETWORK_MODES, "--network"),
     )
     .option(
-      "-p, --publish <[[IP:]PORT:]PORT[/udp]>",
-      "port of this machine, on 127.0.0.1 unless IP says else, for one of the box (repeatable)",
+      "-p, --publish <PORTS>",
+      "port for one of the box: [HOSTIP:][HOSTPORT:]PORT[/udp], on 127.0.0.1 by default (repeatable)",
       collect,
     )
     .option(
-      "--dns <ADDRESS[:PORT]>",
+      "--dns <ADDRESS>",
       "server for names, in place of this machine's (repeatable)",
       collect,
     )
