@@ -115,7 +115,7 @@ export function defineBoxFlags(command: Command): void {
     )
     .option(
       "-p, --publish <PORTS>",
-      "port for one of the box: [HOSTIP:][HOSTPORT:]PORT[/udp], on 127.0.0.1 by default (repeatable)",
+      "port of this machine for one of the box, such as 8080:80, 80 or 53:53/udp (repeatable)",
       collect,
     )
     .option(
