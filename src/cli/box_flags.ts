@@ -11,7 +11,7 @@ import { HutchError } from "../errors.ts";
 import { PULL_POLICIES, type PullPolicy } from "../images/pull/policy.ts";
 import { type Lookup, readEnvironment } from "./env.ts";
 import { defineLifeFlags, type LifeFlags, lifeOptionsOf } from "./life_flags.ts";
-import { parseMount } from "./mount_flag.ts";
+import { parseMount, parseTmpfs } from "./mount_flag.ts";
 import { collect, parseChoice, parseCount, parseLabels, parseTimeMs } from "./values.ts";
 
 /** Options that say what commands get. */
@@ -40,6 +40,7 @@ export interface BoxFlags extends ExecFlags, LifeFlags {
   readonly label?: readonly string[];
   readonly volume?: readonly string[];
   readonly mount?: readonly string[];
+  readonly tmpfs?: readonly string[];
   readonly engine?: string;
   /** In `ms`. */
   readonly bootTimeout?: number;
@@ -94,13 +95,18 @@ export function defineBoxFlags(command: Command): void {
     )
     .option("-l, --label <KEY=VALUE>", "label of the box (repeatable)", collect)
     .option(
-      "-v, --volume <HOST:GUEST[:ro]>",
-      "folder or file of this machine in the box (repeatable)",
+      "-v, --volume <SOURCE:GUEST[:ro]>",
+      "folder or file of this machine, or a named volume, in the box (repeatable)",
       collect,
     )
     .option(
       "--mount <PARTS>",
-      "the same in parts: type=bind, source=HOST, target=GUEST, readonly, with commas alone (repeatable)",
+      "the same in parts, with commas alone: type=bind|volume|disk|tmpfs, source=…, target=GUEST, readonly, noexec (repeatable)",
+      collect,
+    )
+    .option(
+      "--tmpfs <GUEST[:OPTIONS]>",
+      "memory as a folder of the box; options size=64m, mode=1777, exec (repeatable)",
       collect,
     )
     .option("--engine <ENGINE>", "auto, libkrun or qemu (default: auto)")
@@ -132,8 +138,14 @@ export async function boxOptionsOf(
     image,
     env,
     labels: parseLabels(flags.label ?? [], "--label"),
-    ...flags.volume || flags.mount
-      ? { volumes: [...flags.volume ?? [], ...(flags.mount ?? []).map(parseMount)] }
+    ...flags.volume || flags.mount || flags.tmpfs
+      ? {
+        volumes: [
+          ...flags.volume ?? [],
+          ...(flags.mount ?? []).map(parseMount),
+          ...(flags.tmpfs ?? []).map(parseTmpfs),
+        ],
+      }
       : {},
     // Not the API's default, which depends on the name: a box of the command line stays.
     autoRemove: flags.rm === true,

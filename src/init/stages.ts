@@ -8,18 +8,20 @@ import { exists, removeIfThere } from "../atomic_file.ts";
 import { createOverlay, diskSize } from "../disk/qcow2.ts";
 import { HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
-import type { Hello } from "../guest/messages.ts";
+import type { GuestMount, Hello } from "../guest/messages.ts";
 import type {
   BootOutput,
+  DiskVolume,
   ImageOutput,
   LayoutOutput,
   NetworkOutput,
   ResolvedVolume,
+  SharedVolume,
   Stages,
   SystemOutput,
 } from "../plugin/contract.ts";
 import { boxPaths } from "../runtime/paths.ts";
-import type { MachineDisk, MachineShares } from "../vmm/engine.ts";
+import type { DiskLock, MachineDisk, MachineShare, MachineShares } from "../vmm/engine.ts";
 import { KERNEL_COMMAND_LINE } from "../vmm/kernel.ts";
 import { type BoxProcess, lifeOf, startBoxProcess, tailOf, untilEnded } from "../vmm/machine.ts";
 import { readExitFile } from "../vmm/machine_file.ts";
@@ -29,6 +31,9 @@ import type { StartContext } from "./context.ts";
 
 /** Text of the console that goes into an error, in characters. */
 const CONSOLE_TAIL = 1_500;
+
+/** The system's disk and the box's own: volumes come behind them. */
+const OWN_DISKS = 2;
 
 /** `layout`: the box's folders. */
 export async function layout({ box, paths }: StartContext): Promise<LayoutOutput> {
@@ -106,17 +111,53 @@ export async function volumes(
   });
 }
 
-/** The volumes as the machine gets them; undefined when there are none. */
+/** The folders and files as the machine gets them; undefined when there are none. */
 export function sharesOf(
   volumes: readonly ResolvedVolume[],
   own: LayoutOutput,
 ): MachineShares | undefined {
-  if (volumes.length === 0) return undefined;
+  const list = volumes.filter((volume) => volume.kind === "share").map(shareOf);
+  if (list.length === 0) return undefined;
+  return { folder: own.sharesFolder, socketPath: own.sharesSocketPath, list };
+}
+
+function shareOf({ tag, hostPath, readOnly, uid, gid, owner }: SharedVolume): MachineShare {
+  const share = { tag, path: hostPath, readOnly };
+  if (!owner) return share;
+  const to = [owner.uid, owner.gid] as const;
+  return { ...share, owner: { from: [uid, gid], to, required: owner.required } };
+}
+
+/** The volumes that are disks, in the order in which the machine gets them behind its own. */
+function diskVolumes(volumes: readonly ResolvedVolume[]): DiskVolume[] {
+  return volumes.filter((volume) => volume.kind === "disk");
+}
+
+/** Their disks, and who else may have them meanwhile. */
+export function disksOf(
+  volumes: readonly ResolvedVolume[],
+): { readonly disks: readonly MachineDisk[]; readonly locks: readonly DiskLock[] } {
+  const found = diskVolumes(volumes);
   return {
-    folder: own.sharesFolder,
-    socketPath: own.sharesSocketPath,
-    list: volumes.map(({ tag, hostPath, readOnly }) => ({ tag, path: hostPath, readOnly })),
+    disks: found.map(({ hostPath, format, readOnly }) => ({ path: hostPath, format, readOnly })),
+    locks: found.map(({ hostPath, readOnly }) => ({ path: hostPath, shared: readOnly })),
   };
+}
+
+function mountsOf(volumes: readonly ResolvedVolume[]): GuestMount[] {
+  const disks = diskVolumes(volumes);
+  return volumes.map((volume): GuestMount => {
+    const { guestPath: path, readOnly, noexec } = volume;
+    const place = { path, readOnly, noexec };
+    switch (volume.kind) {
+      case "share":
+        return { ...place, tag: volume.tag };
+      case "tmpfs":
+        return { ...place, tmpfs: volume.sizeMiB ?? 0, mode: volume.mode };
+      case "disk":
+        return { ...place, disk: OWN_DISKS + disks.indexOf(volume), grow: volume.grow };
+    }
+  });
 }
 
 /** `network`: a box has its loopback alone. */
@@ -227,11 +268,7 @@ export async function configure(
   client: GuestClient,
 ): Promise<{ ms: number }> {
   const { hostname, grow, volumes } = input;
-  const mounts = volumes.map(({ tag, guestPath, readOnly }) => ({
-    tag,
-    path: guestPath,
-    readOnly,
-  }));
+  const mounts = mountsOf(volumes);
   const init = box.init === null ? {} : { init: true };
   const request = { op: "configure", hostname, grow, mounts, ...init } as const;
   const reply = await client.request(request, { signal });
