@@ -123,7 +123,8 @@ struct copy_unpack_options {
 
 struct copy_unpack;
 
-/* `name` is what the tree is called within another folder. The destination is looked at when the
+/* `name` is what the tree is called within another folder; "." for a root folder, whose contents go
+ * there. The destination is looked at when the
  * first entry came. NULL: no memory. The strings are copied; the owner's ranges aren't. */
 struct copy_unpack *copy_unpack_open(const char *destination, const char *name,
                                      const struct copy_unpack_options *options);

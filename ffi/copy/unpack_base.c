@@ -54,6 +54,7 @@ static bool is_plain(const char *name)
 
 static int within(struct copy_unpack *unpack, char *path, const char *name)
 {
+  if (strcmp(name, ".") == 0) return open_base(unpack, path); /* the root folder has no name to go by */
   if (!is_plain(name)) return failed(unpack, EINVAL, name, "use the name within a folder");
   snprintf(unpack->prefix, sizeof unpack->prefix, "%s", name);
   return open_base(unpack, path);

@@ -66,7 +66,7 @@ export async function copyIn(
       watcher.tell(host.progress);
     }
     await writing;
-    await writer.close();
+    await close(writer);
   } catch (error) {
     // A program whose input ends in the middle tidies up.
     await writer.close().catch(() => {});
@@ -129,6 +129,16 @@ export async function copyOut(
   return { entries, bytes, skipped };
 }
 
+/** Closes a stream, or throws what it failed with: `close` alone only says that it did. */
+async function close(writer: WritableStreamDefaultWriter<Uint8Array>): Promise<void> {
+  try {
+    await writer.close();
+  } catch (error) {
+    await writer.closed;
+    throw error;
+  }
+}
+
 /** Counts what goes by. */
 function counted(
   sink: WritableStream<Uint8Array>,
@@ -143,9 +153,7 @@ function counted(
       bytes += chunk.length;
       watcher.tell({ path: ".", entries: 0, bytes });
     },
-    async close() {
-      await writer.close();
-    },
+    close: () => close(writer),
     abort: (reason) => writer.abort(reason),
   });
 }

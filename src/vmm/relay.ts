@@ -11,7 +11,7 @@ import { FrameReader } from "../guest/frame_reader.ts";
 import { BACKGROUND, CHANNEL_MASK, FrameType, HEADER_SIZE, HELD } from "../guest/protocol.ts";
 import { SendQueue } from "../guest/send_queue.ts";
 import { cborTexts } from "./cbor_texts.ts";
-import { HeldExecutions, type HeldOptions } from "./held.ts";
+import type { HeldExecutions, HeldOptions } from "./held.ts";
 import { RelayClient, type RelayConn } from "./relay_client.ts";
 import { type RelayStream, RelayStreams, type StreamOwner } from "./relay_streams.ts";
 
@@ -75,7 +75,8 @@ export class Relay {
   readonly #options: RelayOptions;
   readonly #clients: Set<RelayClient> = new Set();
   readonly #streams: RelayStreams<StreamOwner> = new RelayStreams();
-  readonly #held: HeldExecutions;
+  /** Made when first needed: most boxes hold nothing, and an idle one is to be small. */
+  #held: HeldExecutions | undefined;
   readonly #ended: PromiseWithResolvers<RelayEnd> = Promise.withResolvers();
   #serving = 0;
   #agent: RelayConn | undefined;
@@ -93,10 +94,6 @@ export class Relay {
   constructor(listener: RelayListener, options: RelayOptions = {}) {
     this.#listener = listener;
     this.#options = options;
-    this.#held = new HeldExecutions({
-      send: (frame) => this.#toAgent?.copy(frame),
-      stream: (owner, background) => this.#streams.add(owner, 0, background),
-    }, options.held ?? { log: { write: () => {}, end: () => {} } });
     void this.#accept();
   }
 
@@ -223,6 +220,13 @@ export class Relay {
     let good = true;
     while (good && reader.next()) {
       if (!client.greeted || !toAgent) return false;
+      if (!this.#held && reader.header.type === FrameType.OPEN && reader.header.flags & HELD) {
+        // First what was routed: this client's end mustn't overtake it.
+        if (runTo > runFrom) written = toAgent.send(reader.bytes.subarray(runFrom, runTo));
+        runFrom = runTo = reader.from;
+        await this.#loadHeld();
+        if (client.gone) break;
+      }
       const verdict = this.#route(client, reader);
       good = verdict !== "bad";
       if (verdict === "pass" && reader.from === runTo) {
@@ -271,11 +275,19 @@ export class Relay {
     return "pass";
   }
 
+  async #loadHeld(): Promise<void> {
+    const { HeldExecutions } = await import("./held.ts");
+    this.#held ??= new HeldExecutions({
+      send: (frame) => this.#toAgent?.copy(frame),
+      stream: (owner, background) => this.#streams.add(owner, 0, background),
+    }, this.#options.held ?? { log: { write: () => {}, end: () => {} } });
+  }
+
   #openHeld(client: RelayClient, reader: FrameReader): "drop" | "bad" {
     const { stream, flags } = reader.header;
     const background = (flags & BACKGROUND) !== 0;
     const payload = reader.payload.slice();
-    return this.#held.open(client, stream, { payload, background }) ? "drop" : "bad";
+    return this.#held?.open(client, stream, { payload, background }) ? "drop" : "bad";
   }
 
   #refuse(client: RelayClient, number: number): boolean {

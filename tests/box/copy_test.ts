@@ -45,13 +45,22 @@ function printing(
   return async (stream: DoubleStream) => {
     stream.reply({ pid: 7 });
     await stream.write(Channel.STDOUT, tar);
-    await stream.write(Channel.STDERR, latin1(said));
-    if (stream.ended) return;
-    stream.end(Channel.STDOUT);
-    stream.end(Channel.STDERR);
-    stream.exit(code, signal);
-    stream.close();
+    await finish(stream, said, code, signal);
   };
+}
+
+async function finish(
+  stream: DoubleStream,
+  said: string,
+  code: number | null,
+  signal: string | null = null,
+): Promise<void> {
+  await stream.write(Channel.STDERR, latin1(said));
+  if (stream.ended) return;
+  stream.end(Channel.STDOUT);
+  stream.end(Channel.STDERR);
+  stream.exit(code, signal);
+  stream.close();
 }
 
 Deno.test("copyOut trusts an agent's stream only when all of it fits together", async () => {
@@ -167,6 +176,24 @@ Deno.test("copyIn tells the guest's reason when its program ends first", async (
   });
 });
 
+Deno.test("copyIn tells the guest's reason when its program ends as the last bytes come", async () => {
+  const program = async (stream: DoubleStream) => {
+    stream.reply({ pid: 7 });
+    while (stream.received < 2048) await stream.read();
+    await finish(stream, "E 2 open the folder\t/x\n", 1);
+  };
+  for (let round = 0; round < 20; round++) {
+    await withAgent(program, async (client, folder) => {
+      await Deno.writeTextFile(join(folder, "small"), "1");
+      const input = { source: join(folder, "small"), destination: "/x/y", options: {} };
+      await assert.rejects(copyIn(client, input, watcher()), { code: "ENOENT" });
+      const stream = new Blob([writeTar({ path: "f", data: "1" })]).stream();
+      const piped = { source: stream, destination: "/x/y", options: {} };
+      await assert.rejects(copyIn(client, piped, watcher()), { code: "ENOENT" });
+    });
+  }
+});
+
 Deno.test("copyIn ends the guest's program in good order when the host's file can't be read", async () => {
   const ended = Promise.withResolvers<number>();
   const program = async (stream: DoubleStream) => {
@@ -174,7 +201,7 @@ Deno.test("copyIn ends the guest's program in good order when the host's file ca
     let bytes = 0;
     for (let part = await stream.read(); part; part = await stream.read()) bytes += part.length;
     ended.resolve(bytes);
-    await printing(new Uint8Array(0), "E 74 the stream ended in the middle\t\n", 1)(stream);
+    await finish(stream, "E 74 the stream ended in the middle\t\n", 1);
   };
   await withAgent(program, async (client, folder) => {
     await Deno.symlink("nowhere", join(folder, "dangling"));

@@ -260,6 +260,7 @@ Deno.test("BoxFiles is activity of its box while something is under way, and no 
     await idle(); // its program goes by itself
     assert.equal(box.relay.streams, 0);
     const file = await fs.open("/x");
+    await fs.stat("/x");
     await new Promise((go) => setTimeout(go, 700)); // longer than a program stays for nothing
     assert.equal(box.relay.idleSinceMs, undefined);
     await file.close();

@@ -4,15 +4,14 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { FakeRegistry, memoryImage, someBytes } from "../support/fake_registry.ts";
+import { OnTerminal, ptyTools } from "../support/pty.ts";
 import { writeTar } from "../support/tar.ts";
 import { TempFolder } from "../support/temp.ts";
 import { Terminal } from "../support/terminal.ts";
-import { needs, runTool } from "../support/tools.ts";
 
 const MAIN = new URL("../../src/cli/main.ts", import.meta.url).pathname;
-const { ignore, note } = needs("script", "stty", "tty");
+const { ignore, note } = ptyTools;
 const SIZE = { columns: 100, rows: 20 };
 const LAYERS = [1, 2].map((seed) =>
   writeTar({ path: `file${seed}`, data: someBytes(3_000_000, seed) })
@@ -57,66 +56,26 @@ class HaltingRegistry extends FakeRegistry {
 
 /** `hutch pull` on a terminal. */
 class PullOnTerminal implements AsyncDisposable {
-  readonly #child: Deno.ChildProcess;
-  readonly #keys: WritableStreamDefaultWriter<Uint8Array>;
-  readonly #reader: ReadableStreamDefaultReader<string>;
-  raw = "";
+  readonly on: OnTerminal;
 
   constructor(home: string, reference: string) {
-    const command = [
-      `stty cols ${SIZE.columns} rows ${SIZE.rows}`,
-      `tty > ${join(home, "tty")}`,
-      `exec ${Deno.execPath()} run -q -A --no-check ${MAIN} --no-config --home ${home} pull ${reference}`,
-    ].join("; ");
-    this.#child = new Deno.Command("script", {
-      args: ["-qec", command, "/dev/null"],
-      env: { TERM: "xterm", CI: "" },
-      stdin: "piped",
-      stdout: "piped",
-    }).spawn();
-    this.#keys = this.#child.stdin.getWriter();
-    this.#reader = this.#child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const hutch = [Deno.execPath(), "run", "-q", "-A", "--no-check", MAIN, "--no-config"];
+    this.on = OnTerminal.start([...hutch, "--home", home, "pull", reference], SIZE);
   }
 
   /** What shows now. */
   get text(): string {
     const terminal = new Terminal(SIZE);
-    terminal.write(this.raw.slice(0, endOfWhole(this.raw)));
+    terminal.write(this.on.raw.slice(0, endOfWhole(this.on.raw)));
     return terminal.text;
   }
 
   async until(shows: (text: string) => boolean): Promise<void> {
-    while (!shows(this.text)) {
-      const { value, done } = await this.#reader.read();
-      if (done) throw new Error(`it ended, showing ${JSON.stringify(this.text)}`);
-      this.raw += value;
-    }
-  }
-
-  async press(keys: string): Promise<void> {
-    await this.#keys.write(new TextEncoder().encode(keys));
-  }
-
-  /** Reads on to the end and gives the exit code. */
-  async end(): Promise<number> {
-    for (;;) {
-      const { value, done } = await this.#reader.read();
-      if (done) break;
-      this.raw += value;
-    }
-    await this.#keys.close().catch(() => {});
-    return (await this.#child.status).code;
+    await this.on.until(() => shows(this.text));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#child.kill("SIGKILL");
-    } catch {
-      // it ended
-    }
-    await this.#reader.cancel();
-    await this.#keys.close().catch(() => {});
-    await this.#child.status;
+    await this.on[Symbol.asyncDispose]();
   }
 }
 
@@ -144,11 +103,11 @@ Deno.test(
     assert.equal(bars.length, 3, pull.text);
     for (const bar of bars) assert.match(bar, /^[0-9a-z]+ +\[=+>? *\] +[\d.]+ MiB of [\d.]+ MiB/);
     registry.go("rest");
-    assert.equal(await pull.end(), 0, pull.text);
+    assert.equal(await pull.on.end(), 0, pull.text);
     const [outcome = "", ...rest] = pull.text.split("\n");
     assert.match(outcome, /: fetched 5\.7 MiB, in [\d.]+ s$/);
     assert.deepEqual(rest, [IMAGE.digest]);
-    assert(!pull.raw.includes("\x1b[?25"), "it hides the cursor");
+    assert(!pull.on.raw.includes("\x1b[?25"), "it hides the cursor");
   },
 );
 
@@ -157,8 +116,8 @@ Deno.test(`hutch pull takes its bars away when Ctrl-C ends it${note}`, { ignore 
   await using registry = new HaltingRegistry();
   await using pull = new PullOnTerminal(home.path, `${registry.host}/a/b:1`);
   await pull.until(halfway);
-  await pull.press("\x03");
-  assert.equal(await pull.end(), 130, pull.text);
+  await pull.on.press("\x03");
+  assert.equal(await pull.on.end(), 130, pull.text);
   assert.equal(pull.text, "");
 });
 
@@ -168,7 +127,7 @@ Deno.test(`hutch pull takes its bars away when it fails${note}`, { ignore }, asy
   await using pull = new PullOnTerminal(home.path, `${registry.host}/a/b:1`);
   await pull.until(halfway);
   registry.go("break");
-  assert.equal(await pull.end(), 125, pull.text);
+  assert.equal(await pull.on.end(), 125, pull.text);
   assert.match(pull.text, /^hutch: Cannot pull /);
   assert.doesNotMatch(pull.text, /total|layers/);
 });
@@ -181,11 +140,10 @@ Deno.test(
     await using registry = new HaltingRegistry();
     await using pull = new PullOnTerminal(home.path, `${registry.host}/a/b:1`);
     await pull.until(halfway);
-    const tty = (await Deno.readTextFile(join(home.path, "tty"))).trim();
-    const drawn = pull.raw.length;
-    await runTool("stty", "-F", tty, "cols", "40", "rows", "3");
-    await pull.until(() => /total +75% +4\.3 MiB/.test(pull.raw.slice(drawn)));
+    const drawn = pull.on.raw.length;
+    await pull.on.resize(3, 40);
+    await pull.until(() => /total +75% +4\.3 MiB/.test(pull.on.raw.slice(drawn)));
     registry.go("rest");
-    assert.equal(await pull.end(), 0);
+    assert.equal(await pull.on.end(), 0);
   },
 );

@@ -45,9 +45,22 @@ export function engineContract(
     for (const part of report.found) assert.ok(part.path && part.version, JSON.stringify(part));
   });
 
-  test("connects the guest's channel and runs commands", async ({ client }) => {
+  test("connects the guest's channel and runs commands, on a terminal too", async ({ client }) => {
     assert.match(client.hello.kernel, /^\d+\.\d+/);
     assert.equal(await output(client, "echo hello"), "hello\n");
+    const script = "stty -echo; tty; stty size; read x; echo $x; stty size";
+    const stream = client.open({ ...request(script, true), tty: [24, 80] });
+    const writer = stream.stdin.getWriter();
+    let shown = "";
+    for await (const text of stream.stdout.pipeThrough(new TextDecoderStream())) {
+      shown += text;
+      if (!shown.endsWith("24 80\r\n")) continue;
+      stream.control({ op: "resize", tty: [50, 132] });
+      await writer.write(new TextEncoder().encode("typed\n"));
+    }
+    assert.match(shown, /^\/dev\/pts\/\d+\r\n24 80\r\ntyped\r\n50 132\r\n$/);
+    assert.equal((await stream.exit).code, 0);
+    await stream.close();
   });
 
   test("gives the guest the CPUs and memory asked for", async ({ client }) => {

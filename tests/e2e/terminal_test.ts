@@ -51,8 +51,13 @@ const cases: readonly (readonly [string, (home: string, image: string) => Promis
       await terminal.press("\x03"); // Ctrl-C
       await terminal.until(/\^C.*# $/s);
       await terminal.press("\x10\x11"); // Ctrl-P, Ctrl-Q
-      await ended(terminal, 0, /Left box "term" running; its command has ended\r\n/);
+      await ended(terminal, 0, /Left it running; hutch attach -it term [0-9a-f]{12}\r\n/);
       assert.match((await hutch(home, ["ls"])).stdout, /term .* running/);
+      // The shell goes on, and is joined again.
+      await using again = onTerminal(home, "attach", "-it", "term", await held(home));
+      await again.until(/in box# .*# $/s);
+      await again.press("stty size; exit 6\r");
+      await ended(again, 6, /\r24 80\r\n/);
     },
   ],
   [
@@ -63,9 +68,11 @@ const cases: readonly (readonly [string, (home: string, image: string) => Promis
       await terminal.resize(10, 50);
       await terminal.until(/load average: .?␛.*␛\[10;1H/s);
       await terminal.press("\x10\x11");
-      await terminal.until(/Cannot detach: the command would end with hutch/);
-      await terminal.press("q");
-      await ended(terminal, 0, /␛\[\?25h|␛\[\?12l/);
+      await ended(terminal, 0, /Left it running; hutch attach -it term [0-9a-f]{12}\r\n/);
+      await using again = onTerminal(home, "attach", "-it", "term", await held(home));
+      await again.until(/load average.*MiB Mem/s);
+      await again.press("q");
+      await ended(again, 0, /␛\[\?25h|␛\[\?12l/);
     },
   ],
   ["hutch shell opens the box's bash, and its exit code is ours", async (home) => {
@@ -167,6 +174,14 @@ const cases: readonly (readonly [string, (home: string, image: string) => Promis
 ];
 
 /** hutch on a terminal; what it is told has no spaces within a word. */
+/** The id of what runs detached in the box. */
+async function held(home: string): Promise<string> {
+  const list: { id: string; endedAt: string | null }[] = JSON.parse(
+    (await hutch(home, ["executions", "--json", "term"])).stdout,
+  );
+  return list.find(({ endedAt }) => endedAt === null)?.id ?? "none";
+}
+
 function onTerminal(home: string, ...args: readonly string[]): OnTerminal {
   const hutch = [Deno.execPath(), "run", "-A", "-q", "--no-check", join(ROOT, "src/cli/main.ts")];
   const env = { HUTCH_HOME: home };

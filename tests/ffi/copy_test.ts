@@ -190,6 +190,14 @@ function walk(folder: string, below = ""): string[] {
     });
 }
 
+Deno.test("HostCopy.unpack puts a root folder's contents into the destination, as it has no name", async () => {
+  await using folder = new TempFolder(MEMORY);
+  using copy = HostCopy.unpack(folder.path, ".", { flags: { ...WHOLE, intoOld: true } });
+  await copy.push(writeTar(TOP, { path: "x", data: "x" }));
+  await copy.finish();
+  assert.deepEqual(walk(folder.path), ["x"]);
+});
+
 Deno.test("HostCopy asks the filter about what is below the top, and passes folders by as a whole", async () => {
   await using folder = new TempFolder(MEMORY);
   const tar = writeTar(

@@ -27,7 +27,7 @@ export class OnTerminal implements AsyncDisposable {
   readonly #keys: WritableStreamDefaultWriter<Uint8Array>;
   readonly #reader: ReadableStreamDefaultReader<string>;
   readonly #folder: TempFolder;
-  /** All that it showed, with `␛` for each escape character. */
+  /** All that it showed, as it came. */
   raw = "";
   #seen = 0;
 
@@ -56,9 +56,9 @@ export class OnTerminal implements AsyncDisposable {
     return new OnTerminal(child, folder);
   }
 
-  /** What it showed since the last `until`. */
+  /** What it showed since the last `until`, with `␛` for each escape character. */
   get fresh(): string {
-    return this.raw.slice(this.#seen);
+    return this.raw.slice(this.#seen).replaceAll("\x1b", "␛");
   }
 
   /** Reads until what came since the last time `shows`; gives that. */
@@ -136,7 +136,7 @@ export class OnTerminal implements AsyncDisposable {
 
   async #read(): Promise<boolean> {
     const { value, done } = await this.#reader.read();
-    this.raw += (value ?? "").replaceAll("\x1b", "␛");
+    this.raw += value ?? "";
     return !done;
   }
 }
