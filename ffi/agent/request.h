@@ -14,6 +14,9 @@
 #define REQUEST_MAX_MOUNTS 64
 #define REQUEST_MAX_TAG 32
 #define REQUEST_MAX_PATH 1023
+#define REQUEST_FIRST_DISK 2 /* behind the system's and the box's own */
+#define REQUEST_MAX_DISK 25  /* /dev/vdz */
+#define REQUEST_MAX_MODE 01777
 #define REQUEST_MAX_GRACE_MS (24u * 60 * 60 * 1000)
 #define REQUEST_MAX_TIMEOUT_MS INT32_MAX
 
@@ -25,11 +28,19 @@ struct request_size {
 
 enum request_op { REQUEST_EXEC = 1, REQUEST_CONFIGURE, REQUEST_SHUTDOWN, REQUEST_PING };
 
-/* A folder or file of the host's. */
+enum request_mount_kind { MOUNT_SHARE, MOUNT_TMPFS, MOUNT_DISK };
+
+/* A volume. */
 struct request_mount {
-  const char *tag;  /* its name among the shares: a-z 0-9 */
+  enum request_mount_kind kind;
   const char *path; /* in the box; absolute, not "/", without ".." */
   bool read_only;
+  bool noexec;
+  const char *tag;   /* share: its name among the shares, a-z 0-9 */
+  uint32_t size_mib; /* tmpfs: 0 is half of the memory */
+  uint16_t mode;     /* tmpfs: of its root */
+  uint8_t disk;      /* disk: which of the machine's, from REQUEST_FIRST_DISK */
+  bool grow;         /* disk: to its whole size */
 };
 
 struct request {

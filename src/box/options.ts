@@ -66,7 +66,10 @@ export interface BoxOptions extends NetworkOptions {
   readonly detached?: boolean;
   /** How long to wait for the guest's agent, in `ms`. @default {30000} */
   readonly bootTimeoutMs?: number;
-  /** Folders and files of the host in the box, as `HOST:GUEST[:ro]`, as objects, or as a plugin reads them. */
+  /**
+   * `HOST:GUEST[:ro]` for folders and files of the host, `NAME:GUEST` for named volumes,
+   * `tmpfs:GUEST`, `disk:FILE:GUEST`, the same as objects, or what a plugin reads.
+   */
   readonly volumes?: readonly VolumeSpec[];
   /** Stops the box so long after each start, in `ms`; time in which it is paused counts. @default {never} */
   readonly maxDurationMs?: number;

@@ -12,7 +12,7 @@ import { PULL_POLICIES, type PullPolicy } from "../images/pull/policy.ts";
 import { type Lookup, readEnvironment } from "./env.ts";
 import { defineLifeFlags, type LifeFlags, lifeOptionsOf } from "./life_flags.ts";
 import { NETWORK_MODES, type NetworkMode } from "../network/options.ts";
-import { parseMount } from "./mount_flag.ts";
+import { parseMount, parseTmpfs } from "./mount_flag.ts";
 import { collect, parseChoice, parseCount, parseLabels, parseTimeMs } from "./values.ts";
 
 /** Options that say what commands get. */
@@ -41,6 +41,7 @@ export interface BoxFlags extends ExecFlags, LifeFlags {
   readonly label?: readonly string[];
   readonly volume?: readonly string[];
   readonly mount?: readonly string[];
+  readonly tmpfs?: readonly string[];
   readonly network?: NetworkMode;
   readonly publish?: readonly string[];
   readonly dns?: readonly string[];
@@ -99,13 +100,18 @@ export function defineBoxFlags(command: Command): void {
     )
     .option("-l, --label <KEY=VALUE>", "label of the box (repeatable)", collect)
     .option(
-      "-v, --volume <HOST:GUEST[:ro]>",
-      "folder or file of this machine in the box (repeatable)",
+      "-v, --volume <SOURCE:GUEST[:ro]>",
+      "folder or file of this machine, or a named volume, in the box (repeatable)",
       collect,
     )
     .option(
       "--mount <PARTS>",
-      "the same in parts: type=bind, source=HOST, target=GUEST, readonly, with commas alone (repeatable)",
+      "the same in parts, with commas alone: type=bind|volume|disk|tmpfs, source=…, target=GUEST, readonly, noexec (repeatable)",
+      collect,
+    )
+    .option(
+      "--tmpfs <GUEST[:OPTIONS]>",
+      "memory as a folder of the box; options size=64m, mode=1777, exec (repeatable)",
       collect,
     )
     .option(
@@ -157,8 +163,14 @@ export async function boxOptionsOf(
     image,
     env,
     labels: parseLabels(flags.label ?? [], "--label"),
-    ...flags.volume || flags.mount
-      ? { volumes: [...flags.volume ?? [], ...(flags.mount ?? []).map(parseMount)] }
+    ...flags.volume || flags.mount || flags.tmpfs
+      ? {
+        volumes: [
+          ...flags.volume ?? [],
+          ...(flags.mount ?? []).map(parseMount),
+          ...(flags.tmpfs ?? []).map(parseTmpfs),
+        ],
+      }
       : {},
     // Not the API's default, which depends on the name: a box of the command line stays.
     autoRemove: flags.rm === true,

@@ -74,12 +74,14 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
   ]);
 
   let process: BoxProcess | undefined;
+  const { disks, locks } = stages.disksOf(volumes);
   const spec = {
     id: box.id,
     cpus: box.cpus,
     memoryMiB: box.memoryMiB,
     kernel: { path: system.kernelPath, commandLine: system.commandLine },
-    disks: [system.disk, disk],
+    disks: [system.disk, disk, ...disks],
+    locks,
     consolePath: own.consolePath,
     channelPath: own.channelPath,
     shares: stages.sharesOf(volumes, own),

@@ -9,13 +9,15 @@ import { exists, removeIfThere } from "../atomic_file.ts";
 import { createOverlay, diskSize } from "../disk/qcow2.ts";
 import { HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
-import type { Hello } from "../guest/messages.ts";
+import type { GuestMount, Hello } from "../guest/messages.ts";
 import type {
   BootOutput,
+  DiskVolume,
   ImageOutput,
   LayoutOutput,
   NetworkOutput,
   ResolvedVolume,
+  SharedVolume,
   Stages,
   SystemOutput,
 } from "../plugin/contract.ts";
@@ -37,7 +39,13 @@ import {
 import { hostsLines, parseServer } from "../network/options.ts";
 import type { PublishedPort } from "../network/ports.ts";
 import { boxPaths } from "../runtime/paths.ts";
-import type { MachineDisk, MachineNetwork, MachineShares } from "../vmm/engine.ts";
+import type {
+  DiskLock,
+  MachineDisk,
+  MachineNetwork,
+  MachineShare,
+  MachineShares,
+} from "../vmm/engine.ts";
 import { KERNEL_COMMAND_LINE } from "../vmm/kernel.ts";
 import {
   type BoxProcess,
@@ -56,6 +64,9 @@ import type { StartContext } from "./context.ts";
 const CONSOLE_TAIL = 1_500;
 /** What a network is told before its ports. */
 const FIRST_ORDERS = 5;
+
+/** The system's disk and the box's own: volumes come behind them. */
+const OWN_DISKS = 2;
 
 /** `layout`: the box's folders. */
 export async function layout({ box, paths }: StartContext): Promise<LayoutOutput> {
@@ -133,17 +144,53 @@ export async function volumes(
   });
 }
 
-/** The volumes as the machine gets them; undefined when there are none. */
+/** The folders and files as the machine gets them; undefined when there are none. */
 export function sharesOf(
   volumes: readonly ResolvedVolume[],
   own: LayoutOutput,
 ): MachineShares | undefined {
-  if (volumes.length === 0) return undefined;
+  const list = volumes.filter((volume) => volume.kind === "share").map(shareOf);
+  if (list.length === 0) return undefined;
+  return { folder: own.sharesFolder, socketPath: own.sharesSocketPath, list };
+}
+
+function shareOf({ tag, hostPath, readOnly, uid, gid, owner }: SharedVolume): MachineShare {
+  const share = { tag, path: hostPath, readOnly };
+  if (!owner) return share;
+  const to = [owner.uid, owner.gid] as const;
+  return { ...share, owner: { from: [uid, gid], to, required: owner.required } };
+}
+
+/** The volumes that are disks, in the order in which the machine gets them behind its own. */
+function diskVolumes(volumes: readonly ResolvedVolume[]): DiskVolume[] {
+  return volumes.filter((volume) => volume.kind === "disk");
+}
+
+/** Their disks, and who else may have them meanwhile. */
+export function disksOf(
+  volumes: readonly ResolvedVolume[],
+): { readonly disks: readonly MachineDisk[]; readonly locks: readonly DiskLock[] } {
+  const found = diskVolumes(volumes);
   return {
-    folder: own.sharesFolder,
-    socketPath: own.sharesSocketPath,
-    list: volumes.map(({ tag, hostPath, readOnly }) => ({ tag, path: hostPath, readOnly })),
+    disks: found.map(({ hostPath, format, readOnly }) => ({ path: hostPath, format, readOnly })),
+    locks: found.map(({ hostPath, readOnly }) => ({ path: hostPath, shared: readOnly })),
   };
+}
+
+function mountsOf(volumes: readonly ResolvedVolume[]): GuestMount[] {
+  const disks = diskVolumes(volumes);
+  return volumes.map((volume): GuestMount => {
+    const { guestPath: path, readOnly, noexec } = volume;
+    const place = { path, readOnly, noexec };
+    switch (volume.kind) {
+      case "share":
+        return { ...place, tag: volume.tag };
+      case "tmpfs":
+        return { ...place, tmpfs: volume.sizeMiB ?? 0, mode: volume.mode };
+      case "disk":
+        return { ...place, disk: OWN_DISKS + disks.indexOf(volume), grow: volume.grow };
+    }
+  });
 }
 
 /** `network`: what the box asked for. */
@@ -327,11 +374,7 @@ export async function configure(
   client: GuestClient,
 ): Promise<{ ms: number }> {
   const { hostname, grow, volumes, network } = input;
-  const mounts = volumes.map(({ tag, guestPath, readOnly }) => ({
-    tag,
-    path: guestPath,
-    readOnly,
-  }));
+  const mounts = mountsOf(volumes);
   const init = box.init === null ? {} : { init: true };
   const device = network.mode === "none" ? {} : {
     addresses: GUEST_ADDRESSES,

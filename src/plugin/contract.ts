@@ -180,28 +180,85 @@ export interface SystemOutput {
   readonly disk: MachineDisk;
 }
 
-/** A volume that is there, as engine and guest mount it. */
-export interface ResolvedVolume {
-  /** Name of its device in the guest: `uservol0`, `uservol1`, … in the order asked for. */
+/** Where a volume is in the box, and how it is mounted there; `nosuid` and `nodev` in any case. */
+interface VolumePlace {
+  /** Its name: `uservol0`, `uservol1`, … in the order asked for. */
   readonly tag: string;
-  /** Canonical path of the folder or file on the host. */
-  readonly hostPath: string;
   /** Where it is in the box: absolute, without `..`, not `/`. */
   readonly guestPath: string;
   readonly readOnly: boolean;
-  /** Owner of the folder on the host. */
-  readonly uid: number;
-  readonly gid: number;
+  /** Programs in it can't be run. */
+  readonly noexec: boolean;
 }
 
-/** What a plugin says of a volume that it knows. */
+/** A folder or file of the host in the box. */
+export interface SharedVolume extends VolumePlace {
+  readonly kind: "share";
+  /** Canonical path of the folder or file on the host. */
+  readonly hostPath: string;
+  /** Its owner on the host. */
+  readonly uid: number;
+  readonly gid: number;
+  /** Whom that owner's files belong to in the box; null where owners are kept. */
+  readonly owner: VolumeOwner | null;
+}
+
+/** The box's side of an owner. */
+export interface VolumeOwner {
+  readonly uid: number;
+  readonly gid: number;
+  /** Somebody asked for it: where this machine can't do it, the start fails. */
+  readonly required: boolean;
+}
+
+/** Memory of the box as a file system, empty at each start. */
+export interface TmpfsVolume extends VolumePlace {
+  readonly kind: "tmpfs";
+  /** In `MiB`; null for half of the box's memory. */
+  readonly sizeMiB: number | null;
+  /** Permissions of its root. */
+  readonly mode: number;
+}
+
+/** A disk's file system in the box, which its kernel recognises. */
+export interface DiskVolume extends VolumePlace {
+  readonly kind: "disk";
+  /** Canonical path of the disk's file on the host. */
+  readonly hostPath: string;
+  readonly format: MachineDisk["format"];
+  /** Its file system is made as large as the disk. */
+  readonly grow: boolean;
+}
+
+/** A volume that is there, as engine and guest mount it. */
+export type ResolvedVolume = SharedVolume | TmpfsVolume | DiskVolume;
+
+/** What a plugin says of a volume that it knows: at most one of `hostPath`, `tmpfs`, `disk`. */
 export interface VolumeAnswer {
   /** Folder or file on the host. Left out at creation by a plugin that makes it at the start. */
   readonly hostPath?: string;
+  /**
+   * With `hostPath`: whom the files of its owner belong to in the box; `"keep"` leaves all owners as
+   * they are. @default {the box's user, where that is a number or root and the machine can do it}
+   */
+  readonly owner?: "keep" | { readonly uid: number; readonly gid: number };
+  /** Memory of the box; `sizeMiB` of half of it and `mode` 0o1777 unless it says otherwise. */
+  readonly tmpfs?: { readonly sizeMiB?: number; readonly mode?: number };
+  /**
+   * A file on the host with an ext4, XFS or btrfs file system, which no other box has meanwhile. With
+   * `grow` it is made as large as the disk.
+   */
+  readonly disk?: {
+    readonly path: string;
+    readonly format: MachineDisk["format"];
+    readonly grow?: boolean;
+  };
   /** Where the box gets it. */
   readonly guestPath: string;
   /** @default {false} */
   readonly readOnly?: boolean;
+  /** @default {false} */
+  readonly noexec?: boolean;
   /**
    * Recorded with the box in place of what was asked for, such as without a relative path, which
    * means another folder to another program; plain JSON. Looked at when the box is created.

@@ -17,6 +17,12 @@ export interface MachineDisk {
   readonly readOnly: boolean;
 }
 
+/** A file that a machine needs for itself, or shares with those that only read. */
+export interface DiskLock {
+  readonly path: string;
+  readonly shared: boolean;
+}
+
 /** A folder or file of the host that the guest gets. */
 export interface MachineShare {
   /** Its name in {@link MachineShares.folder}: `[a-z0-9]+`. */
@@ -25,6 +31,18 @@ export interface MachineShare {
   readonly path: string;
   /** Nobody can write to it there, whatever the guest does. */
   readonly readOnly: boolean;
+  /** Other owners than on the host. */
+  readonly owner?: ShareOwner;
+}
+
+/** In a share, files of one owner belong to another. */
+export interface ShareOwner {
+  /** User and group on the host. */
+  readonly from: readonly [uid: number, gid: number];
+  /** User and group that the guest sees, and has to be to make files of the former. */
+  readonly to: readonly [uid: number, gid: number];
+  /** Without it owners are kept where the machine can't do it. */
+  readonly required: boolean;
 }
 
 /** What the guest gets of the host's files. */
@@ -67,6 +85,8 @@ export interface MachineSpec {
     readonly commandLine: string;
   };
   readonly disks: readonly MachineDisk[];
+  /** Files of disks that belong to no box: the box process begins with locks on them. */
+  readonly locks?: readonly DiskLock[];
   /** Undefined when there are no volumes: then the machine gets no device for them. */
   readonly shares?: MachineShares | undefined;
   /** Undefined for a machine without a network device. */

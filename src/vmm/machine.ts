@@ -11,7 +11,7 @@ import { sharePath } from "../../ffi/library.ts";
 import { exists, writeAtomically } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
-import type { EngineReport, MachineShares } from "./engine.ts";
+import type { EngineReport, MachineShare, MachineSpec } from "./engine.ts";
 import { firstLine } from "./first_line.ts";
 import { DETACH, type MachineFile, type ReadyLine, writeExitFile } from "./machine_file.ts";
 
@@ -63,7 +63,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
   const filePath = join(folder, "machine.json");
   const logPath = join(folder, "box.log");
   await writeAtomically(filePath, JSON.stringify(file));
-  const [program, ...args] = await withShares(file.spec.shares, [
+  const [program, ...args] = await prepared(file.spec, [
     Deno.execPath(),
     ...boxProcessArguments(options, filePath),
   ]);
@@ -135,24 +135,41 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
 }
 
 /**
- * The command in a mount namespace that has the shares; as it is when there are none. The program
- * that makes the namespace becomes the command: the process stays the same.
+ * The command with its disks locked, in a mount namespace that has the shares; as it is when there are
+ * none. The program that does so becomes the command: the process stays the same.
  */
-async function withShares(
-  shares: MachineShares | undefined,
+async function prepared(
+  { shares, locks = [] }: MachineSpec,
   command: readonly [string, ...string[]],
 ): Promise<readonly [string, ...string[]]> {
-  if (!shares || shares.list.length === 0) return command;
+  const list = shares?.list ?? [];
+  if (list.length === 0 && locks.length === 0) return command;
   const path = sharePath();
   if (!await exists(path)) {
     throw new HutchError("part_missing", `Cannot mount volumes: there is no ${path}`, {
       hint: "build it (deno task build), or name it with HUTCH_SHARE",
     });
   }
-  const each = shares.list.flatMap((
-    { tag, path, readOnly },
-  ) => [readOnly ? "ro" : "rw", tag, path]);
-  return [path, "enter", shares.folder, ...each, "--", ...command];
+  const entered = shares && list.length > 0
+    ? [path, "enter", shares.folder, ...list.flatMap(shareArguments), "--", ...command]
+    : command;
+  const locked = locks.flatMap(({ path, shared }) => [shared ? "sh" : "ex", path]);
+  const [program = path, ...args] = locked.length > 0
+    ? [path, "lock", ...locked, "--", ...entered]
+    : entered;
+  return [program, ...args];
+}
+
+function shareArguments(share: MachineShare): string[] {
+  return [shareMode(share), share.tag, share.path];
+}
+
+/** As `ffi/share` reads it: `ro`, or `rw,map=FROM:TO:FROM:TO` with users and then groups. */
+function shareMode({ readOnly, owner }: MachineShare): string {
+  const mode = readOnly ? "ro" : "rw";
+  if (!owner) return mode;
+  const { from, to, required } = owner;
+  return `${mode},${required ? "map" : "try"}=${from[0]}:${to[0]}:${from[1]}:${to[1]}`;
 }
 
 /**
