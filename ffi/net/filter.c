@@ -61,8 +61,7 @@ static bool inner_key(struct filter *filter, const struct flow_key *key, bool v6
   return false;
 }
 
-/* Also for what was forgotten in the middle: then it is decided again. */
-static enum verdict begin(struct filter *filter, const struct flow_key *key, uint64_t now_ms) {
+static enum verdict begin(struct filter *filter, const struct flow_key *key, bool opens, uint64_t now_ms) {
   struct packet *packet = &filter->packet;
   bool to_dns = address_equal(&packet->target, &filter->dns[packet->v6]);
   if (to_dns && packet->protocol == IPPROTO_UDP && packet->target_port == DNS_PORT) return FILTER_DNS;
@@ -76,6 +75,11 @@ static enum verdict begin(struct filter *filter, const struct flow_key *key, uin
     if (packet->protocol == IPPROTO_ICMP && address_equal(&packet->target, &filter->gateway[packet->v6])) decision.allow = true;
   }
   if (!decision.allow) return refuse(filter, key, group, decision.rule);
+  /* What comes after the end of a conversation, or was forgotten in its middle: the stack knows it, or
+   * refuses it. */
+  if (packet->protocol == IPPROTO_TCP && !opens) {
+    return decision.divert == 0 ? FILTER_PASS : refuse(filter, key, group, decision.rule);
+  }
   struct flow_key inner;
   struct flow *flow = NULL;
   /* Two conversations mustn't be the same to the stack. */
@@ -109,9 +113,10 @@ static enum verdict guest_flow(struct filter *filter, uint64_t now_ms) {
     flow = NULL;
   }
   if (flow == NULL) {
-    enum verdict verdict = begin(filter, &key, now_ms);
+    enum verdict verdict = begin(filter, &key, opens, now_ms);
     if (verdict != FILTER_PASS) return verdict;
     flow = flows_find(&filter->flows, &key);
+    if (flow == NULL) return FILTER_PASS;
   } else {
     flows_seen(&filter->flows, flow, now_ms);
   }

@@ -5,7 +5,7 @@
 
 /* How long a conversation may be silent before it may be forgotten for another one, in ms. A longer
  * silence on both sides of TCP is possible and rare; UDP's sockets end after four minutes. */
-enum { TCP_IDLE_MS = 600000, TCP_ENDED_MS = 2000, UDP_IDLE_MS = 20000, OLDEST_LOOKED_AT = 64 };
+enum { TCP_IDLE_MS = 600000, TCP_ENDED_MS = 2000, UDP_IDLE_MS = 20000, SWEEP_MS = 100 };
 
 void flows_init(struct flows *flows, uint64_t seed) {
   memset(flows->heads, 0xff, sizeof flows->heads);
@@ -16,6 +16,7 @@ void flows_init(struct flows *flows, uint64_t seed) {
   flows->free = 0;
   flows->oldest = flows->newest = FLOW_NONE;
   flows->count = 0;
+  flows->swept_ms = 0;
   flows->seed = seed;
 }
 
@@ -74,15 +75,16 @@ static bool is_over(const struct flow *flow, uint64_t now_ms) {
   return silent > TCP_IDLE_MS;
 }
 
-/* The one that was silent for longest is looked at first; a few more, for those that have ended. */
+/* All that are over, wherever they are: not at each try, since somebody may flood us with tries. */
 static bool make_room(struct flows *flows, uint64_t now_ms) {
-  uint16_t at = flows->oldest;
-  for (int i = 0; i < OLDEST_LOOKED_AT && at != FLOW_NONE; i++, at = flows->list[at].newer) {
-    if (!is_over(&flows->list[at], now_ms)) continue;
-    flows_remove(flows, &flows->list[at]);
-    return true;
+  if (now_ms - flows->swept_ms < SWEEP_MS) return false;
+  flows->swept_ms = now_ms;
+  for (uint16_t at = flows->oldest; at != FLOW_NONE;) {
+    struct flow *flow = &flows->list[at];
+    at = flow->newer;
+    if (is_over(flow, now_ms)) flows_remove(flows, flow);
   }
-  return false;
+  return flows->free != FLOW_NONE;
 }
 
 struct flow *flows_add(struct flows *flows, const struct flow_key *key, uint64_t now_ms) {

@@ -32,6 +32,7 @@ struct flows {
   uint16_t free, oldest, newest;
   size_t count;
   uint64_t seed;
+  uint64_t swept_ms;
 };
 
 void flows_init(struct flows *flows, uint64_t seed);

@@ -261,9 +261,9 @@ static void flood(void) {
   }
   for (unsigned i = 0; i < 50; i++) {
     size_t length = make(GUEST_V4, "9.9.9.9", IPPROTO_TCP, 1024 + i, 80, TCP_SYN, false);
-    filter_guest(&filter, frame, length, 700000);
+    filter_guest(&filter, frame, length, 4000);
   }
-  assert(filter.flows.count == FLOWS_MAX && filter.counts.full == 1000);
+  assert(filter.flows.count == FLOWS_MAX - 50 && filter.counts.full == 1000);
 }
 
 int main(void) {
