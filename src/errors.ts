@@ -46,7 +46,9 @@ export type ErrorCode =
   | "registry_failed" // the registry answered something that isn't an image
   | "registry_unreachable"
   | "state_corrupt"
-  | "state_too_new";
+  | "state_too_new"
+  | "volume_in_use" // boxes have the volume
+  | "volume_not_found";
 
 /** Options of {@link HutchError}. */
 export interface HutchErrorOptions extends ErrorOptions {

@@ -14,6 +14,7 @@ import { ociSource } from "../../plugins/sources/oci.ts";
 import { registrySource } from "../../plugins/sources/registry.ts";
 import { diskVolume } from "../../plugins/volumes/disk.ts";
 import { hostVolume } from "../../plugins/volumes/host.ts";
+import { namedVolume } from "../../plugins/volumes/named.ts";
 import { tmpfsVolume } from "../../plugins/volumes/tmpfs.ts";
 import type { Plugin } from "../plugin/contract.ts";
 
@@ -32,5 +33,6 @@ export function defaultPlugins(): Plugin[] {
     hostVolume(),
     tmpfsVolume(),
     diskVolume(),
+    namedVolume(),
   ];
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { VolumeAnswer, VolumeSpec } from "../../mod.ts";
 import { diskVolume } from "../../plugins/volumes/disk.ts";
 import { hostVolume } from "../../plugins/volumes/host.ts";
+import { namedVolume } from "../../plugins/volumes/named.ts";
 import { tmpfsVolume } from "../../plugins/volumes/tmpfs.ts";
 import { createOverlay } from "../../src/disk/qcow2.ts";
 import { askVolume, volumeContract } from "../contracts/volume.ts";
@@ -33,6 +34,18 @@ volumeContract("disk", {
   },
   withOptions: (text, options) => `${text},${options}`,
 });
+
+volumeContract("named", {
+  plugin: namedVolume,
+  specs: () => Promise.resolve(["data:/guest", { volume: "data", guest: "/guest" }]),
+  withOptions: (text, options) => `${text}:${options}`,
+});
+
+for (const spec of ["tmpfs:/a", "disk:/a", "git:/a", "data:a", "a b:/c", "./data:/a", "data"]) {
+  Deno.test(`namedVolume leaves ${spec} to others`, async () => {
+    assert.equal(await askVolume(namedVolume(), spec), undefined);
+  });
+}
 
 for (
   const [spec, answer] of [
