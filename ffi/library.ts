@@ -41,6 +41,11 @@ export function sharePath(): string {
   return partPath("share");
 }
 
+/** Where the program that is a box's network is, whether or not it is there. */
+export function netPath(): string {
+  return partPath("net");
+}
+
 /** What makes a part that is missing. */
 export function partRemedy(): string {
   return BASE.protocol === "file:" ? "deno task build" : "install a C compiler";

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { Target } from "./build.ts";
 
 /** Name of a native part. */
-export type PartName = "helper" | "agent" | "share";
+export type PartName = "helper" | "agent" | "share" | "net";
 
 /** A native part. */
 export interface Part {
@@ -65,10 +65,19 @@ export const PARTS: Readonly<Record<PartName, Part>> = {
     flags: COMMON,
     libraries: ["-s"],
   },
+  net: {
+    file: "hutch-net",
+    variable: "HUTCH_NET",
+    optional: true,
+    sources: ["net"],
+    headers: [],
+    flags: COMMON,
+    libraries: ["-s", "-lslirp"],
+  },
 };
 
 /** The names of {@link PARTS}. */
-export const PART_NAMES: readonly PartName[] = ["helper", "agent", "share"];
+export const PART_NAMES: readonly PartName[] = ["helper", "agent", "share", "net"];
 
 /**
  * How to build a part.

@@ -83,7 +83,8 @@ export function policy(rules: PolicyRules): Plugin {
     if (!rules.volumeFolders) return volumes;
     const realPath = (path: string) => Deno.realPath(path).catch(() => undefined); // holds nothing
     const folders = await Promise.all([...rules.volumeFolders, made].map(realPath));
-    const bad = volumes.find(({ hostPath }) => !folders.some((folder) => isIn(hostPath, folder)));
+    const bad = volumes.filter((volume) => volume.kind !== "tmpfs")
+      .find(({ hostPath }) => !folders.some((folder) => isIn(hostPath, folder)));
     if (bad) throw forbidden("volumeFolders", `a volume from ${bad.hostPath}`);
     return volumes;
   }

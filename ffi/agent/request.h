@@ -10,9 +10,13 @@
 #include <stdint.h>
 
 #define REQUEST_MAX_HOSTNAME 64
+#define REQUEST_MAX_LINE 1023
 #define REQUEST_MAX_MOUNTS 64
 #define REQUEST_MAX_TAG 32
 #define REQUEST_MAX_PATH 1023
+#define REQUEST_FIRST_DISK 2 /* behind the system's and the box's own */
+#define REQUEST_MAX_DISK 25  /* /dev/vdz */
+#define REQUEST_MAX_MODE 01777
 #define REQUEST_MAX_GRACE_MS (24u * 60 * 60 * 1000)
 #define REQUEST_MAX_TIMEOUT_MS INT32_MAX
 
@@ -24,11 +28,19 @@ struct request_size {
 
 enum request_op { REQUEST_EXEC = 1, REQUEST_CONFIGURE, REQUEST_SHUTDOWN, REQUEST_PING };
 
-/* A folder or file of the host's. */
+enum request_mount_kind { MOUNT_SHARE, MOUNT_TMPFS, MOUNT_DISK };
+
+/* A volume. */
 struct request_mount {
-  const char *tag;  /* its name among the shares: a-z 0-9 */
+  enum request_mount_kind kind;
   const char *path; /* in the box; absolute, not "/", without ".." */
   bool read_only;
+  bool noexec;
+  const char *tag;   /* share: its name among the shares, a-z 0-9 */
+  uint32_t size_mib; /* tmpfs: 0 is half of the memory */
+  uint16_t mode;     /* tmpfs: of its root */
+  uint8_t disk;      /* disk: which of the machine's, from REQUEST_FIRST_DISK */
+  bool grow;         /* disk: to its whole size */
 };
 
 struct request {
@@ -56,6 +68,11 @@ struct request {
   bool grow;
   struct request_mount *mounts;
   size_t mount_count;
+  char **addresses; /* of eth0, as ADDRESS/BITS, ended by NULL; NULL: loopback alone */
+  char **gateways;
+  uint32_t mtu;
+  char **hosts;       /* lines for /etc/hosts */
+  const char *resolv; /* all of /etc/resolv.conf; NULL: it stays as it is */
   /* shutdown, and exec with a timeout */
   uint32_t grace_ms;
 

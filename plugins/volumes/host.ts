@@ -1,12 +1,14 @@
 /**
- * Volumes that are folders and files of the host, as Docker users write them: `HOST:GUEST[:ro]`, or
- * `{ host, guest, readOnly }`. HOST begins with `/`, `./`, `../` or `~/`; a relative one counts from
+ * Volumes that are folders and files of the host, as Docker users write them: `HOST:GUEST[:OPTIONS]`,
+ * or `{ host, guest, readOnly, noexec, owner }`. OPTIONS are `ro`, `noexec` and `owner=keep` or
+ * `owner=UID:GID`, with commas. HOST begins with `/`, `./`, `../` or `~/`; a relative one counts from
  * the working folder of the program that creates the box. A HOST with a colon needs the object.
  *
- * Both sides see each other's changes. Owners are in the box as they are on the host. Who may
- * write to what is up to the user that hutch runs as: root can do all; for another user, only the
- * box's root can make and change files, and they are that user's on the host. A read-only volume
- * can't be written from the box, whatever its root does.
+ * Both sides see each other's changes. Where hutch runs as root, what belongs to the folder's owner on
+ * the host belongs to the box's user in the box, if that is root or a number, and what that user
+ * makes is the owner's on the host; `owner` names another user of the box, or keeps all owners. For
+ * another user than root, only the box's root can make and change files, and they are that user's on
+ * the host. A read-only volume can't be written from the box, whatever its root does.
  *
  * Options: none.
  *
@@ -22,20 +24,26 @@
  * ```
  * @module
  */
-import { join, resolve } from "node:path";
 import {
   definePlugin,
-  HutchError,
   type Plugin,
+  readVolumeOptions,
   type VolumeAnswer,
+  type VolumeOptions,
+  volumeOptionsOf,
+  volumeRefused,
   type VolumeSpec,
 } from "../../mod.ts";
+import { absolutePath, isPath } from "./local_path.ts";
+
+type Owner = NonNullable<VolumeAnswer["owner"]>;
 
 /** A volume's parts, as written. */
 interface Written {
   readonly host: string;
   readonly guest: string;
-  readonly readOnly: boolean;
+  readonly options: VolumeOptions;
+  readonly owner: Owner | undefined;
 }
 
 /** Makes the plugin that knows folders and files of the host. */
@@ -51,58 +59,50 @@ export function hostVolume(): Plugin {
   });
 }
 
-function answer({ host, guest, readOnly }: Written, spec: VolumeSpec): VolumeAnswer {
-  const hostPath = absolute(host, spec);
-  return { hostPath, guestPath: guest, readOnly, spec: { host: hostPath, guest, readOnly } };
+function answer({ host, guest, options, owner }: Written, spec: VolumeSpec): VolumeAnswer {
+  const hostPath = absolutePath(host, spec);
+  const how = { ...options, ...owner === undefined ? {} : { owner } };
+  return { hostPath, guestPath: guest, ...how, spec: { host: hostPath, guest, ...how } };
 }
 
 /** Undefined for text that doesn't begin like a path: it is of another kind. */
 function fromText(spec: string): Written | undefined {
   if (!isPath(spec.split(":", 1)[0] ?? "")) return undefined;
-  const [host = "", guest, options = "rw", ...more] = spec.split(":");
-  if (guest === undefined || guest === "") throw refused(spec, "it has no path in the box");
-  if (more.length > 0) {
-    throw refused(spec, "it has too many colons", 'write { host: "…", guest: "…" }, or --mount');
+  const [host = "", guest, ...rest] = spec.split(":");
+  if (guest === undefined || guest === "") throw volumeRefused(spec, "it has no path in the box");
+  const text = rest.join(":"); // owner=UID:GID has one
+  if (!/^[^:]*(owner=\d+:\d+[^:]*)?$/.test(text)) {
+    const hint = 'write { host: "…", guest: "…" }, or --mount';
+    throw volumeRefused(spec, "it has too many colons", hint);
   }
-  if (options !== "ro" && options !== "rw") {
-    throw refused(spec, `"${options}" is neither "ro" nor "rw"`);
-  }
-  return { host, guest, readOnly: options === "ro" };
+  const { options, values } = rest.length === 0
+    ? { options: {}, values: {} }
+    : readVolumeOptions(spec, text, ["owner"]);
+  return { host, guest, options, owner: ownerOf(values.owner, spec) };
+}
+
+function ownerOf(text: string | undefined, spec: VolumeSpec): Owner | undefined {
+  if (text === undefined || text === "keep") return text;
+  const [, uid, gid] = /^(\d+):(\d+)$/.exec(text) ?? [];
+  if (uid !== undefined) return { uid: Number(uid), gid: Number(gid) };
+  throw volumeRefused(spec, `its owner, "${text}", is neither keep nor UID:GID`);
 }
 
 function fromObject(spec: Exclude<VolumeSpec, string>): Written | undefined {
-  const { host, guest, readOnly = false, ...more } = spec;
+  const { host, guest, owner } = spec;
   if (host === undefined) return undefined;
-  if (typeof host !== "string" || typeof guest !== "string") {
-    throw refused(spec, "host and guest are not both text");
-  }
-  if (typeof readOnly !== "boolean") throw refused(spec, "readOnly is neither true nor false");
-  // One misspelled option could be the one that protects the host's files.
-  const [unknown] = Object.keys(more);
-  if (unknown !== undefined) throw refused(spec, `"${unknown}" is not an option of host volumes`);
+  if (typeof host !== "string") throw volumeRefused(spec, "its host is no text");
   if (!isPath(host)) {
-    throw refused(spec, `its host path, "${host}", doesn't begin with /, ./, ../ or ~/`);
+    throw volumeRefused(spec, `its host path, "${host}", doesn't begin with /, ./, ../ or ~/`);
   }
-  return { host, guest, readOnly };
+  const options = volumeOptionsOf(spec, ["host", "owner"]);
+  if (owner === undefined || owner === "keep") return { host, guest, options, owner };
+  if (!isOwner(owner)) throw volumeRefused(spec, 'its owner is neither "keep" nor { uid, gid }');
+  return { host, guest, options, owner: { uid: owner.uid, gid: owner.gid } };
 }
 
-function isPath(text: string): boolean {
-  return /^(\/|\.{1,2}(\/|$)|~(\/|$))/.test(text);
-}
-
-function absolute(host: string, spec: VolumeSpec): string {
-  if (host.includes("\0")) throw refused(spec, "its host path has a NUL character");
-  if (!host.startsWith("~")) return resolve(host);
-  const home = Deno.env.get("HOME");
-  if (!home) throw refused(spec, "HOME, which ~ stands for, is not set");
-  return join(resolve(home), host.slice(1));
-}
-
-function refused(spec: VolumeSpec, why: string, hint?: string): HutchError {
-  const text = typeof spec === "string" ? spec : spec.guest;
-  return new HutchError(
-    "invalid_option",
-    `Cannot use volume ${JSON.stringify(text)}: ${why}`,
-    hint === undefined ? {} : { hint },
-  );
+function isOwner(value: unknown): value is { readonly uid: number; readonly gid: number } {
+  return typeof value === "object" && value !== null && Object.keys(value).length === 2 &&
+    "uid" in value && typeof value.uid === "number" &&
+    "gid" in value && typeof value.gid === "number";
 }

@@ -5,12 +5,14 @@
  */
 import type { PullListener } from "../images/pull/pull.ts";
 import type { PullPolicy } from "../images/pull/policy.ts";
+import type { NetworkConfig, NetworkOptions } from "../network/options.ts";
+import type { PublishedPort } from "../network/ports.ts";
 import type { LogLimits } from "../vmm/log_files.ts";
 import type { ExecDefaults } from "./exec_options.ts";
 import type { LogOptions, MainConfig, MainOptions } from "./main_options.ts";
 
 /** Options of `Runtime.create`. */
-export interface BoxOptions {
+export interface BoxOptions extends NetworkOptions {
   /** Image reference as Docker writes them (`debian:12`), or with a scheme (`oci:PATH`, `builtin:busybox`). */
   readonly image: string;
   /** When to ask the image's source for it. @default {"missing"} */
@@ -64,7 +66,10 @@ export interface BoxOptions {
   readonly detached?: boolean;
   /** How long to wait for the guest's agent, in `ms`. @default {30000} */
   readonly bootTimeoutMs?: number;
-  /** Folders and files of the host in the box, as `HOST:GUEST[:ro]`, as objects, or as a plugin reads them. */
+  /**
+   * `HOST:GUEST[:ro]` for folders and files of the host, `NAME:GUEST` for named volumes,
+   * `tmpfs:GUEST`, `disk:FILE:GUEST`, the same as objects, or what a plugin reads.
+   */
   readonly volumes?: readonly VolumeSpec[];
   /** Stops the box so long after each start, in `ms`; time in which it is paused counts. @default {never} */
   readonly maxDurationMs?: number;
@@ -160,6 +165,8 @@ export interface BoxConfig {
   readonly bootTimeoutMs: number;
   /** What of the host is seen in it. */
   readonly volumes: readonly VolumeSpec[];
+  /** What the box's network is. */
+  readonly network: NetworkConfig;
   /** In `ms`, or null for never. */
   readonly maxDurationMs: number | null;
   /** How long it may do nothing, in `ms`; null for any time. */
@@ -227,6 +234,8 @@ export interface BoxInfo {
   readonly restarts: number;
   /** When that last began, ISO 8601. */
   readonly restartedAt: string | null;
+  /** Ports of this machine that lead to it while it runs. */
+  readonly ports: readonly PublishedPort[];
   /** The stage in which its last start failed. */
   readonly stage: string | null;
   /** Time of each stage of the last start, in `ms`. */

@@ -5,6 +5,7 @@
  */
 import type { CommandEntry } from "./command.ts";
 import { IMAGE_COMMANDS } from "./image_commands.ts";
+import { VOLUME_COMMANDS } from "./volume_commands.ts";
 
 /** In the order of `hutch --help`. */
 export const COMMANDS: readonly CommandEntry[] = [
@@ -83,6 +84,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: "image",
     summary: "Work with images: inspect, history, tag, prune, save, load and more",
     commands: IMAGE_COMMANDS,
+  },
+  {
+    name: "volume",
+    summary: "Work with named volumes: create, ls, inspect, rm, prune",
+    commands: VOLUME_COMMANDS,
   },
   { name: "login", summary: "Log in to a registry", load: () => import("./login.ts") },
   { name: "logout", summary: "Log out of a registry", load: () => import("./logout.ts") },

@@ -39,11 +39,14 @@ async function runRepair({ command, io, globals }: Invocation): Promise<number> 
   const report = await repairHome(globals.home === undefined ? {} : { home: globals.home });
   if (command.opts<Flags>().json) await printJson(io.stdout, report);
   else await print(io.stdout, formatRepair(report));
-  return report.boxes.lost.length + report.images.lost.length === 0 ? 0 : 1;
+  const { boxes, images, volumes } = report;
+  return boxes.lost.length + images.lost.length + volumes.lost.length === 0 ? 0 : 1;
 }
 
 /** What a repair did, for people. */
-export function formatRepair({ home, problems, copies, boxes, images }: RepairReport): string {
+export function formatRepair(
+  { home, problems, copies, boxes, images, volumes }: RepairReport,
+): string {
   if (problems.length + copies.length === 0) {
     return `Nothing is wrong with ${
       printable(home)
@@ -58,6 +61,13 @@ export function formatRepair({ home, problems, copies, boxes, images }: RepairRe
     `images    ${images.kept} kept, ${images.restored.length} restored, ${images.lost.length} lost`,
     ...images.restored.map((reference) => `  restored  ${reference}`),
     ...images.lost.map(({ reference, problem }) => `  lost      ${reference}: ${problem}`),
+    ...[volumes.kept, volumes.restored.length, volumes.lost.length].every((count) => count === 0)
+      ? []
+      : [
+        `volumes   ${volumes.kept} kept, ${volumes.restored.length} restored, ${volumes.lost.length} lost`,
+      ],
+    ...volumes.restored.map((name) => `  restored  ${name}`),
+    ...volumes.lost.map(({ folder, problem }) => `  lost      ${folder}: ${problem}`),
   ];
   return lines.map((line) => `${printable(line)}\n`).join("");
 }

@@ -6,7 +6,7 @@
 import type { Command } from "../deps.ts";
 import type { ImageDetails } from "../images/manage/details.ts";
 import type { Invocation } from "./command.ts";
-import { eachImage } from "./each_image.ts";
+import { eachWord } from "./each_word.ts";
 import { printJson } from "./io.ts";
 
 /** Declares arguments and options. */
@@ -19,7 +19,7 @@ export function define(command: Command): void {
 export async function run(invocation: Invocation): Promise<number> {
   const { args, io } = invocation;
   const found: ImageDetails[] = [];
-  const code = await eachImage(invocation, async (images, word) => {
+  const code = await eachWord(invocation, async ({ images }, word) => {
     found.push(await images.inspect(word));
   });
   if (new Set(args).size > 1) await printJson(io.stdout, found);

@@ -6,7 +6,7 @@
 import type { Command } from "../deps.ts";
 import type { RemovedImage } from "../images/manage/remove.ts";
 import type { Invocation } from "./command.ts";
-import { eachImage } from "./each_image.ts";
+import { eachWord } from "./each_word.ts";
 import { formatBytes, printable, shortReference } from "./format.ts";
 import { print } from "./io.ts";
 
@@ -24,7 +24,7 @@ export function define(command: Command): void {
 /** Removes images; those that boxes use only with `--force`, which leaves the boxes what they need. */
 export async function run(invocation: Invocation): Promise<number> {
   const { force } = invocation.command.opts<Flags>();
-  return await eachImage(invocation, async (images, word) => {
+  return await eachWord(invocation, async ({ images }, word) => {
     const removed = await images.remove(word, { force: force === true });
     await print(invocation.io.stdout, formatRemoved(removed));
   });

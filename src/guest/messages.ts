@@ -56,7 +56,7 @@ export interface ExecRequest {
 }
 
 /** The programs that the agent has in itself. */
-export type Builtin = "files" | "metrics" | "pack" | "unpack" | "watch";
+export type Builtin = "connect" | "files" | "metrics" | "pack" | "unpack" | "watch";
 
 /** A terminal's size in characters. */
 export type TtySize = readonly [rows: number, columns: number];
@@ -84,22 +84,55 @@ export interface ConfigureRequest {
   readonly hostname: string;
   /** Grow the box's file system to its disk. */
   readonly grow: boolean;
-  /** Folders and files of the host, mounted in this order; 64 at most. */
+  /** Volumes, mounted in this order; 64 at most. */
   readonly mounts: readonly GuestMount[];
+  /** Of `eth0`, as `ADDRESS/BITS`; without any the box has its loopback alone. */
+  readonly addresses?: readonly string[];
+  readonly gateways?: readonly string[];
+  /** With `addresses`: longest packet in bytes, 1,280 to 65,535. */
+  readonly mtu?: number;
+  /** Lines for `/etc/hosts`, added where the file doesn't have their first name; printable ASCII. */
+  readonly hosts?: readonly string[];
+  /** All of `/etc/resolv.conf`. */
+  readonly resolv?: string;
   /** Whether a command with `init` is to come. */
   readonly init?: boolean;
 }
 
-/** A folder or file of the host in the box; mounted `nosuid` and `nodev`. */
-export interface GuestMount {
-  /** Its name among the machine's shares, `[a-z0-9]{1,32}`. */
-  readonly tag: string;
+/** What is mounted in the box; `nosuid` and `nodev`. */
+export type GuestMount = ShareMount | TmpfsMount | DiskMount;
+
+/** Where and how something is mounted. */
+interface MountPlace {
   /**
    * Where it is in the box: absolute, not `/`, without `..`, 1,023 bytes at most. What is missing
    * of it is made.
    */
   readonly path: string;
   readonly readOnly: boolean;
+  readonly noexec?: boolean;
+}
+
+/** A folder or file of the host. */
+export interface ShareMount extends MountPlace {
+  /** Its name among the machine's shares, `[a-z0-9]{1,32}`. */
+  readonly tag: string;
+}
+
+/** Memory of the guest. */
+export interface TmpfsMount extends MountPlace {
+  /** In `MiB`, up to 2^32 - 1; 0 for half of the guest's memory. */
+  readonly tmpfs: number;
+  /** Permissions of its root, up to 0o1777. */
+  readonly mode: number;
+}
+
+/** A disk's file system: ext4, XFS or btrfs. */
+export interface DiskMount extends MountPlace {
+  /** Which of the machine's disks, from 2 to 25; the first is 0. */
+  readonly disk: number;
+  /** Grow the file system to its disk. */
+  readonly grow: boolean;
 }
 
 /** The box's view is there. */

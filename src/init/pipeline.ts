@@ -68,33 +68,36 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     stage("image", { box }, () => stages.image(context)),
     stage("system", {}, () => stages.system(context)),
   ]);
-  const [disk, volumes] = await all([
+  const [disk, volumes, network] = await all([
     stage("disk", { layout: own, image, box }, (input) => stages.disk(context, input)),
     stage("volumes", { layout: own, box }, (input) => stages.volumes(context, input)),
-    stage("network", { layout: own, box }, () => stages.network()),
+    stage("network", { layout: own, box }, () => stages.network(context)),
   ]);
 
   let process: BoxProcess | undefined;
+  const { disks, locks } = stages.disksOf(volumes);
   const spec = {
     id: box.id,
     cpus: box.cpus,
     memoryMiB: box.memoryMiB,
     kernel: { path: system.kernelPath, commandLine: system.commandLine },
-    disks: [system.disk, disk],
+    disks: [system.disk, disk, ...disks],
+    locks,
     consolePath: own.consolePath,
     channelPath: own.channelPath,
     shares: stages.sharesOf(volumes, own),
+    network: stages.deviceOf(network, own),
     controlPath: own.controlPath,
     folder: own.folder,
   };
-  const booted = await stage("boot", { spec, engine: box.engine }, async (input) => {
+  const booted = await stage("boot", { spec, engine: box.engine, network }, async (input) => {
     const made = await stages.boot(context, input, own);
     process = made.process;
     guard.defer(async () => {
       made.process.kill();
       await made.process.ended();
     });
-    return { engine: made.engine, pid: made.pid };
+    return { engine: made.engine, pid: made.pid, ports: made.ports };
   });
   if (!process) {
     throw new StartError(
@@ -104,7 +107,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     );
   }
   const running = process;
-  context.booted(booted.engine, booted.pid);
+  context.booted(booted);
 
   let client: GuestClient | undefined;
   await stage("connect", { timeoutMs: box.bootTimeoutMs }, async (input) => {
@@ -120,7 +123,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
 
   await stage(
     "configure",
-    { hostname: box.hostname, grow: true, volumes },
+    { hostname: box.hostname, grow: true, volumes, network },
     async (input) => {
       const done = await stages.configure(context, input, guest);
       scope.guest = guest; // from here on hooks may run commands in the box

@@ -11,6 +11,9 @@ import type { BoxConfig, BoxInfo, BoxOptions, HealthStatus, VolumeSpec } from ".
 import type { Hello } from "../guest/messages.ts";
 import type { ImageSource } from "../images/source.ts";
 import type { Runtime } from "../runtime/runtime.ts";
+import type { DeniedFlow } from "../network/control.ts";
+import type { NameServer, NetworkConfig } from "../network/options.ts";
+import type { PublishedPort } from "../network/ports.ts";
 import type { Engine, MachineDisk, MachineSpec } from "../vmm/engine.ts";
 
 /** A value now or later. */
@@ -37,7 +40,10 @@ export interface Stages {
   /** What network the box gets. */
   network: { input: { layout: LayoutOutput; box: BoxConfig }; output: NetworkOutput };
   /** Chooses the engine and starts the machine in its box process. */
-  boot: { input: { spec: Omit<MachineSpec, "engine">; engine: string }; output: BootOutput };
+  boot: {
+    input: { spec: Omit<MachineSpec, "engine">; engine: string; network: NetworkOutput };
+    output: BootOutput;
+  };
   /** Waits for the agent's hello. */
   connect: { input: { timeoutMs: number }; output: Hello };
   /**
@@ -45,7 +51,12 @@ export interface Stages {
    * commands in the box already (`context.box`).
    */
   configure: {
-    input: { hostname: string; grow: boolean; volumes: readonly ResolvedVolume[] };
+    input: {
+      hostname: string;
+      grow: boolean;
+      volumes: readonly ResolvedVolume[];
+      network: NetworkOutput;
+    };
     output: { ms: number };
   };
   /** Starts the box's main command, where it has one. */
@@ -156,6 +167,10 @@ export interface LayoutOutput {
   readonly sharesSocketPath: string;
   /** Socket for orders to the engine. */
   readonly controlPath: string;
+  /** Socket for the machine's network device. */
+  readonly networkSocketPath: string;
+  /** Socket for orders to the box's network. */
+  readonly networkControlPath: string;
 }
 
 /** An image as a box uses it. */
@@ -176,30 +191,93 @@ export interface SystemOutput {
   readonly disk: MachineDisk;
 }
 
-/** A volume that is there, as engine and guest mount it. */
-export interface ResolvedVolume {
-  /** Name of its device in the guest: `uservol0`, `uservol1`, … in the order asked for. */
+/** Where a volume is in the box, and how it is mounted there; `nosuid` and `nodev` in any case. */
+export interface VolumePlace {
+  /** Its name: `uservol0`, `uservol1`, … in the order asked for. */
   readonly tag: string;
-  /** Canonical path of the folder or file on the host. */
-  readonly hostPath: string;
   /** Where it is in the box: absolute, without `..`, not `/`. */
   readonly guestPath: string;
   /** Whether the guest may only read it. */
   readonly readOnly: boolean;
-  /** Owner of the folder on the host. */
-  readonly uid: number;
-  /** Its group's number on the host. */
-  readonly gid: number;
+  /** Programs in it can't be run. */
+  readonly noexec: boolean;
 }
 
-/** What a plugin says of a volume that it knows. */
+/** A folder or file of the host in the box. */
+export interface SharedVolume extends VolumePlace {
+  /** Tells it from other kinds. */
+  readonly kind: "share";
+  /** Canonical path of the folder or file on the host. */
+  readonly hostPath: string;
+  /** Its owner on the host. */
+  readonly uid: number;
+  /** Number of the group. */
+  readonly gid: number;
+  /** Whom that owner's files belong to in the box; null where owners are kept. */
+  readonly owner: VolumeOwner | null;
+}
+
+/** The box's side of an owner. */
+export interface VolumeOwner {
+  /** Number of the user. */
+  readonly uid: number;
+  /** Number of the group. */
+  readonly gid: number;
+  /** Somebody asked for it: where this machine can't do it, the start fails. */
+  readonly required: boolean;
+}
+
+/** Memory of the box as a file system, empty at each start. */
+export interface TmpfsVolume extends VolumePlace {
+  /** Tells it from other kinds. */
+  readonly kind: "tmpfs";
+  /** In `MiB`; null for half of the box's memory. */
+  readonly sizeMiB: number | null;
+  /** Permissions of its root. */
+  readonly mode: number;
+}
+
+/** A disk's file system in the box, which its kernel recognises. */
+export interface DiskVolume extends VolumePlace {
+  /** Tells it from other kinds. */
+  readonly kind: "disk";
+  /** Canonical path of the disk's file on the host. */
+  readonly hostPath: string;
+  /** The format of the disk's file. */
+  readonly format: MachineDisk["format"];
+  /** Its file system is made as large as the disk. */
+  readonly grow: boolean;
+}
+
+/** A volume that is there, as engine and guest mount it. */
+export type ResolvedVolume = SharedVolume | TmpfsVolume | DiskVolume;
+
+/** What a plugin says of a volume that it knows: at most one of `hostPath`, `tmpfs`, `disk`. */
 export interface VolumeAnswer {
   /** Folder or file on the host. Left out at creation by a plugin that makes it at the start. */
   readonly hostPath?: string;
+  /**
+   * With `hostPath`: whom the files of its owner belong to in the box; `"keep"` leaves all owners as
+   * they are. @default {the box's user, where that is a number or root and the machine can do it}
+   */
+  readonly owner?: "keep" | { readonly uid: number; readonly gid: number };
+  /** Memory of the box; `sizeMiB` of half of it and `mode` 0o1777 unless it says otherwise. */
+  readonly tmpfs?: { readonly sizeMiB?: number; readonly mode?: number };
+  /**
+   * A file on the host with an ext4, XFS or btrfs file system, which no other box has meanwhile. With
+   * `grow` it is made as large as the disk.
+   */
+  readonly disk?: {
+    readonly path: string;
+    readonly format: MachineDisk["format"];
+    readonly grow?: boolean;
+  };
   /** Where the box gets it. */
   readonly guestPath: string;
   /** Whether the guest may only read it. @default {false} */
   readonly readOnly?: boolean;
+  /** Programs in it can't be run. @default {false} */
+  readonly noexec?: boolean;
   /**
    * Recorded with the box in place of what was asked for, such as without a relative path, which
    * means another folder to another program; plain JSON. Looked at when the box is created.
@@ -208,10 +286,27 @@ export interface VolumeAnswer {
 }
 
 /** The network of a box. */
-export interface NetworkOutput {
-  /** `none`: loopback alone. */
-  readonly mode: "none";
-}
+export type NetworkOutput =
+  /** Loopback alone. */
+  | { readonly mode: "none" }
+  | {
+    readonly mode: "nat" | "open";
+    /**
+     * What may be reached, before the mode's default is asked; the first that fits counts:
+     * `allow|deny any|tcp|udp|icmp TARGET PORTS [divert PORT]`. TARGET is `any`, an address,
+     * `ADDRESS/BITS`, or a group: `public private link-local metadata host`. PORTS is `any`, `N` or
+     * `N-M`. What is diverted goes to that port of this machine's loopback.
+     */
+    readonly rules: readonly string[];
+    /** Ports of this machine that lead to the box; 0 is one that the system picks. */
+    readonly ports: readonly PublishedPort[];
+    /** Servers that are asked for names; none: those of this machine. */
+    readonly nameServers: readonly NameServer[];
+    /** Lines for `/etc/hosts`. */
+    readonly hosts: readonly string[];
+    /** Bits per second, or null for no limit. */
+    readonly bandwidth: NetworkConfig["bandwidth"];
+  };
 
 /** A name and a password, or a token, for a registry. */
 export type Credentials =
@@ -227,6 +322,8 @@ export interface BootOutput {
   readonly engine: string;
   /** Process id of the box process. */
   readonly pid: number;
+  /** The ports of this machine that lead to the box, as they came to be. */
+  readonly ports: readonly PublishedPort[];
 }
 
 /** Questions that the first plugin which knows answers. */
@@ -312,6 +409,8 @@ export interface Events {
   "box.removed": BoxEvent;
   /** Its health changed. */
   "box.health": BoxEvent & { health: HealthStatus; failures: number; message: string };
+  /** Its network refused something; told by the program that started the box, 20 a second at most. */
+  "network.denied": BoxEvent & DeniedFlow;
   /** A command runs; `execution` is the same in its `exec.exited`. */
   "exec.started": BoxEvent & { execution: string; command: readonly string[]; user: string };
   /** It ended; without code or signal when it couldn't be started or its box was lost. */

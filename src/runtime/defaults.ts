@@ -12,7 +12,10 @@ import { dockerSource } from "../../plugins/sources/docker.ts";
 import { dockerArchiveSource } from "../../plugins/sources/docker_archive.ts";
 import { ociSource } from "../../plugins/sources/oci.ts";
 import { registrySource } from "../../plugins/sources/registry.ts";
+import { diskVolume } from "../../plugins/volumes/disk.ts";
 import { hostVolume } from "../../plugins/volumes/host.ts";
+import { namedVolume } from "../../plugins/volumes/named.ts";
+import { tmpfsVolume } from "../../plugins/volumes/tmpfs.ts";
 import type { Plugin } from "../plugin/contract.ts";
 
 /** hutch's own engines, image sources and kinds of volumes. */
@@ -28,5 +31,8 @@ export function defaultPlugins(): Plugin[] {
     dirSource(),
     diskSource(),
     hostVolume(),
+    tmpfsVolume(),
+    diskVolume(),
+    namedVolume(),
   ];
 }

@@ -8,7 +8,7 @@ import type { Engine, EnginePart, KvmReport } from "../vmm/engine.ts";
 import { libraryVersion, whyNotFound } from "../vmm/find.ts";
 import { probeEngines } from "../vmm/select.ts";
 import { findKernelLibrary, KERNEL_VARIABLE, kernelRemedy } from "./native.ts";
-import { agentPath, helperPath, partRemedy, sharePath } from "../../ffi/library.ts";
+import { agentPath, helperPath, netPath, partRemedy, sharePath } from "../../ffi/library.ts";
 
 /** One engine as `doctor` sees it. */
 export interface EngineHealth {
@@ -63,6 +63,7 @@ export async function examine(options: {
     await filePart("helper", helperPath(), partRemedy()),
     await filePart("agent", agentPath(), partRemedy()),
     await filePart("share", sharePath(), partRemedy()),
+    await filePart("net", netPath(), `apt-get install libslirp-dev && ${partRemedy()}`),
     await kernelPart(),
   ];
   return {

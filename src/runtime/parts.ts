@@ -22,6 +22,7 @@ import { openDatabase } from "../state/database.ts";
 import { ImageTable } from "../state/images.ts";
 import { Keepings } from "../state/keepings.ts";
 import { keepReserve } from "../state/reserve.ts";
+import { VolumeTable } from "../state/volumes.ts";
 import type { KvmReport } from "../vmm/engine.ts";
 import { kernelPath } from "../vmm/kernel.ts";
 import { probeKvm, rememberedKvm } from "../vmm/kvm.ts";
@@ -36,6 +37,7 @@ import type { RuntimeOptions } from "./options.ts";
 import { readRegistries } from "./registry_config.ts";
 import { boxPaths, defaultHome, type Paths, pathsOf } from "./paths.ts";
 import type { Runtime } from "./runtime.ts";
+import { type Volumes, volumesOf } from "./volumes.ts";
 
 /** What a runtime works with. */
 export interface RuntimeParts {
@@ -45,6 +47,7 @@ export interface RuntimeParts {
   readonly images: ImageStore;
   readonly manager: ImageManager;
   readonly logins: RegistryLogins;
+  readonly volumes: Volumes;
   readonly journal: Journal;
   /** Aborted when the boxes have been let go. */
   readonly closing: AbortController;
@@ -159,6 +162,7 @@ export async function openParts(
     images,
     manager,
     logins: registryLogins,
+    volumes: volumesOf(paths, new VolumeTable(database)),
     journal,
     closing,
     resources: resources.move(),

@@ -21,6 +21,8 @@ export interface Paths {
   readonly system: string;
   /** One folder per box. */
   readonly boxes: string;
+  /** One folder per named volume. */
+  readonly volumes: string;
   /** Sockets; outside of home, since socket paths are limited to about 100 bytes. */
   readonly sockets: string;
 }
@@ -44,6 +46,7 @@ export function pathsOf(home: string): Paths {
     disks: join(home, "disks"),
     system: join(home, "system"),
     boxes: join(home, "boxes"),
+    volumes: join(home, "volumes"),
     sockets: socketFolder(),
   };
 }
@@ -66,6 +69,8 @@ export function boxPaths(paths: Paths, id: string): LayoutOutput {
     sharesFolder: join(folder, "shares"),
     sharesSocketPath: join(paths.sockets, `${id}.shares`),
     controlPath: join(paths.sockets, `${id}.control`),
+    networkSocketPath: join(paths.sockets, `${id}.net`),
+    networkControlPath: join(paths.sockets, `${id}.netctl`),
   };
 }
 

@@ -15,8 +15,9 @@ import { HomeLock } from "./home_lock.ts";
 import { defaultHome, type Paths, pathsOf } from "./paths.ts";
 import { type LostBox, repairBoxes, type RestoredBox } from "./repair_boxes.ts";
 import { type LostImage, repairImages } from "./repair_images.ts";
+import { type LostVolume, type RepairedVolumes, repairVolumes } from "./repair_volumes.ts";
 
-export type { LostBox, LostImage, RestoredBox };
+export type { LostBox, LostImage, LostVolume, RepairedVolumes, RestoredBox };
 
 /** What {@link repairHome} found and did; plain JSON, as `hutch doctor --repair --json` prints it. */
 export interface RepairReport {
@@ -41,6 +42,8 @@ export interface RepairReport {
     readonly restored: readonly string[];
     readonly lost: readonly LostImage[];
   };
+  /** What became of its volumes. */
+  readonly volumes: RepairedVolumes;
 }
 
 /** Options of {@link repairHome}. */
@@ -94,30 +97,35 @@ async function repair(paths: Paths, work: string): Promise<RepairReport> {
     problems.push(`${basename(paths.database)} is missing`);
   }
   const made = openDatabase(newPath);
-  let done: Pick<RepairReport, "boxes" | "images">;
+  let done: Pick<RepairReport, "boxes" | "images" | "volumes">;
   try {
     if (problems.length === 0) problems.push(...salvage(oldPath, made).problems);
     done = await restore(paths, made, problems.length === 0);
   } finally {
     made.close();
   }
-  const { boxes, images } = done;
+  const { boxes, images, volumes } = done;
   problems.push(
     ...boxes.restored.map(({ name, problem }) => `box ${JSON.stringify(name)}: ${problem}`),
     ...boxes.lost.map(({ folder, problem }) => `${folder}: ${problem}`),
   );
-  const whole = problems.length + images.restored.length + images.lost.length === 0;
+  const changes = [images, volumes].flatMap(({ restored, lost }) => [...restored, ...lost]);
+  const whole = problems.length + changes.length === 0;
   const copies = whole ? [] : await replace(paths, newPath, there);
-  return { home: paths.home, problems, copies, boxes, images };
+  return { home: paths.home, problems, copies, boxes, images, volumes };
 }
 
 async function restore(
   paths: Paths,
   database: DatabaseSync,
   trusted: boolean,
-): Promise<Pick<RepairReport, "boxes" | "images">> {
+): Promise<Pick<RepairReport, "boxes" | "images" | "volumes">> {
   const boxes = await repairBoxes(paths, database, trusted);
-  return { boxes, images: await repairImages(paths, database) };
+  return {
+    boxes,
+    images: await repairImages(paths, database),
+    volumes: repairVolumes(paths, database),
+  };
 }
 
 /** Keeps copies of the old files, and puts the new one in their place. */

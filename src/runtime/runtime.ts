@@ -28,6 +28,7 @@ import { BoxMaker } from "./box_maker.ts";
 import { type Images, imagesOf } from "./images.ts";
 import type { RuntimeOptions } from "./options.ts";
 import { openParts, type RuntimeParts } from "./parts.ts";
+import type { Volumes } from "./volumes.ts";
 
 /**
  * Makes, finds and lists boxes. Any number of programs may open the same home at once.
@@ -43,6 +44,7 @@ import { openParts, type RuntimeParts } from "./parts.ts";
 export class Runtime implements AsyncDisposable {
   readonly #context: BoxContext;
   readonly #images: Images;
+  readonly #volumes: Volumes;
   readonly #journal: Journal;
   readonly #closing: AbortController;
   /** Aborted before: nothing new begins. */
@@ -59,6 +61,7 @@ export class Runtime implements AsyncDisposable {
     this.#context = context;
     this.#boxes = boxes;
     this.#images = imagesOf(parts, { closing: this.#refusing.signal, pending: this.#making });
+    this.#volumes = parts.volumes;
     this.#journal = journal;
     this.#closing = closing;
     this.#resources = resources;
@@ -132,6 +135,11 @@ export class Runtime implements AsyncDisposable {
   /** The images of this home. */
   get images(): Images {
     return this.#images;
+  }
+
+  /** The named volumes of this home. */
+  get volumes(): Volumes {
+    return this.#volumes;
   }
 
   /**

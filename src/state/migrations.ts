@@ -128,4 +128,31 @@ export const MIGRATIONS: readonly string[] = [
   UPDATE box_states SET document = json_set(document, '$.exitCode', NULL)
   WHERE json_valid(document) AND json_extract(document, '$.exitCode') IS NULL;
   `,
+  // Named volumes, and which boxes have them: by triggers, as labels.
+  `
+  CREATE TABLE volumes (
+    name TEXT PRIMARY KEY,
+    created_at TEXT NOT NULL,
+    record TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE box_volumes (
+    volume TEXT NOT NULL,
+    box_id TEXT NOT NULL REFERENCES boxes (id) ON DELETE CASCADE,
+    PRIMARY KEY (volume, box_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX box_volumes_by_box ON box_volumes (box_id);
+  CREATE TRIGGER boxes_added_volumes AFTER INSERT ON boxes BEGIN
+    INSERT OR IGNORE INTO box_volumes
+    SELECT json_extract(value, '$.volume'), NEW.id
+    FROM json_each(CASE WHEN json_valid(NEW.config) THEN NEW.config ELSE '{}' END, '$.volumes')
+    WHERE CASE type WHEN 'object' THEN json_type(value, '$.volume') = 'text' ELSE 0 END;
+  END;
+  CREATE TRIGGER boxes_reconfigured_volumes AFTER UPDATE OF config ON boxes BEGIN
+    DELETE FROM box_volumes WHERE box_id = OLD.id;
+    INSERT OR IGNORE INTO box_volumes
+    SELECT json_extract(value, '$.volume'), NEW.id
+    FROM json_each(CASE WHEN json_valid(NEW.config) THEN NEW.config ELSE '{}' END, '$.volumes')
+    WHERE CASE type WHEN 'object' THEN json_type(value, '$.volume') = 'text' ELSE 0 END;
+  END;
+  `,
 ];

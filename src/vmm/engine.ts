@@ -18,6 +18,14 @@ export interface MachineDisk {
   readonly readOnly: boolean;
 }
 
+/** A file that a machine needs for itself, or shares with those that only read. */
+export interface DiskLock {
+  /** The file that is locked. */
+  readonly path: string;
+  /** Whether others may hold it in the same way. */
+  readonly shared: boolean;
+}
+
 /** A folder or file of the host that the guest gets. */
 export interface MachineShare {
   /** Its name in {@link MachineShares.folder}: `[a-z0-9]+`. */
@@ -26,6 +34,18 @@ export interface MachineShare {
   readonly path: string;
   /** Nobody can write to it there, whatever the guest does. */
   readonly readOnly: boolean;
+  /** Other owners than on the host. */
+  readonly owner?: ShareOwner;
+}
+
+/** In a share, files of one owner belong to another. */
+export interface ShareOwner {
+  /** User and group on the host. */
+  readonly from: readonly [uid: number, gid: number];
+  /** User and group that the guest sees, and has to be to make files of the former. */
+  readonly to: readonly [uid: number, gid: number];
+  /** Without it owners are kept where the machine can't do it. */
+  readonly required: boolean;
 }
 
 /** What the guest gets of the host's files. */
@@ -40,6 +60,19 @@ export interface MachineShares {
   readonly socketPath: string;
   /** Each of them. */
   readonly list: readonly MachineShare[];
+}
+
+/** The machine's one network device, `eth0`, of virtio-net. */
+export interface MachineNetwork {
+  /**
+   * Unix stream socket that something listens on already. The engine connects the device to it; each
+   * Ethernet frame goes behind its length in 4 bytes, big-endian, with all checksums made.
+   */
+  readonly socketPath: string;
+  /** Hardware address, such as `52:48:55:54:43:02`. */
+  readonly macAddress: string;
+  /** Longest packet in bytes: frames are 14 bytes longer. */
+  readonly mtu: number;
 }
 
 /** Everything an engine needs to start a machine; plain JSON, handed to the box process. */
@@ -58,8 +91,12 @@ export interface MachineSpec {
   };
   /** Its disks, `/dev/vda` first. */
   readonly disks: readonly MachineDisk[];
+  /** Files of disks that belong to no box: the box process begins with locks on them. */
+  readonly locks?: readonly DiskLock[];
   /** Undefined when there are no volumes: then the machine gets no device for them. */
   readonly shares?: MachineShares | undefined;
+  /** Undefined for a machine without a network device. */
+  readonly network?: MachineNetwork | undefined;
   /** File that gets the guest's console output; the engine appends or creates it. */
   readonly consolePath: string;
   /**

@@ -12,7 +12,7 @@ import { exists, writeAtomically } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { cacheModules, processFlags } from "../own_process.ts";
-import type { EngineReport, MachineShares } from "./engine.ts";
+import type { EngineReport, MachineShare, MachineSpec } from "./engine.ts";
 import { firstLine } from "./first_line.ts";
 import { DETACH, type MachineFile, type ReadyLine, writeExitFile } from "./machine_file.ts";
 
@@ -23,12 +23,27 @@ const LOG_TAIL = 2_000;
 /** A box process that this program started. */
 export interface BoxProcess {
   readonly pid: number;
+  /** What its network answered to its orders. */
+  readonly answers: readonly string[];
   /** Resolves when it has ended, with how: `code 1`, `signal SIGKILL`. */
   ended(): Promise<string>;
   /** Lets it outlive this program. */
   detach(): void;
   /** Ends it and its machine at once. */
   kill(): void;
+}
+
+/** The network refused one of its first orders, and no machine was started. */
+export class OrderFailed extends Error {
+  readonly order: number;
+  /** Its line of JSON. */
+  readonly answer: string;
+
+  constructor(order: number, answer: string) {
+    super(`Cannot start the machine's network: it answered ${answer}`);
+    this.order = order;
+    this.answer = answer;
+  }
 }
 
 /** Options of {@link startBoxProcess}. */
@@ -41,7 +56,8 @@ export interface StartOptions {
 /**
  * Starts the box process of a machine and waits until it serves its sockets.
  *
- * @throws HutchError `boot_failed` when the engine can't start the machine, `part_missing`.
+ * @throws HutchError `boot_failed` when the engine can't start the machine, `part_missing`;
+ * {@link OrderFailed}.
  */
 export async function startBoxProcess(options: StartOptions): Promise<BoxProcess> {
   const { file } = options;
@@ -49,7 +65,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
   const filePath = join(folder, "machine.json");
   const logPath = join(folder, "box.log");
   await writeAtomically(filePath, JSON.stringify(file));
-  const [program, ...args] = await withShares(file.spec.shares, [
+  const [program, ...args] = await prepared(file.spec, [
     Deno.execPath(),
     ...boxProcessArguments(options, filePath),
   ]);
@@ -84,6 +100,9 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
     if (child.pid === undefined || !ready || "error" in ready) {
       child.kill("SIGKILL");
       await ended;
+      if (ready && "error" in ready && ready.order !== undefined) {
+        throw new OrderFailed(ready.order, ready.answer ?? "");
+      }
       const said = ready && "error" in ready ? ready.error : await tailOf(logPath, LOG_TAIL);
       throw new HutchError(
         "boot_failed",
@@ -95,6 +114,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
     stdout?.destroy();
     return {
       pid: child.pid,
+      answers: ready.answers,
       ended() {
         child.ref(); // whoever waits keeps this program alive
         return ended;
@@ -118,20 +138,37 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
 }
 
 /**
- * The command in a mount namespace that has the shares; as it is when there are none. The program
- * that makes the namespace becomes the command: the process stays the same.
+ * The command with its disks locked, in a mount namespace that has the shares; as it is when there are
+ * none. The program that does so becomes the command: the process stays the same.
  */
-async function withShares(
-  shares: MachineShares | undefined,
+async function prepared(
+  { shares, locks = [] }: MachineSpec,
   command: readonly [string, ...string[]],
 ): Promise<readonly [string, ...string[]]> {
-  if (!shares || shares.list.length === 0) return command;
+  const list = shares?.list ?? [];
+  if (list.length === 0 && locks.length === 0) return command;
   const path = sharePath();
   if (!await exists(path)) throw missingPart("share", "mount volumes");
-  const each = shares.list.flatMap((
-    { tag, path, readOnly },
-  ) => [readOnly ? "ro" : "rw", tag, path]);
-  return [path, "enter", shares.folder, ...each, "--", ...command];
+  const entered = shares && list.length > 0
+    ? [path, "enter", shares.folder, ...list.flatMap(shareArguments), "--", ...command]
+    : command;
+  const locked = locks.flatMap(({ path, shared }) => [shared ? "sh" : "ex", path]);
+  const [program = path, ...args] = locked.length > 0
+    ? [path, "lock", ...locked, "--", ...entered]
+    : entered;
+  return [program, ...args];
+}
+
+function shareArguments(share: MachineShare): string[] {
+  return [shareMode(share), share.tag, share.path];
+}
+
+/** As `ffi/share` reads it: `ro`, or `rw,map=FROM:TO:FROM:TO` with users and then groups. */
+function shareMode({ readOnly, owner }: MachineShare): string {
+  const mode = readOnly ? "ro" : "rw";
+  if (!owner) return mode;
+  const { from, to, required } = owner;
+  return `${mode},${required ? "map" : "try"}=${from[0]}:${to[0]}:${from[1]}:${to[1]}`;
 }
 
 /**
@@ -146,8 +183,10 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     file.spec.channelPath,
     file.spec.controlPath,
     ...(file.spec.shares ? [file.spec.shares.socketPath] : []),
+    ...(file.network ? [file.network.socketPath, file.network.controlPath] : []),
   ].join(",");
-  const { run = [], ffi = [] } = permissions;
+  const { ffi = [] } = permissions;
+  const run = [...permissions.run ?? [], ...file.network ? [file.network.program] : []];
   const readable = file.runner.startsWith("file:")
     ? `${writable},${dirname(fileURLToPath(file.runner))}`
     : writable;

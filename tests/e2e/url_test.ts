@@ -44,7 +44,7 @@ Deno.test({
         DENO_DIR: denoDir,
         XDG_CACHE_HOME: join(folder.path, "cache"),
         HUTCH_LIBKRUNFW: await findKernelLibrary() ?? "",
-        ...{ HUTCH_HELPER: "", HUTCH_AGENT: "", HUTCH_SHARE: "", NO_COLOR: "1" },
+        ...{ HUTCH_HELPER: "", HUTCH_AGENT: "", HUTCH_SHARE: "", HUTCH_NET: "", NO_COLOR: "1" },
       };
       const run = async (script: string): Promise<string> => {
         const path = join(work, "script.ts");

@@ -104,6 +104,96 @@ Deno.test(`a box and its host see each other's files, 16 folders and more, as fa
     assert.equal(await said(box, "cat /srv/v9/name; mount | grep -c virtiofs"), "v9\n19\n");
   }));
 
+/** A disk with an ext4 file system that has a file `name`. */
+async function makeDisk(path: string, name: string): Promise<void> {
+  await using content = new TempFolder();
+  await Deno.writeTextFile(join(content.path, name), `${name}\n`);
+  await runTool("mke2fs", "-q", "-t", "ext4", "-d", content.path, path, "8M");
+}
+
+Deno.test(`a box has memory and disks as volumes, with their options ${on}`, () =>
+  withVolumes(async (host) => {
+    await makeDisk(join(host, "raw"), "raw");
+    await makeDisk(join(host, "plain"), "converted");
+    const converted = join(host, "a,b.qcow2");
+    await runTool(
+      "qemu-img",
+      "convert",
+      "-f",
+      "raw",
+      "-O",
+      "qcow2",
+      join(host, "plain"),
+      converted,
+    );
+    await Deno.mkdir(join(host, "folder"));
+    await Deno.writeTextFile(join(host, "folder/run"), "#!/bin/sh\necho ran\n", { mode: 0o755 });
+    return [
+      `disk:${join(host, "raw")}:/mnt/raw:format=raw`,
+      `disk:${converted}:/mnt/raw/in/converted:ro`,
+      "tmpfs:/mnt/small:size=8m,mode=0700",
+      { tmpfs: true, guest: "/mnt/exec", noexec: false },
+      `${host}/folder:/mnt/folder:noexec`,
+    ];
+  }, async (box, host, runtime) => {
+    const mounts = await said(box, "cat /proc/mounts");
+    for (
+      const line of [
+        /^\/dev\/vdc \/mnt\/raw ext4 rw,nosuid,nodev,/m,
+        /^\/dev\/vdd \/mnt\/raw\/in\/converted ext4 ro,nosuid,nodev,/m,
+        /^tmpfs \/mnt\/small tmpfs rw,nosuid,nodev,noexec,.*size=8192k,mode=700/m,
+        /^tmpfs \/mnt\/exec tmpfs rw,nosuid,nodev,relatime/m,
+        / \/mnt\/folder virtiofs rw,nosuid,nodev,noexec/,
+      ]
+    ) assert.match(mounts, line);
+    assert.equal(
+      await said(box, "cd /mnt/raw; cat raw in/converted/converted"),
+      "raw\nconverted\n",
+    );
+    assert.equal(
+      await said(box, "ls /dev/vd* | wc -l"),
+      "ls: /dev/vd*: No such file or directory\n0\n",
+    );
+    const tried = await said(
+      box,
+      `cd /mnt; /mnt/folder/run; cp folder/run exec; cp folder/run small; exec/run; small/run
+       dd if=/dev/zero of=small/big bs=1M count=9; (echo x > raw/in/converted/new); true`,
+    );
+    assert.equal(tried.match(/Permission denied/g)?.length, 2, tried);
+    assert.equal(tried.match(/^ran$/gm)?.length, 1, tried);
+    assert.match(tried, /No space left on device/);
+    assert.match(tried, /new: Read-only file system/);
+
+    const [raw, qcow2] = [join(host, "raw"), join(host, "a,b.qcow2")];
+    const other = async (volumes: readonly VolumeSpec[]) => {
+      await using second = await runtime.create({ ...BOX, volumes });
+      return (await second.exec("ls", ["/d"])).stdout;
+    };
+    for (
+      const [spec, why] of [[`${raw}:/d:format=raw`, /another box has it/], [
+        `${qcow2}:/d`,
+        /another box has it/,
+      ]] as const
+    ) {
+      await assert.rejects(other([`disk:${spec}`]), why);
+    }
+    if (everywhere) {
+      assert.match(await other([`disk:${qcow2}:/d:ro`]), /^converted\n/);
+      // What can't be mounted is said, with the path.
+      await Deno.writeFile(join(host, "empty"), new Uint8Array(2 ** 20));
+      await assert.rejects(
+        other([`disk:${host}/empty:/d:format=raw`]),
+        /at \/d in the box: its disk has no/,
+      );
+    }
+
+    await said(box, "echo kept > /mnt/raw/made");
+    await box.stop();
+    assert.equal(await runTool("debugfs", "-R", "cat /made", raw), "kept\n");
+    await runTool("e2fsck", "-fn", raw);
+    assert.equal(await said(box, "cat /mnt/raw/made; ls /mnt/small"), "kept\n");
+  }));
+
 Deno.test(`kill -9 of the box process of a box with volumes leaves nothing ${on}`, () =>
   withVolumes((host) => Promise.resolve([`${host}:/srv`]), async (box, _host, _runtime, home) => {
     await box.exec("true");
@@ -206,8 +296,10 @@ if (everywhere) {
           ["/tmp:srv", /has no "\/" first/],
           ["/tmp:/", /can't be at \//],
           ["/tmp:/a/../b", /has a "\.\."/],
-          ["name:/srv", /no plugin knows this kind/],
-          ["/tmp:/srv:x", /neither "ro" nor "rw"/],
+          ["git:x:/srv", /no plugin knows this kind/],
+          ["/tmp:/srv:x", /"x" is not one of its options/],
+          ["disk:/tmp:/srv:format=raw", /\/tmp is not a file/],
+          ["disk:/nowhere.img:/srv", /\/nowhere.img is not there/],
         ] as const
       ) {
         await assert.rejects(runtime.create({ image, volumes: [spec] }), why);

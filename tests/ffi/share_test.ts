@@ -98,6 +98,61 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "hutch-share gives a share's owner's files to another, and back",
+  ignore: Deno.uid() !== 0,
+  async fn() {
+    await using temp = await tree(1234);
+    const at = (name: string) => join(temp.path, name);
+    await Deno.writeTextFile(at("rw/roots"), "");
+    const { code, out } = await share(0, [
+      ...["enter", at("shares"), "rw,map=1234:0:1234:0", "a", at("rw")],
+      ...["rw,try=1234:77:1234:88", "b", at("rw"), "rw,map=1234:1234:1234:88", "c", at("rw")],
+      ...sh(
+        `cd ${at("shares")} && stat -c %u:%g a/file a/roots b/file b/roots c/file && ` +
+          `echo made > a/new && setpriv --reuid=77 --regid=88 --clear-groups touch b/new && ` +
+          `setpriv --reuid=1234 --clear-groups sh -c 'touch a/never || echo refused' 2>/dev/null`,
+      ),
+    ]);
+    const owners = "0:0\n65534:65534\n77:88\n0:0\n1234:88\n";
+    assert.deepEqual({ code, out }, { code: 0, out: `${owners}refused\n` });
+    for (const name of ["rw/new", "rw/file"]) {
+      assert.partialDeepStrictEqual(await Deno.stat(at(name)), { uid: 1234, gid: 1234 });
+    }
+  },
+});
+
+Deno.test({
+  name: "hutch-share keeps owners without the right to change them, unless it must",
+  ignore: Deno.uid() !== 0,
+  async fn() {
+    await using temp = await tree(65534);
+    const at = (name: string) => join(temp.path, name);
+    const enter = (mode: string) =>
+      share(65534, [
+        ...["enter", at("shares"), `rw,${mode}=65534:7:65534:7`, "a", at("rw")],
+        ...sh(`stat -c %u ${at("shares/a/file")}`),
+      ]);
+    assert.deepEqual(await enter("try"), { code: 0, out: "0\n" });
+    const { code, out } = await enter("map");
+    assert.equal(code, 125);
+    assert.match(out, /^Cannot give .* another owner: .*takes root.*owner=keep/);
+  },
+});
+
+Deno.test("hutch-share locks files against others for as long as its program lives", async () => {
+  await using temp = await tree(Deno.uid() ?? 0);
+  const file = join(temp.path, "rw/file");
+  const inner = (mode: string) => [sharePath(), "lock", mode, file, "--", "/bin/echo", mode];
+  const { code, out } = await share(Deno.uid() ?? 0, [
+    ...["lock", "sh", file],
+    ...sh(`${inner("sh").join(" ")}; ${inner("ex").join(" ")}; echo $?`),
+  ]);
+  assert.equal(code, 0);
+  assert.match(out, /^sh\n125\nCannot use disk .*file: another box has it/);
+  assert.deepEqual(await share(Deno.uid() ?? 0, inner("ex").slice(1)), { code: 0, out: "ex\n" });
+});
+
 for (
   const [name, args, why] of [
     ["a share that isn't there", ["rw", "a", "/nowhere"], /Cannot share \/nowhere: No such file/],
@@ -106,6 +161,9 @@ for (
     ["a tag that leads elsewhere", ["rw", "../a", "/usr"], /"\.\.\/a" is no tag/],
     ["a hidden tag", ["rw", ".", "/usr"], /"\." is no tag/],
     ["an unknown mode", ["rx", "a", "/usr"], /"rx" is neither ro nor rw/],
+    ["an owner of letters", ["rw,map=a:0:0:0", "a", "/usr"], /neither ro nor rw, with or/],
+    ["half an owner", ["rw,map=1:2:3", "a", "/usr"], /neither ro nor rw, with or/],
+    ["the id that is none", ["rw,map=1:2:3:4294967295", "a", "/usr"], /neither ro nor rw, with/],
     ["a missing path", ["rw", "a"], /is missing/],
   ] as const
 ) {

@@ -163,16 +163,17 @@ Deno.test("policy allows volumes below its folders, through no link, and those m
   }
   await Deno.symlink(at("data"), at("link"));
   await using host = await hostOf(policy({ volumeFolders: [at("link"), at("not-there")] }));
-  const volume = { tag: "uservol0", guestPath: "/x", readOnly: false, uid: 0, gid: 0 };
+  const volume = { kind: "share", tag: "uservol0", guestPath: "/x", readOnly: false } as const;
+  const how = { noexec: false, uid: 0, gid: 0, owner: null } as const;
   const resolve = (hostPath: string) =>
     host.run(
       "volumes",
       { box, layout },
       { signal: FOREVER },
-      () => Promise.resolve([{ ...volume, hostPath }]),
+      () => Promise.resolve([{ ...volume, ...how, hostPath }]),
     );
   for (const path of [at("data"), at("data/sub"), made]) {
-    assert.equal((await resolve(path))[0]?.hostPath, path);
+    assert.partialDeepStrictEqual((await resolve(path))[0], { hostPath: path });
   }
   for (const path of [at("data-2"), root, "/", layout.folder, at("home"), at("not-there/x")]) {
     await assert.rejects(

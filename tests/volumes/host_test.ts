@@ -17,29 +17,41 @@ async function answer(spec: VolumeSpec): Promise<VolumeAnswer | undefined> {
   return await host.ask("volume", { spec, start: undefined }, { signal });
 }
 
-const good: readonly (readonly [VolumeSpec, string, string, boolean])[] = [
-  ["/srv:/data", "/srv", "/data", false],
-  ["/srv:/data:ro", "/srv", "/data", true],
-  ["/srv:/data:rw", "/srv", "/data", false],
-  ["./a:/data", join(Deno.cwd(), "a"), "/data", false],
-  ["../a:/data", join(Deno.cwd(), "../a"), "/data", false],
-  [".:/data", Deno.cwd(), "/data", false],
-  ["..:/data", join(Deno.cwd(), ".."), "/data", false],
-  ["~:/data", HOME, "/data", false],
-  ["~/a/../b:/data", join(HOME, "b"), "/data", false],
-  ["/a b/ü,=:/data", "/a b/ü,=", "/data", false],
-  [{ host: "/a:b", guest: "/data" }, "/a:b", "/data", false],
-  [{ host: "./a", guest: "/data", readOnly: true }, join(Deno.cwd(), "a"), "/data", true],
+const good: readonly (readonly [VolumeSpec, string, string, object])[] = [
+  ["/srv:/data", "/srv", "/data", {}],
+  ["/srv:/data:ro", "/srv", "/data", { readOnly: true }],
+  ["/srv:/data:rw", "/srv", "/data", { readOnly: false }],
+  ["/srv:/data:ro,noexec,nosuid,nodev", "/srv", "/data", { readOnly: true, noexec: true }],
+  ["/srv:/data:owner=keep", "/srv", "/data", { owner: "keep" }],
+  ["/srv:/data:ro,owner=7:8", "/srv", "/data", { readOnly: true, owner: { uid: 7, gid: 8 } }],
+  ["/srv:/data:owner=7:8,noexec", "/srv", "/data", { noexec: true, owner: { uid: 7, gid: 8 } }],
+  ["./a:/data", join(Deno.cwd(), "a"), "/data", {}],
+  ["../a:/data", join(Deno.cwd(), "../a"), "/data", {}],
+  [".:/data", Deno.cwd(), "/data", {}],
+  ["..:/data", join(Deno.cwd(), ".."), "/data", {}],
+  ["~:/data", HOME, "/data", {}],
+  ["~/a/../b:/data", join(HOME, "b"), "/data", {}],
+  ["/a b/ü,=:/data", "/a b/ü,=", "/data", {}],
+  [{ host: "/a:b", guest: "/data" }, "/a:b", "/data", {}],
+  [{ host: "./a", guest: "/data", readOnly: true }, join(Deno.cwd(), "a"), "/data", {
+    readOnly: true,
+  }],
+  [{ host: "/a", guest: "/data", noexec: true, nodev: true }, "/a", "/data", { noexec: true }],
+  [{ host: "/a", guest: "/b", owner: { uid: 1, gid: 2 } }, "/a", "/b", {
+    owner: { uid: 1, gid: 2 },
+  }],
 ];
 
-for (const [spec, host, guest, readOnly] of good) {
+for (const [spec, host, guest, how] of good) {
   Deno.test(`hostVolume reads ${JSON.stringify(spec)}`, async () => {
-    assert.deepEqual(await answer(spec), {
+    const known = await answer(spec);
+    assert.deepEqual(known, {
       hostPath: host,
       guestPath: guest,
-      readOnly,
-      spec: { host, guest, readOnly },
+      ...how,
+      spec: { host, guest, ...how },
     });
+    assert.deepEqual(await answer(known?.spec ?? ""), known);
   });
 }
 
@@ -64,12 +76,19 @@ for (
 const bad: readonly (readonly [VolumeSpec, RegExp])[] = [
   ["/srv", /"\/srv": it has no path in the box/],
   ["/srv:", /it has no path in the box/],
-  ["/srv:/data:rx", /"rx" is neither "ro" nor "rw"/],
-  ["/srv:/data:", /"" is neither/],
+  ["/srv:/data:rx", /"rx" is not one of its options: ro, rw/],
+  ["/srv:/data:", /"" is not one/],
+  ["/srv:/data:ro,rw", /"rw" says again what another/],
+  ["/srv:/data:size=1m", /"size=1m" is not one/],
+  ["/srv:/data:owner=me", /neither keep nor UID:GID/],
+  ["/srv:/data:owner=1", /neither keep nor UID:GID/],
   ["/srv:/da:ta:ro", /too many colons/],
   ["/s\0rv:/data", /NUL/],
   [{ host: "srv", guest: "/data" }, /"srv", doesn't begin with/],
-  [{ host: 7, guest: "/data" }, /not both text/],
+  [{ host: 7, guest: "/data" }, /host is no text/],
+  [{ host: "/srv", guest: "/data", owner: "root" }, /neither "keep" nor \{ uid, gid \}/],
+  [{ host: "/srv", guest: "/data", owner: { uid: 1 } }, /neither "keep" nor \{ uid, gid \}/],
+  [{ host: "/srv", guest: "/data", nosuid: false }, /every volume is nosuid/],
   [{ host: "/srv", guest: "/data", readonly: true }, /"readonly" is not an option/],
   [{ host: "/srv", guest: "/data", readOnly: "no" }, /neither true nor false/],
 ];

@@ -52,7 +52,11 @@ Deno.test("resolveVolumes finds volumes with their owners, parents first, tags i
   const own = join(home.path, "box");
   const volumes = await resolveVolumes(box, { folder: own, ask: asker(asked) });
   const { uid, gid } = await Deno.stat(folder);
-  const owner = { uid: uid ?? 0, gid: gid ?? 0 };
+  const same = uid === 0 && gid === 0;
+  const owner = {
+    ...{ kind: "share", noexec: false, uid: uid ?? 0, gid: gid ?? 0 },
+    owner: same ? null : { uid: 0, gid: 0, required: false },
+  };
   const real = await Deno.realPath(home.path);
   assert.deepEqual(volumes, [
     { tag: "uservol2", hostPath: join(real, "ro"), guestPath: "/z", readOnly: true, ...owner },

@@ -1,0 +1,35 @@
+/**
+ * `hutch volume rm`.
+ *
+ * @module
+ */
+import type { Command } from "../deps.ts";
+import { HutchError } from "../errors.ts";
+import type { Invocation } from "./command.ts";
+import { eachWord } from "./each_word.ts";
+import { print } from "./io.ts";
+
+interface Flags {
+  readonly force?: boolean;
+}
+
+/** Declares arguments and options. */
+export function define(command: Command): void {
+  command.usage("[options] VOLUME...")
+    .argument("<VOLUME...>", "names of volumes")
+    .option("-f, --force", "don't mind those that aren't there");
+}
+
+/** Removes volumes with what is in them, and prints their names; never those that boxes have. */
+export async function run(invocation: Invocation): Promise<number> {
+  const { force } = invocation.command.opts<Flags>();
+  return await eachWord(invocation, async ({ volumes }, name) => {
+    try {
+      await volumes.remove(name);
+    } catch (error) {
+      if (force && error instanceof HutchError && error.code === "volume_not_found") return;
+      throw error;
+    }
+    await print(invocation.io.stdout, `${name}\n`);
+  });
+}
