@@ -12,6 +12,7 @@ export type Helper = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
 const NAME = "libhutch.so";
 const SHARE_NAME = "hutch-share";
+const NET_NAME = "hutch-net";
 
 let opened: Helper | undefined;
 
@@ -23,6 +24,11 @@ export function helperPath(): string {
 /** Where the program that shares folders with guests is, whether or not it is there: `HUTCH_SHARE`, else in `build/`. */
 export function sharePath(): string {
   return Deno.env.get("HUTCH_SHARE") || built(SHARE_NAME);
+}
+
+/** Where the program that is a box's network is, whether or not it is there: `HUTCH_NET`, else in `build/`. */
+export function netPath(): string {
+  return Deno.env.get("HUTCH_NET") || built(NET_NAME);
 }
 
 function built(name: string): string {

@@ -64,6 +64,13 @@ export function projectTargets(root: string): Target[] {
       flags: common,
       libraries: ["-s"],
     },
+    {
+      output: join(root, "build", "hutch-net"),
+      sources: [join(ffi, "net")],
+      headers: [],
+      flags: common,
+      libraries: ["-s", "-lslirp"],
+    },
   ];
 }
 

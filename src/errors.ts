@@ -40,6 +40,8 @@ export type ErrorCode =
   | "part_missing" // a native part (helper, agent, kernel) isn't there
   | "platform_unsupported" // the image has nothing for this machine
   | "plugin_failed"
+  | "port_unavailable" // a port can't be published: it is in use, or not allowed
+  | "port_refused" // nothing in the box listens on the port
   | "registry_denied"
   | "registry_failed" // the registry answered something that isn't an image
   | "registry_unreachable"

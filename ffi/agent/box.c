@@ -5,6 +5,7 @@
 #include "agent.h"
 #include "boot.h"
 #include "log.h"
+#include "network.h"
 #include "view.h"
 
 #include <errno.h>
@@ -64,11 +65,7 @@ int box_mounted(struct box *box) {
 /* ---- the holder's side -------------------------------------------------------------------- */
 
 struct holder_plan {
-  const char *hostname;
-  bool grow;
-  bool grow_later; /* somebody else grows the rest */
-  const struct request_mount *mounts;
-  size_t mount_count;
+  const struct request *request;
   int word;
   int leash;
   int private_fd;
@@ -98,14 +95,14 @@ static int open_for_growth(int *device, int *root, struct failure *failure) {
 }
 
 static int make(const struct holder_plan *plan, int *device, int *root, struct failure *failure) {
-  if (plan->grow && (*device = open(BOX_DEVICE, O_RDONLY | O_CLOEXEC)) < 0) {
+  if (plan->request->grow && (*device = open(BOX_DEVICE, O_RDONLY | O_CLOEXEC)) < 0) {
     failure_set(failure, FAILURE_FAILED, errno, "open %s: %s", BOX_DEVICE, strerror(errno));
     return -1;
   }
   if (view_enter(failure) < 0) return -1;
-  if (plan->grow && open_for_growth(device, root, failure) < 0) return -1;
-  if (view_make(plan->hostname, failure) < 0) return -1;
-  return view_volumes(plan->mounts, plan->mount_count, failure);
+  if (plan->request->grow && open_for_growth(device, root, failure) < 0) return -1;
+  if (view_make(plan->request, failure) < 0) return -1;
+  return view_volumes(plan->request->mounts, plan->request->mount_count, failure);
 }
 
 /* A thread, since a process would show in the box. It gives way to everything else. When it fails,
@@ -156,10 +153,10 @@ static _Noreturn void hold(const struct holder_plan *plan) {
   if (result < 0 || put != sizeof failure) _exit(1);
   close(word);
   pthread_t thread;
-  if (plan->grow && plan->grow_later) {
+  if (plan->request->grow && plan->request->init) {
     close(DEVICE);
     close(ROOT);
-  } else if (plan->grow && pthread_create(&thread, NULL, grow_rest, NULL) != 0) grow_rest(NULL);
+  } else if (plan->request->grow && pthread_create(&thread, NULL, grow_rest, NULL) != 0) grow_rest(NULL);
   holder_serve(LEASH);
 }
 
@@ -209,9 +206,7 @@ static int start_holder(struct agent *agent, const struct request *request) {
   if (pipe2(word, O_CLOEXEC) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, leash) < 0) return -errno;
   /* The next child is the first process of a new PID namespace, and all later ones join it. */
   if (unshare(CLONE_NEWPID) < 0) return -errno;
-  struct holder_plan plan = {.hostname = request->hostname, .grow = request->grow, .grow_later = request->init,
-                             .mounts = request->mounts, .mount_count = request->mount_count, .word = word[1],
-                             .leash = leash[0], .private_fd = agent->channel.watch.fd};
+  struct holder_plan plan = {.request = request, .word = word[1], .leash = leash[0], .private_fd = agent->channel.watch.fd};
   pid_t pid = fork();
   if (pid < 0) return -errno;
   if (pid == 0) {
@@ -241,6 +236,7 @@ int box_configure(struct agent *agent, struct stream *stream, const struct reque
     failure_set(failure, FAILURE_FAILED, errno, "set the host name: %s", strerror(errno));
     return -1;
   }
+  if (network_configure(request, failure) < 0) return -1;
   int error = box_mounted(box);
   if (error != 0) {
     failure_set(failure, FAILURE_FAILED, error, "mount the box's disk %s: %s", BOX_DEVICE, strerror(error));

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 static const struct builtin BUILTINS[] = {
+  {"connect", connect_main},
   {"files", files_main},
   {"metrics", metrics_main},
   {"pack", pack_main},

@@ -17,6 +17,7 @@ const struct builtin *builtin_find(const char *name);
 /* Runs it and ends the process. */
 _Noreturn void builtin_run(const struct builtin *builtin, char **argv);
 
+int connect_main(int argc, char **argv);
 int files_main(int argc, char **argv);
 int metrics_main(int argc, char **argv);
 int watch_main(int argc, char **argv);

@@ -10,14 +10,16 @@ enum key {
   KEY_OP, KEY_ARGV, KEY_ENV, KEY_CWD, KEY_USER, KEY_STDIN, KEY_HOSTNAME, KEY_GROW,
   KEY_MOUNTS, KEY_GRACE, KEY_SIGNAL, KEY_TAG, KEY_PATH, KEY_READ_ONLY,
   KEY_TIMEOUT, KEY_LIMITS, KEY_CAP_KEEP, KEY_CAP_GIVE, KEY_NO_NEW_PRIVILEGES,
-  KEY_BUILTIN, KEY_TTY, KEY_INIT, KEY_NOEXEC, KEY_TMPFS, KEY_MODE, KEY_DISK, KEY_COUNT
+  KEY_BUILTIN, KEY_TTY, KEY_INIT, KEY_ADDRESSES, KEY_GATEWAYS, KEY_MTU, KEY_HOSTS, KEY_RESOLV,
+  KEY_NOEXEC, KEY_TMPFS, KEY_MODE, KEY_DISK, KEY_COUNT
 };
 
 static const char *const KEYS[KEY_COUNT] = {
   "op", "argv", "env", "cwd", "user", "stdin", "hostname", "grow",
   "mounts", "graceMs", "signal", "tag", "path", "readOnly",
   "timeoutMs", "rlimits", "capKeep", "capGive", "noNewPrivileges",
-  "builtin", "tty", "init", "noexec", "tmpfs", "mode", "disk",
+  "builtin", "tty", "init", "addresses", "gateways", "mtu", "hosts", "resolv",
+  "noexec", "tmpfs", "mode", "disk",
 };
 
 #define BIT(key) (1u << (key))
@@ -42,6 +44,7 @@ struct parser {
   uint64_t timeout_ms;
   uint64_t grace_ms;
   uint64_t signal;
+  uint64_t mtu;
 };
 
 /* Copies a string with a NUL behind it. The text area is as long as the message, and a string in
@@ -205,6 +208,11 @@ static int value(struct parser *parser, enum key key) {
     case KEY_NO_NEW_PRIVILEGES: return cbor_in_bool(&parser->in, &request->no_new_privileges);
     case KEY_INIT: return cbor_in_bool(&parser->in, &request->init);
     case KEY_BUILTIN: return text(parser, &request->builtin);
+    case KEY_ADDRESSES: return strings(parser, &request->addresses, &ignored);
+    case KEY_GATEWAYS: return strings(parser, &request->gateways, &ignored);
+    case KEY_MTU: return cbor_in_uint(&parser->in, &parser->mtu);
+    case KEY_HOSTS: return strings(parser, &request->hosts, &ignored);
+    case KEY_RESOLV: return text(parser, &request->resolv);
     case KEY_TTY: return size(parser, &request->tty);
     case KEY_SIGNAL: return cbor_in_uint(&parser->in, &parser->signal);
     case KEY_TAG: case KEY_PATH: case KEY_READ_ONLY: case KEY_NOEXEC: case KEY_TMPFS: case KEY_MODE: case KEY_DISK:
@@ -296,7 +304,23 @@ static bool is_place(const char *path) {
   return named;
 }
 
-static const char *check_configure(const struct request *request) {
+/* Its lines go into /etc/hosts. */
+static bool is_line(const char *line) {
+  size_t length = strlen(line);
+  if (length == 0 || length > REQUEST_MAX_LINE) return false;
+  for (const char *at = line; *at != '\0'; at++) {
+    if ((*at < ' ' && *at != '\t') || *at > '~') return false;
+  }
+  return true;
+}
+
+static const char *check_configure(struct parser *parser) {
+  struct request *request = parser->request;
+  request->mtu = (uint32_t)parser->mtu;
+  if (request->addresses != NULL && (parser->mtu < 1280 || parser->mtu > 65535)) return "mtu isn't from 1280 to 65535";
+  for (char **line = request->hosts; line != NULL && *line != NULL; line++) {
+    if (!is_line(*line)) return "a line of hosts isn't one";
+  }
   for (size_t i = 0; i < request->mount_count; i++) {
     if (request->mounts[i].kind == MOUNT_SHARE && !is_tag(request->mounts[i].tag)) return "a mount's tag isn't one";
     if (!is_place(request->mounts[i].path)) return "a mount's path can't be mounted on";
@@ -314,7 +338,7 @@ static const char *check(struct parser *parser) {
     if (parser->grace_ms > REQUEST_MAX_GRACE_MS) return "graceMs is more than a day";
     request->grace_ms = (uint32_t)parser->grace_ms;
     if (request->op == REQUEST_EXEC) return check_exec(parser);
-    if (request->op == REQUEST_CONFIGURE) return check_configure(request);
+    if (request->op == REQUEST_CONFIGURE) return check_configure(parser);
     return NULL;
   }
   return "op isn't one that this agent knows";
@@ -340,6 +364,9 @@ void request_free(struct request *request) {
   free(request->argv);
   free(request->env);
   free(request->mounts);
+  free(request->addresses);
+  free(request->gateways);
+  free(request->hosts);
   free(request->text);
   *request = (struct request){0};
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #define REQUEST_MAX_HOSTNAME 64
+#define REQUEST_MAX_LINE 1023
 #define REQUEST_MAX_MOUNTS 64
 #define REQUEST_MAX_TAG 32
 #define REQUEST_MAX_PATH 1023
@@ -67,6 +68,11 @@ struct request {
   bool grow;
   struct request_mount *mounts;
   size_t mount_count;
+  char **addresses; /* of eth0, as ADDRESS/BITS, ended by NULL; NULL: loopback alone */
+  char **gateways;
+  uint32_t mtu;
+  char **hosts;       /* lines for /etc/hosts */
+  const char *resolv; /* all of /etc/resolv.conf; NULL: it stays as it is */
   /* shutdown, and exec with a timeout */
   uint32_t grace_ms;
 

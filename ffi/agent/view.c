@@ -44,11 +44,11 @@ int view_enter(struct failure *failure) {
   return 0;
 }
 
-int view_make(const char *hostname, struct failure *failure) {
+int view_make(const struct request *request, struct failure *failure) {
   const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
   umask(0);
   /* Before anything else is mounted: a link in /etc could lead to a file of /proc or /dev. */
-  view_names(hostname);
+  view_names(request);
   if (place("proc", "/proc", plain, NULL, failure) < 0) return -1;
   if (place("sysfs", "/sys", plain, NULL, failure) < 0) return -1;
   if (place("tmpfs", "/dev", MS_NOSUID, "mode=755,size=1m", failure) < 0) return -1;

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct request;
 struct request_mount;
 
 #define BOX_DEVICE "/dev/vdb"
@@ -18,7 +19,7 @@ struct request_mount;
 int view_enter(struct failure *failure);
 
 /* Writes the box's names and mounts what programs expect. 0, or -1 with `failure` filled. */
-int view_make(const char *hostname, struct failure *failure);
+int view_make(const struct request *request, struct failure *failure);
 
 /* Mounts the host's folders and files, in this order, on the present root. What is missing of their
  * paths is made. 0, or -1 with `failure` filled. */
@@ -27,8 +28,9 @@ int view_volumes(const struct request_mount *mounts, size_t count, struct failur
 /* Fills /dev, in the present root. */
 int view_devices(struct failure *failure);
 
-/* Writes the box's name into /etc, in the present root; failures are logged, a box can live without. */
-void view_names(const char *hostname);
+/* Writes the box's name, the names that it knows and where it asks for others into /etc, in the present
+ * root; failures are logged, a box can live without. */
+void view_names(const struct request *request);
 
 /* Grows the file system on `device`, mounted with its root at `mounted`, to the whole device; ext4 by
  * at most `room` bytes. 0 also if it has that size; or -1 with `failure` filled. */

@@ -65,35 +65,77 @@ static bool names(const char *hosts, const char *hostname) {
   return false;
 }
 
-/* Adds only what is missing: the file is on the box's disk, and may have been edited. */
-static void write_hosts(const char *hostname) {
-  char added[2 * REQUEST_MAX_HOSTNAME + 128];
-  char *present = malloc(HOSTS_MAX);
-  int fd = present == NULL ? -1 : open_regular("/etc/hosts");
-  if (fd < 0) {
-    log_line("write /etc/hosts in the box: %s", strerror(errno));
-    goto out;
-  }
-  if (!contents(fd, present, HOSTS_MAX) || names(present, hostname)) goto out;
-  size_t size = strlen(present);
-  const char *start = size == 0 ? "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n"
-                      : present[size - 1] != '\n' ? "\n" : "";
-  size_t length = (size_t)snprintf(added, sizeof added, "%s127.0.1.1\t%s\n", start, hostname);
-  if (pwrite(fd, added, length, (off_t)size) != (ssize_t)length) {
-    log_line("write /etc/hosts in the box: %s", strerror(errno));
-  }
-out:
-  if (fd >= 0) close(fd);
-  free(present);
+/* A file of /etc as it grows. */
+struct hosts {
+  int fd;
+  size_t size;
+  char present[HOSTS_MAX]; /* as it was */
+};
+
+static bool append(struct hosts *hosts, const char *text) {
+  size_t length = strlen(text);
+  if (pwrite(hosts->fd, text, length, (off_t)hosts->size) != (ssize_t)length) return false;
+  hosts->size += length;
+  return true;
 }
 
-void view_names(const char *hostname) {
+/* Adds a line whose first name isn't there yet. */
+static bool add_line(struct hosts *hosts, const char *line) {
+  char text[REQUEST_MAX_LINE + 2], name[REQUEST_MAX_LINE + 1];
+  const char *first = line + strcspn(line, " \t");
+  first += strspn(first, " \t");
+  size_t length = strcspn(first, " \t");
+  memcpy(name, first, length);
+  name[length] = '\0';
+  if (length == 0 || names(hosts->present, name)) return true;
+  snprintf(text, sizeof text, "%s\n", line);
+  return append(hosts, text);
+}
+
+/* Adds only what is missing: the file is on the box's disk, and may have been edited. */
+static void write_hosts(const struct request *request) {
+  char own[REQUEST_MAX_HOSTNAME + 32];
+  struct hosts *hosts = malloc(sizeof *hosts);
+  if (hosts == NULL || (hosts->fd = open_regular("/etc/hosts")) < 0) {
+    log_line("write /etc/hosts in the box: %s", strerror(errno));
+    free(hosts);
+    return;
+  }
+  if (contents(hosts->fd, hosts->present, HOSTS_MAX)) {
+    hosts->size = strlen(hosts->present);
+    snprintf(own, sizeof own, "127.0.1.1\t%s", request->hostname);
+    bool done = true;
+    if (hosts->size == 0) done = append(hosts, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n");
+    else if (hosts->present[hosts->size - 1] != '\n') done = append(hosts, "\n");
+    done = done && add_line(hosts, own);
+    for (char **line = request->hosts; done && line != NULL && *line != NULL; line++) done = add_line(hosts, *line);
+    if (!done) log_line("write /etc/hosts in the box: %s", strerror(errno));
+  }
+  close(hosts->fd);
+  free(hosts);
+}
+
+/* Whole, at each start: it says where the box's own name server is. What was there may be a link to
+ * a file that nothing in the box makes. */
+static void write_resolv(const char *text) {
+  struct stat status;
+  if (lstat("/etc/resolv.conf", &status) == 0 && S_ISLNK(status.st_mode)) unlink("/etc/resolv.conf");
+  int fd = open_regular("/etc/resolv.conf");
+  size_t length = strlen(text);
+  if (fd < 0 || ftruncate(fd, 0) < 0 || pwrite(fd, text, length, 0) != (ssize_t)length) {
+    log_line("write /etc/resolv.conf in the box: %s", strerror(errno));
+  }
+  if (fd >= 0) close(fd);
+}
+
+void view_names(const struct request *request) {
   if (mkdir("/etc", 0755) < 0 && errno != EEXIST) {
     log_line("make /etc in the box: %s", strerror(errno));
     return;
   }
   umask(022);
-  write_hostname(hostname);
-  write_hosts(hostname);
+  write_hostname(request->hostname);
+  write_hosts(request);
+  if (request->resolv != NULL) write_resolv(request->resolv);
   umask(0);
 }

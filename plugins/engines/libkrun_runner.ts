@@ -4,7 +4,13 @@
  *
  * @module
  */
-import type { Machine, MachineExit, MachineRunner, MachineSpec } from "../../mod.ts";
+import type {
+  Machine,
+  MachineExit,
+  MachineNetwork,
+  MachineRunner,
+  MachineSpec,
+} from "../../mod.ts";
 import { type Libkrun, loadLibkrun } from "./libkrun_symbols.ts";
 
 const LOG_ERRORS = 1;
@@ -75,6 +81,7 @@ function configure(symbols: Libkrun["symbols"], context: number, spec: MachineSp
       symbols.krun_add_virtiofs(context, cString(SHARES_TAG), cString(folder)),
     );
   }
+  if (spec.network) addNetwork(symbols, context, spec.network);
   unwrap(
     "krun_set_console_output",
     symbols.krun_set_console_output(context, cString(spec.consolePath)),
@@ -82,6 +89,28 @@ function configure(symbols: Libkrun["symbols"], context: number, spec: MachineSp
   // The vsock that libkrun adds by itself would carry the guest's sockets to the host.
   unwrap("krun_disable_implicit_vsock", symbols.krun_disable_implicit_vsock(context));
   addChannel(symbols, context, spec.channelPath);
+}
+
+/**
+ * Of virtio-net's features those that have the guest make buffers for the longest packets. What it
+ * sends has all checksums made, since none of the features for the other direction is among them: the
+ * sums that it leaves to the device would be lost on the way.
+ */
+const GUEST_FEATURES = 1 << 1 | 1 << 7 | 1 << 10; // GUEST_CSUM, GUEST_TSO4, GUEST_UFO
+
+function addNetwork(symbols: Libkrun["symbols"], context: number, network: MachineNetwork): void {
+  const mac = new Uint8Array(network.macAddress.split(":").map((byte) => parseInt(byte, 16)));
+  unwrap(
+    "krun_add_net_unixstream",
+    symbols.krun_add_net_unixstream(
+      context,
+      cString(network.socketPath),
+      -1,
+      mac,
+      GUEST_FEATURES,
+      0,
+    ),
+  );
 }
 
 /**

@@ -31,6 +31,11 @@ const SYMBOLS = {
     parameters: ["u32", "buffer", "buffer"], // uint32_t ctx, const char *tag, const char *path
     result: "i32",
   },
+  krun_add_net_unixstream: {
+    // uint32_t ctx, const char *path, int fd, uint8_t mac[6], uint32_t features, uint32_t flags
+    parameters: ["u32", "buffer", "i32", "buffer", "u32", "u32"],
+    result: "i32",
+  },
   krun_set_console_output: {
     parameters: ["u32", "buffer"], // uint32_t ctx, const char *path
     result: "i32",

@@ -4,7 +4,13 @@
  *
  * @module
  */
-import type { Machine, MachineExit, MachineRunner, MachineSpec } from "../../mod.ts";
+import type {
+  Machine,
+  MachineExit,
+  MachineNetwork,
+  MachineRunner,
+  MachineSpec,
+} from "../../mod.ts";
 import { type FileServer, serveShares, shareArguments, tail } from "./qemu_shares.ts";
 
 /** How long a machine may take to end by itself once its virtiofsd has ended, in `ms`. */
@@ -79,6 +85,7 @@ export function machineArguments(spec: MachineSpec): string[] {
     ...["-kernel", spec.kernel.path, "-append", spec.kernel.commandLine],
     ...spec.shares ? shareArguments(spec.shares, spec.memoryMiB) : [],
     ...spec.disks.flatMap(diskArguments),
+    ...spec.network ? networkArguments(spec.network) : [],
     ...["-device", "virtio-rng-device"],
     ...["-device", "virtio-serial-device"],
     ...["-chardev", option("file", { id: "console", path: spec.consolePath, append: "on" })],
@@ -111,6 +118,16 @@ function diskArguments(disk: MachineSpec["disks"][number], index: number): strin
     JSON.stringify(node),
     "-device",
     JSON.stringify({ driver: "virtio-blk-device", drive: name }),
+  ];
+}
+
+/** Room for some of the longest packets: the guest's buffers are of 4 KiB. */
+function networkArguments(network: MachineNetwork): string[] {
+  const path = network.socketPath.replaceAll(",", ",,");
+  return [
+    ...["-netdev", `stream,id=network,server=off,addr.type=unix,addr.path=${path}`],
+    "-device",
+    `virtio-net-device,netdev=network,mac=${network.macAddress},rx_queue_size=1024`,
   ];
 }
 

@@ -1,6 +1,6 @@
 /**
  * The benchmark: `deno task bench [--json] [--runs N] [GROUP]...`; the groups are boot, channel, copy,
- * exec, image and scale. Each figure stands beside a floor measured in the same run. Inside the
+ * exec, image, network and scale. Each figure stands beside a floor measured in the same run. Inside the
  * emulated machine with KVM (`scripts/kvm_lab`) it measures libkrun, else QEMU.
  *
  * @module
@@ -14,6 +14,7 @@ import { benchChannel } from "./channel.ts";
 import { benchCopy } from "./copy.ts";
 import { benchExec } from "./exec.ts";
 import { benchImage } from "./image.ts";
+import { benchNetwork } from "./network.ts";
 import { benchScale } from "./scale.ts";
 import { type Figure, line } from "./stats.ts";
 
@@ -25,8 +26,8 @@ const lab = Deno.env.get("IN_KVM_LAB") === "1";
 const runs = Number(values.runs ?? (lab ? 6 : 10));
 const wanted = positionals.length > 0
   ? positionals
-  : ["boot", "channel", "copy", "exec", ...(lab ? [] : ["image", "scale"])];
-const MACHINES = ["boot", "channel", "copy", "exec"];
+  : ["boot", "channel", "copy", "exec", "network", ...(lab ? [] : ["image", "scale"])];
+const MACHINES = ["boot", "channel", "copy", "exec", "network"];
 const figures: Figure[] = [];
 
 function report(made: readonly Figure[]): void {
@@ -76,6 +77,7 @@ async function benchMachines(): Promise<void> {
   };
   if (wanted.includes("boot")) report(await benchBoot(setting));
   if (wanted.includes("channel")) report(await benchChannel(setting));
+  if (wanted.includes("network")) report(await benchNetwork(setting));
   if (wanted.includes("copy")) report(await benchCopy(setting));
   if (wanted.includes("exec")) report(await benchExec(setting));
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { NO_NETWORK } from "../../src/network/options.ts";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type BoxConfig, Runtime } from "../../mod.ts";
@@ -151,6 +152,7 @@ function config(id: string, n: number): BoxConfig {
     owned: false,
     bootTimeoutMs: 30_000,
     volumes: [],
+    network: NO_NETWORK,
     maxDurationMs: null,
     idleTimeoutMs: null,
     restart: "no",

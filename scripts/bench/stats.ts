@@ -13,7 +13,7 @@ export interface Figure {
   readonly floor?: number;
   /** What the floor is. */
   readonly floorName?: string;
-  readonly unit: "ms" | "MiB/s" | "MiB" | "KiB";
+  readonly unit: "ms" | "MiB/s" | "MiB" | "KiB" | "/s";
   /** `value / floor`, or `value` where there is no floor. */
   readonly ratio?: number;
   /** What was promised: the ratio (or the value, without a floor) is at most or at least this. */

@@ -14,7 +14,7 @@ set -euo pipefail
 hutch_setup test
 results=$1 limit=$2
 declare -A files=(
-  [libkrun]="tests/e2e/engine_test.ts tests/e2e/hello_test.ts tests/e2e/run_test.ts tests/e2e/life_test.ts tests/e2e/volumes_test.ts tests/e2e/disk_test.ts"
+  [libkrun]="tests/e2e/engine_test.ts tests/e2e/hello_test.ts tests/e2e/run_test.ts tests/e2e/life_test.ts tests/e2e/detached_test.ts tests/e2e/volumes_test.ts tests/e2e/network_test.ts tests/e2e/disk_test.ts"
   [qemu-kvm]="tests/e2e/engine_test.ts tests/e2e/hello_test.ts"
 )
 for engine in libkrun qemu-kvm; do

@@ -19,7 +19,7 @@ run_parts=(
   "ca-certificates              : /etc/ssl/certs/ca-certificates.crt"
   "qemu-system-x86              : qemu-system-x86_64"
   "virtiofsd qemu-system-common : /usr/lib/qemu/virtiofsd /usr/libexec/virtiofsd"
-  "passt                        : passt"
+  "libslirp-dev                 : /usr/include/slirp/libslirp.h"
   "gcc                          : cc"
   "libc6-dev                    : /usr/include/stdio.h"
   "libext2fs-dev                : /usr/include/ext2fs/ext2fs.h"

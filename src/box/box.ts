@@ -32,6 +32,11 @@ import { runCommand } from "./run_command.ts";
 import { ShellCommand, type ShellRunner } from "./sh.ts";
 import { shellScript, type ShellValue } from "./sh_script.ts";
 import { SharedTask } from "./shared_task.ts";
+import { type BoxConnection, checkPort, connectTo } from "./connection.ts";
+import { tellDenied } from "./denied.ts";
+import { boxRequest, fetchOver } from "./fetching.ts";
+import { publish, unpublish } from "./publishing.ts";
+import type { PublishedPort } from "../network/ports.ts";
 import { stepOf } from "./transitions.ts";
 import { type BoxUpdate, renameBox, updateBox } from "./update.ts";
 import { type BoxWaitOptions, waitForBox } from "./wait.ts";
@@ -146,6 +151,77 @@ export class Box implements AsyncDisposable {
    */
   async start(options: BoxStartOptions = {}): Promise<void> {
     await this.#connected("start", options);
+  }
+
+  /** Ports of this machine that lead to the box, as of now; none while it doesn't run. */
+  get ports(): readonly PublishedPort[] {
+    const { state } = this.#record();
+    return ACTIVE.includes(state.status) ? state.ports : [];
+  }
+
+  /**
+   * Publishes ports while the box runs, until it stops or {@link Box.unpublish}: what `ports` of
+   * `Runtime.create` does for every start.
+   *
+   * @param spec `[HOSTIP:][HOSTPORT:]GUESTPORT[/tcp|udp]`, also ranges.
+   * @returns The ports, with the numbers that the system picked.
+   * @throws HutchError `invalid_option`, `port_unavailable`, `box_state` when it doesn't run or has
+   * no network.
+   */
+  publish(spec: string): Promise<readonly PublishedPort[]> {
+    return publish(this.#context, this.id, spec);
+  }
+
+  /**
+   * Takes published ports away; connections that are there already stay. Without a host port it is
+   * the first one that leads to that port of the box.
+   *
+   * @throws HutchError `invalid_option` when it isn't published, `box_state` when it doesn't run.
+   */
+  unpublish(spec: string): Promise<void> {
+    return unpublish(this.#context, this.id, spec);
+  }
+
+  /**
+   * Connects to a TCP port of the box's own loopback, which needn't be published; a box without a
+   * network has these too. Boots the box first if it doesn't run.
+   *
+   * @throws HutchError `port_refused` when nothing listens there, and as {@link Box.exec} does.
+   */
+  async connect(
+    port: number,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<BoxConnection> {
+    checkPort(port);
+    const { client } = await this.#connected("exec", options);
+    return await connectTo(client, port, { box: this.name, signal: options.signal });
+  }
+
+  /**
+   * Fetches from an HTTP server in the box, by {@link Box.connect}: HTTP/1.1, a connection for each
+   * request, bodies streamed both ways. Redirects and compressed bodies are given as they come.
+   *
+   * @param port Port of the box.
+   * @param input A path, a URL whose host is only a header, or a `Request`.
+   * @throws HutchError `port_refused`; the signal's reason; Node's errors when the answer isn't HTTP.
+   *
+   * @example
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * await using box = await runtime.create({ image: "builtin:busybox" });
+   * await box.sh`echo hello > /tmp/note; httpd -p 127.0.0.1:8000 -h /tmp`;
+   * console.log(await (await box.fetch(8000, "/note")).text());
+   * ```
+   */
+  async fetch(
+    port: number,
+    input: Request | URL | string,
+    init?: RequestInit,
+  ): Promise<Response> {
+    const request = boxRequest(port, input, init);
+    const connection = await this.connect(port, { signal: request.signal });
+    return await fetchOver(connection, request);
   }
 
   /**
@@ -530,6 +606,7 @@ export class Box implements AsyncDisposable {
     });
     this.#mine = live.process !== undefined;
     void live.client.closed.then(() => this.#ended(live)).catch(() => {});
+    if (live.process) void tellDenied(this.#context, this.#config, live.client.closed);
     return live;
   }
 

@@ -8,6 +8,7 @@ import { HutchError } from "../errors.ts";
 import type { ImageConfig } from "../images/config.ts";
 import { checkMain, mainConfigOf } from "./main_options.ts";
 import type { BoxConfig, BoxOptions, HealthCheck } from "./options.ts";
+import { type NetworkConfig, networkConfig } from "../network/options.ts";
 import { restartRule } from "./restart.ts";
 import { parseSizeMiB } from "./size.ts";
 
@@ -27,6 +28,7 @@ export interface CheckedOptions {
   readonly cpus: number;
   readonly memoryMiB: number;
   readonly diskMiB: number;
+  readonly network: NetworkConfig;
 }
 
 /**
@@ -74,7 +76,7 @@ export function checkOptions(
   }
   if (options.health) checkHealth(options.health);
   checkMain(options);
-  return { options, cpus, memoryMiB, diskMiB };
+  return { options, cpus, memoryMiB, diskMiB, network: networkConfig(options) };
 }
 
 /** A box's configuration: the image's defaults under the caller's options. */
@@ -83,7 +85,7 @@ export function makeConfig(
   image: BoxConfig["image"],
   defaults: ImageConfig,
 ): BoxConfig {
-  const { options, cpus, memoryMiB, diskMiB } = checked;
+  const { options, cpus, memoryMiB, diskMiB, network } = checked;
   const id = randomId();
   const name = options.name ?? `box-${id}`;
   const entrypoint = options.entrypoint ?? defaults.entrypoint;
@@ -106,6 +108,7 @@ export function makeConfig(
     owned: autoRemove && options.detached !== true,
     bootTimeoutMs: options.bootTimeoutMs ?? DEFAULT_BOOT_TIMEOUT_MS,
     volumes: options.volumes ?? [],
+    network,
     maxDurationMs: options.maxDurationMs ?? null,
     idleTimeoutMs: options.idleTimeoutMs ?? null,
     restart: options.restart ?? "no",

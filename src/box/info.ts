@@ -23,6 +23,7 @@ export function infoOf({ config, state }: BoxRecord, keeping: Keeping): BoxInfo 
     health: ACTIVE.includes(state.status) ? keeping.health : "none",
     restarts: keeping.restarts,
     restartedAt: keeping.restartedAt,
+    ports: ACTIVE.includes(state.status) ? state.ports : [],
     stage: state.stage,
     stages: state.stages,
   };

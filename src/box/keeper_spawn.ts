@@ -84,11 +84,12 @@ export async function spawnKeeper(context: BoxContext, id: string): Promise<void
  */
 function keeperArguments(context: BoxContext, id: string, plugins: readonly string[]): string[] {
   const { home, sockets } = context.paths;
-  const { socketPath, controlPath } = boxPaths(context.paths, id);
+  const own = boxPaths(context.paths, id);
+  const reached = [own.socketPath, own.controlPath, own.networkControlPath];
   const kinds: readonly (readonly [Deno.PermissionName, string])[] = [
     ["read", ""], // libraries and programs are looked for in many places
     ["write", `=${home},${sockets}`],
-    ["net", `=unix:${socketPath},unix:${controlPath}`],
+    ["net", `=${reached.map((path) => `unix:${path}`).join(",")}`],
     ["run", `=${Deno.execPath()},${sharePath()}`],
     ["ffi", `=${helperPath()}`],
     ["env", ""],

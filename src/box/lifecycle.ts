@@ -94,8 +94,8 @@ async function holdAndStart(
       handle: context.boxOf(id),
       signal: options.signal,
       startMain: (guest, input) => startMain(record.config, guest, input),
-      booted: (engine, pid) => {
-        starting = changeState(context, starting, { ...starting.state, engine, pid });
+      booted: ({ engine, pid, ports }) => {
+        starting = changeState(context, starting, { ...starting.state, engine, pid, ports });
       },
     });
     const detached = options.detached();

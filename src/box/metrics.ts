@@ -7,6 +7,7 @@ import { errorText } from "../errors.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import type { BoxRecord } from "../state/boxes.ts";
 import type { Tallies, Tally } from "../state/counters.ts";
+import { type NetworkCounters, networkCounters } from "../network/control.ts";
 import { processMemory, processStat, processTree } from "../proc.ts";
 import { isAlive } from "../vmm/machine.ts";
 import type { BoxContext } from "./context.ts";
@@ -84,8 +85,8 @@ export interface BoxMetrics {
   readonly disk: DiskUse | null;
   /** What the guest says of itself; null unless it runs. */
   readonly guest: GuestMetrics | null;
-  /** Nothing is measured yet: see `unavailable`. */
-  readonly network: null;
+  /** Since its start. */
+  readonly network: NetworkCounters | null;
   /** Why a part is null. */
   readonly unavailable: Readonly<
     Partial<Record<"cpu" | "memory" | "disk" | "guest" | "network", string>>
@@ -110,7 +111,7 @@ export interface CpuSample {
   readonly atMs: number;
 }
 
-const NO_NETWORK = "a box has its loopback alone, which its host doesn't see";
+const NO_NETWORK = "the box has its loopback alone, which its host doesn't see";
 
 /** Looks at a box; `before` is what the last look saw of its processor time. */
 export async function boxMetrics(
@@ -126,6 +127,10 @@ export async function boxMetrics(
   // Its number may be somebody else's by now.
   const live = pid !== null && isAlive(own.lockPath);
   const disk = await diskOf(own.diskPath, config.diskMiB * 2 ** 20);
+  const traffic = live && config.network.mode !== "none"
+    ? await networkCounters(own.networkControlPath).catch(errorText)
+    : undefined;
+  const counted = typeof traffic === "object" ? traffic : null;
   const guest = live ? await guestOf(own.socketPath, state.status) : `the box is ${state.status}`;
   const tallies = counters.tallies(config.id);
   const why = pid === null ? `the box is ${state.status}` : "its processes can't be looked at";
@@ -138,13 +143,13 @@ export async function boxMetrics(
     memory: live && memory ? memory : null,
     disk,
     guest: typeof guest === "string" ? null : guest,
-    network: null,
+    network: counted,
     unavailable: {
       ...(live && sample ? {} : { cpu: why }),
       ...(live && memory ? {} : { memory: why }),
       ...(disk ? {} : { disk: "the box has none yet" }),
       ...(typeof guest === "string" ? { guest } : {}),
-      network: NO_NETWORK,
+      ...(counted ? {} : { network: uncounted(traffic, live ? NO_NETWORK : why) }),
     },
     execs: execsOf(tallies, counters.runningExecs(config.id)),
     starts: {
@@ -155,6 +160,10 @@ export async function boxMetrics(
     },
   };
   return { metrics, sample: live ? sample : undefined };
+}
+
+function uncounted(traffic: NetworkCounters | string | undefined, why: string): string {
+  return typeof traffic === "string" ? traffic : why;
 }
 
 /** What the guest says, or why it doesn't. */

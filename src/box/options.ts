@@ -5,12 +5,14 @@
  */
 import type { PullListener } from "../images/pull/pull.ts";
 import type { PullPolicy } from "../images/pull/policy.ts";
+import type { NetworkConfig, NetworkOptions } from "../network/options.ts";
+import type { PublishedPort } from "../network/ports.ts";
 import type { LogLimits } from "../vmm/log_files.ts";
 import type { ExecDefaults } from "./exec_options.ts";
 import type { LogOptions, MainConfig, MainOptions } from "./main_options.ts";
 
 /** Options of `Runtime.create`. */
-export interface BoxOptions {
+export interface BoxOptions extends NetworkOptions {
   /** Image reference as Docker writes them (`debian:12`), or with a scheme (`oci:PATH`, `builtin:busybox`). */
   readonly image: string;
   /** When to ask the image's source for it. @default {"missing"} */
@@ -153,6 +155,7 @@ export interface BoxConfig {
   readonly owned: boolean;
   readonly bootTimeoutMs: number;
   readonly volumes: readonly VolumeSpec[];
+  readonly network: NetworkConfig;
   /** In `ms`, or null for never. */
   readonly maxDurationMs: number | null;
   readonly idleTimeoutMs: number | null;
@@ -211,6 +214,8 @@ export interface BoxInfo {
   readonly restarts: number;
   /** When that last began, ISO 8601. */
   readonly restartedAt: string | null;
+  /** Ports of this machine that lead to it while it runs. */
+  readonly ports: readonly PublishedPort[];
   /** The stage in which its last start failed. */
   readonly stage: string | null;
   /** Time of each stage of the last start, in `ms`. */

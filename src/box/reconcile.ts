@@ -148,7 +148,17 @@ function tryLock(path: string): FileLock | "held" | undefined {
 export async function removeFiles(own: LayoutOutput, forget = () => {}): Promise<void> {
   // At once: each trip to another thread takes longer than all of them.
   const { socketPath, channelPath, sharesSocketPath, controlPath } = own;
-  for (const path of [socketPath, channelPath, sharesSocketPath, controlPath]) {
+  const { networkSocketPath, networkControlPath } = own;
+  for (
+    const path of [
+      socketPath,
+      channelPath,
+      sharesSocketPath,
+      controlPath,
+      networkSocketPath,
+      networkControlPath,
+    ]
+  ) {
     removeIfThereSync(path);
   }
   // Out of the way in one step: whoever looks meanwhile finds no folder. Removed in place, its lock

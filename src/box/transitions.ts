@@ -10,6 +10,7 @@
  *     stop       ·          …        stopped …       stopped …        ·       ·       ·
  *     kill       ·          failed   stopped stopped stopped stopped  ·       ·       ·
  *     restart    running    …        running …       running …        running running running
+ *     publish    -          …        ·       …       ·       …        -       -       -
  *     wait       ·          ·        ·       ·       ·       ·        ·       ·       ·
  *     rename     ·          ·        ·       ·       ·       ·        ·       ·       ·
  *     update     ·          ·        ·       ·       ·       ·        ·       ·       ·
@@ -40,6 +41,7 @@ export type BoxOperation =
   | "restart"
   | "pause"
   | "resume"
+  | "publish"
   | "wait"
   | "remove"
   | "rename"
@@ -119,6 +121,7 @@ export const OPERATIONS: Readonly<Record<BoxOperation, Row>> = {
     stopping: STOPPED,
   },
   restart: { ...BOOTS, running: RUNNING, paused: RUNNING },
+  publish: { ...NEEDS_RUNNING, running: "stays", paused: "stays" },
   wait: STAYS,
   rename: STAYS,
   update: STAYS,
@@ -198,6 +201,10 @@ function refusal(
   if (operation === "create") {
     return new HutchError("name_taken", `Cannot create box "${name}": the name is taken`, options);
   }
-  const what = operation === "exec" ? `run a command in` : operation;
+  const phrases: Partial<Record<BoxOperation, string>> = {
+    exec: "run a command in",
+    publish: "change the ports of",
+  };
+  const what = phrases[operation] ?? operation;
   return new HutchError("box_state", `Cannot ${what} box "${name}": it is ${status}`, options);
 }

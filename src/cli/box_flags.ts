@@ -11,6 +11,7 @@ import { HutchError } from "../errors.ts";
 import { PULL_POLICIES, type PullPolicy } from "../images/pull/policy.ts";
 import { type Lookup, readEnvironment } from "./env.ts";
 import { defineLifeFlags, type LifeFlags, lifeOptionsOf } from "./life_flags.ts";
+import { NETWORK_MODES, type NetworkMode } from "../network/options.ts";
 import { parseMount, parseTmpfs } from "./mount_flag.ts";
 import { collect, parseChoice, parseCount, parseLabels, parseTimeMs } from "./values.ts";
 
@@ -41,6 +42,10 @@ export interface BoxFlags extends ExecFlags, LifeFlags {
   readonly volume?: readonly string[];
   readonly mount?: readonly string[];
   readonly tmpfs?: readonly string[];
+  readonly network?: NetworkMode;
+  readonly publish?: readonly string[];
+  readonly dns?: readonly string[];
+  readonly addHost?: readonly string[];
   readonly engine?: string;
   /** In `ms`. */
   readonly bootTimeout?: number;
@@ -109,6 +114,26 @@ export function defineBoxFlags(command: Command): void {
       "memory as a folder of the box; options size=64m, mode=1777, exec (repeatable)",
       collect,
     )
+    .option(
+      "--network <MODE>",
+      "none, nat or open: what the box may reach (default: nat)",
+      (text: string) => parseChoice(text, NETWORK_MODES, "--network"),
+    )
+    .option(
+      "-p, --publish <PORTS>",
+      "port of this machine for one of the box, such as 8080:80, 80 or 53:53/udp (repeatable)",
+      collect,
+    )
+    .option(
+      "--dns <ADDRESS>",
+      "server for names, in place of this machine's (repeatable)",
+      collect,
+    )
+    .option(
+      "--add-host <NAME:ADDRESS>",
+      "name for the box's /etc/hosts; host-gateway is this machine (repeatable)",
+      collect,
+    )
     .option("--engine <ENGINE>", "auto, libkrun or qemu (default: auto)")
     .option(
       "--boot-timeout <TIME>",
@@ -162,6 +187,10 @@ export async function boxOptionsOf(
       ? {}
       : { entrypoint: flags.entrypoint === "" ? [] : [flags.entrypoint] },
     ...flags.hostname === undefined ? {} : { hostname: flags.hostname },
+    ...flags.network === undefined ? {} : { network: flags.network },
+    ...flags.publish ? { ports: flags.publish } : {},
+    ...flags.dns ? { dns: flags.dns } : {},
+    ...flags.addHost ? { extraHosts: parseHosts(flags.addHost) } : {},
     ...flags.initPath === undefined ? {} : { init: flags.initPath },
     ...flags.stopSignal === undefined ? {} : { stopSignal: flags.stopSignal },
     ...flags.logOpt === undefined ? {} : { log: logOptionsOf(flags.logOpt) },
@@ -169,6 +198,18 @@ export async function boxOptionsOf(
     ...flags.bootTimeout === undefined ? {} : { bootTimeoutMs: flags.bootTimeout },
     ...life,
   };
+}
+
+/** `NAME:ADDRESS` or, as Docker has it too, `NAME=ADDRESS`. */
+function parseHosts(words: readonly string[]): Record<string, string> {
+  return Object.fromEntries(words.map((word) => {
+    const at = word.search(/[:=]/);
+    if (at > 0) return [word.slice(0, at), word.slice(at + 1).replace(/^\[(.*)\]$/, "$1")];
+    throw new HutchError(
+      "invalid_option",
+      `Cannot use --add-host ${JSON.stringify(word)}: it has no ":"`,
+    );
+  }));
 }
 
 /** What `run` runs: the entrypoint, then the words given after the image, else the image's command. */

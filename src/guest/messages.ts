@@ -56,7 +56,7 @@ export interface ExecRequest {
 }
 
 /** The programs that the agent has in itself. */
-export type Builtin = "files" | "metrics" | "pack" | "unpack" | "watch";
+export type Builtin = "connect" | "files" | "metrics" | "pack" | "unpack" | "watch";
 
 /** A terminal's size in characters. */
 export type TtySize = readonly [rows: number, columns: number];
@@ -86,6 +86,15 @@ export interface ConfigureRequest {
   readonly grow: boolean;
   /** Volumes, mounted in this order; 64 at most. */
   readonly mounts: readonly GuestMount[];
+  /** Of `eth0`, as `ADDRESS/BITS`; without any the box has its loopback alone. */
+  readonly addresses?: readonly string[];
+  readonly gateways?: readonly string[];
+  /** With `addresses`: longest packet in bytes, 1,280 to 65,535. */
+  readonly mtu?: number;
+  /** Lines for `/etc/hosts`, added where the file doesn't have their first name; printable ASCII. */
+  readonly hosts?: readonly string[];
+  /** All of `/etc/resolv.conf`. */
+  readonly resolv?: string;
   /** Whether a command with `init` is to come. */
   readonly init?: boolean;
 }

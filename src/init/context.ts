@@ -6,7 +6,7 @@
 import type { Box } from "../box/box.ts";
 import type { BoxConfig } from "../box/options.ts";
 import type { GuestClient } from "../guest/client.ts";
-import type { ExecInput } from "../plugin/contract.ts";
+import type { BootOutput, ExecInput } from "../plugin/contract.ts";
 import type { PluginHost } from "../plugin/host.ts";
 import type { Paths } from "../runtime/paths.ts";
 import type { Engine, EngineProbeOptions, MachineDisk } from "../vmm/engine.ts";
@@ -27,7 +27,7 @@ export interface StartContext {
   /** Kernel and system disk, made if they aren't cached. */
   readonly system: () => Promise<{ kernelPath: string; diskPath: string }>;
   /** Called when there is a box process, before the guest has answered. */
-  readonly booted: (engine: string, pid: number) => void;
+  readonly booted: (machine: BootOutput) => void;
   /** Starts the box's main command as one that the box process holds. */
   readonly startMain: (guest: GuestClient, input: ExecInput) => Promise<{ pid: number }>;
   readonly engines: readonly Engine[];

@@ -67,10 +67,10 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     stage("image", { box }, () => stages.image(context)),
     stage("system", {}, () => stages.system(context)),
   ]);
-  const [disk, volumes] = await all([
+  const [disk, volumes, network] = await all([
     stage("disk", { layout: own, image, box }, (input) => stages.disk(context, input)),
     stage("volumes", { layout: own, box }, (input) => stages.volumes(context, input)),
-    stage("network", { layout: own, box }, () => stages.network()),
+    stage("network", { layout: own, box }, () => stages.network(context)),
   ]);
 
   let process: BoxProcess | undefined;
@@ -85,17 +85,18 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     consolePath: own.consolePath,
     channelPath: own.channelPath,
     shares: stages.sharesOf(volumes, own),
+    network: stages.deviceOf(network, own),
     controlPath: own.controlPath,
     folder: own.folder,
   };
-  const booted = await stage("boot", { spec, engine: box.engine }, async (input) => {
+  const booted = await stage("boot", { spec, engine: box.engine, network }, async (input) => {
     const made = await stages.boot(context, input, own);
     process = made.process;
     guard.defer(async () => {
       made.process.kill();
       await made.process.ended();
     });
-    return { engine: made.engine, pid: made.pid };
+    return { engine: made.engine, pid: made.pid, ports: made.ports };
   });
   if (!process) {
     throw new StartError(
@@ -105,7 +106,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     );
   }
   const running = process;
-  context.booted(booted.engine, booted.pid);
+  context.booted(booted);
 
   let client: GuestClient | undefined;
   await stage("connect", { timeoutMs: box.bootTimeoutMs }, async (input) => {
@@ -121,7 +122,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
 
   await stage(
     "configure",
-    { hostname: box.hostname, grow: true, volumes },
+    { hostname: box.hostname, grow: true, volumes, network },
     async (input) => {
       const done = await stages.configure(context, input, guest);
       scope.guest = guest; // from here on hooks may run commands in the box

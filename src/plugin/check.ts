@@ -45,6 +45,7 @@ const EVENTS: Record<keyof Events, true> = {
   "box.crashed": true,
   "box.removed": true,
   "box.health": true,
+  "network.denied": true,
   "exec.started": true,
   "exec.exited": true,
   "file.copiedIn": true,

@@ -11,6 +11,9 @@ import type { BoxConfig, BoxInfo, BoxOptions, HealthStatus, VolumeSpec } from ".
 import type { Hello } from "../guest/messages.ts";
 import type { ImageSource } from "../images/source.ts";
 import type { Runtime } from "../runtime/runtime.ts";
+import type { DeniedFlow } from "../network/control.ts";
+import type { NameServer, NetworkConfig } from "../network/options.ts";
+import type { PublishedPort } from "../network/ports.ts";
 import type { Engine, MachineDisk, MachineSpec } from "../vmm/engine.ts";
 
 /** A value now or later. */
@@ -37,7 +40,10 @@ export interface Stages {
   /** What network the box gets. */
   network: { input: { layout: LayoutOutput; box: BoxConfig }; output: NetworkOutput };
   /** Chooses the engine and starts the machine in its box process. */
-  boot: { input: { spec: Omit<MachineSpec, "engine">; engine: string }; output: BootOutput };
+  boot: {
+    input: { spec: Omit<MachineSpec, "engine">; engine: string; network: NetworkOutput };
+    output: BootOutput;
+  };
   /** Waits for the agent's hello. */
   connect: { input: { timeoutMs: number }; output: Hello };
   /**
@@ -45,7 +51,12 @@ export interface Stages {
    * commands in the box already (`context.box`).
    */
   configure: {
-    input: { hostname: string; grow: boolean; volumes: readonly ResolvedVolume[] };
+    input: {
+      hostname: string;
+      grow: boolean;
+      volumes: readonly ResolvedVolume[];
+      network: NetworkOutput;
+    };
     output: { ms: number };
   };
   /** Starts the box's main command, where it has one. */
@@ -148,6 +159,10 @@ export interface LayoutOutput {
   readonly sharesSocketPath: string;
   /** Socket for orders to the engine. */
   readonly controlPath: string;
+  /** Socket for the machine's network device. */
+  readonly networkSocketPath: string;
+  /** Socket for orders to the box's network. */
+  readonly networkControlPath: string;
 }
 
 /** An image as a box uses it. */
@@ -252,10 +267,27 @@ export interface VolumeAnswer {
 }
 
 /** The network of a box. */
-export interface NetworkOutput {
-  /** `none`: loopback alone. */
-  readonly mode: "none";
-}
+export type NetworkOutput =
+  /** Loopback alone. */
+  | { readonly mode: "none" }
+  | {
+    readonly mode: "nat" | "open";
+    /**
+     * What may be reached, before the mode's default is asked; the first that fits counts:
+     * `allow|deny any|tcp|udp|icmp TARGET PORTS [divert PORT]`. TARGET is `any`, an address,
+     * `ADDRESS/BITS`, or a group: `public private link-local metadata host`. PORTS is `any`, `N` or
+     * `N-M`. What is diverted goes to that port of this machine's loopback.
+     */
+    readonly rules: readonly string[];
+    /** Ports of this machine that lead to the box; 0 is one that the system picks. */
+    readonly ports: readonly PublishedPort[];
+    /** Servers that are asked for names; none: those of this machine. */
+    readonly nameServers: readonly NameServer[];
+    /** Lines for `/etc/hosts`. */
+    readonly hosts: readonly string[];
+    /** Bits per second, or null for no limit. */
+    readonly bandwidth: NetworkConfig["bandwidth"];
+  };
 
 /** A name and a password, or a token, for a registry. */
 export type Credentials =
@@ -270,6 +302,8 @@ export interface BootOutput {
   readonly engine: string;
   /** Process id of the box process. */
   readonly pid: number;
+  /** The ports of this machine that lead to the box, as they came to be. */
+  readonly ports: readonly PublishedPort[];
 }
 
 /** Questions that the first plugin which knows answers. */
@@ -351,6 +385,8 @@ export interface Events {
   "box.removed": BoxEvent;
   /** Its health changed. */
   "box.health": BoxEvent & { health: HealthStatus; failures: number; message: string };
+  /** Its network refused something; told by the program that started the box, 20 a second at most. */
+  "network.denied": BoxEvent & DeniedFlow;
   /** A command runs; `execution` is the same in its `exec.exited`. */
   "exec.started": BoxEvent & { execution: string; command: readonly string[]; user: string };
   /** It ended; without code or signal when it couldn't be started or its box was lost. */

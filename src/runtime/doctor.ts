@@ -8,7 +8,7 @@ import type { Engine, EnginePart, KvmReport } from "../vmm/engine.ts";
 import { libraryVersion, whyNotFound } from "../vmm/find.ts";
 import { probeEngines } from "../vmm/select.ts";
 import { agentPath, findKernelLibrary, KERNEL_VARIABLE } from "./native.ts";
-import { helperPath, sharePath } from "../../ffi/library.ts";
+import { helperPath, netPath, sharePath } from "../../ffi/library.ts";
 
 /** One engine as `doctor` sees it. */
 export interface EngineHealth {
@@ -58,6 +58,7 @@ export async function examine(options: {
     await filePart("helper", helperPath(), "deno task build"),
     await filePart("agent", agentPath(), "deno task build"),
     await filePart("share", sharePath(), "deno task build"),
+    await filePart("net", netPath(), "apt-get install libslirp-dev && deno task build"),
     await kernelPart(),
   ];
   return {

@@ -69,6 +69,8 @@ export function boxPaths(paths: Paths, id: string): LayoutOutput {
     sharesFolder: join(folder, "shares"),
     sharesSocketPath: join(paths.sockets, `${id}.shares`),
     controlPath: join(paths.sockets, `${id}.control`),
+    networkSocketPath: join(paths.sockets, `${id}.net`),
+    networkControlPath: join(paths.sockets, `${id}.netctl`),
   };
 }
 

@@ -28,6 +28,13 @@ const LATER = {
   idleTimeoutMs: null,
   restart: "no",
   health: null,
+  network: {
+    mode: "none",
+    ports: [],
+    dns: [],
+    extraHosts: {},
+    bandwidth: { send: null, receive: null },
+  },
   main: null,
   init: null,
   stopSignal: "",
@@ -61,10 +68,12 @@ export function parseRow(row: Row): BoxRecord {
   if (config.id !== row.id || config.name !== row.name) throw new Error("it is another box's");
   const document: unknown = JSON.parse(String(row.document));
   if (!isFields(document)) throw new Error("its state isn't an object");
-  const { engine, startedAt, stoppedAt, reason, stage = null, exitCode = null, stages } = document;
+  const { engine, startedAt, stoppedAt, reason, stage = null, exitCode = null } = document;
+  const { stages, ports = [] } = document;
   const { status, revision, pid, boot_id: bootId } = row;
   const state = {
     ...{ status, pid, bootId, engine, startedAt, stoppedAt, reason, stage, exitCode, stages },
+    ports,
   };
   assertState(state);
   return { config, state, revision: Number(revision) };
@@ -117,6 +126,7 @@ function assertConfig(value: unknown): asserts value is BoxConfig {
   for (const volume of list(volumes, "volumes")) {
     if (typeof volume !== "string") text(fields(volume, "volumes"), "guest");
   }
+  assertNetwork(config.network);
   checkMainConfig(config);
   if (health === null) return;
   const check = fields(health, "health");
@@ -145,6 +155,27 @@ function assertState(value: unknown): asserts value is BoxState {
   }
   const stages = fields(state.stages, "stages");
   for (const key in stages) number(stages, key);
+  assertPorts(state.ports);
+}
+
+function assertNetwork(value: unknown): void {
+  const network = fields(value, "network");
+  text(network, "mode");
+  texts(list(network.dns, "network.dns"), "network.dns");
+  texts(fields(network.extraHosts, "network.extraHosts"), "network.extraHosts");
+  const bandwidth = fields(network.bandwidth, "network.bandwidth");
+  for (const key of ["send", "receive"]) {
+    if (bandwidth[key] !== null) number(bandwidth, key);
+  }
+  assertPorts(network.ports);
+}
+
+function assertPorts(value: unknown): void {
+  for (const port of list(value, "ports")) {
+    const each = fields(port, "ports");
+    for (const key of ["hostIp", "protocol"]) text(each, key);
+    for (const key of ["hostPort", "guestPort"]) number(each, key);
+  }
 }
 
 function isFields(value: unknown): value is Fields {

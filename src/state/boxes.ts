@@ -6,6 +6,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { BoxConfig, BoxStatus } from "../box/options.ts";
 import { HutchError } from "../errors.ts";
+import type { PublishedPort } from "../network/ports.ts";
 import { type BoxFilter, COLUMNS, listQuery } from "./box_list.ts";
 import { type DamagedBox, damagedError, damagedRow, parseRow, type Row } from "./box_rows.ts";
 import { transaction, translated, urgently } from "./database.ts";
@@ -26,6 +27,8 @@ export interface BoxState {
   /** Of its main command in its last run. */
   readonly exitCode: number | null;
   readonly stages: Readonly<Record<string, number>>;
+  /** Ports of this machine that lead to the box, or did while it ran. */
+  readonly ports: readonly PublishedPort[];
 }
 
 /** A box as it is recorded. */
@@ -48,6 +51,7 @@ export const NEW_STATE: BoxState = {
   stage: null,
   exitCode: null,
   stages: {},
+  ports: [],
 };
 
 /** States in which a box process should be there. */
@@ -299,6 +303,6 @@ function sameRow(one: Row, other: Row): boolean {
 
 /** The part of a state that has no column. */
 export function documentOf(state: BoxState): string {
-  const { engine, startedAt, stoppedAt, reason, stage, exitCode, stages } = state;
-  return JSON.stringify({ engine, startedAt, stoppedAt, reason, stage, exitCode, stages });
+  const { engine, startedAt, stoppedAt, reason, stage, exitCode, stages, ports } = state;
+  return JSON.stringify({ engine, startedAt, stoppedAt, reason, stage, exitCode, stages, ports });
 }

@@ -18,9 +18,11 @@ import {
   DETACH,
   type ExitReason,
   type MachineFile,
+  type MachineNetworkProcess,
   type ReadyLine,
   writeExitFile,
 } from "./machine_file.ts";
+import { NetworkRefused, startNetwork } from "./network_process.ts";
 import { Relay } from "./relay.ts";
 
 /** How long the guest gets to shut down when its creator is gone or a limit is reached, in `ms`. */
@@ -31,6 +33,8 @@ const MAIN_GRACE_MS = 30_000;
 const ANSWER_MS = 5_000;
 /** How long a guest that said goodbye may take to be gone, in `ms`. */
 const GOODBYE_GRACE_MS = 10_000;
+/** How long a machine may take to be gone once its network is, in `ms`. */
+const NETWORK_GRACE_MS = 1_000;
 /** How long clients get to read what is on its way to them when the machine has ended, in `ms`. */
 const DRAIN_MS = 2_000;
 
@@ -43,7 +47,10 @@ async function main(path: string): Promise<void> {
     code = 0;
   } catch (error) {
     console.error(error);
-    say({ error: error instanceof Error ? error.message : String(error) });
+    const known = error instanceof NetworkRefused
+      ? { order: error.order, answer: error.answer }
+      : {};
+    say({ error: error instanceof Error ? error.message : String(error), ...known });
   }
   Deno.exit(code);
 }
@@ -53,6 +60,7 @@ async function run(file: MachineFile): Promise<void> {
   removeIfThere(file.socketPath);
   removeIfThere(file.spec.channelPath);
   removeIfThere(file.spec.controlPath);
+  if (file.network) removeNetworkSockets(file.network);
   const clients = Deno.listen({ transport: "unix", path: file.socketPath });
   const channel = Deno.listen({ transport: "unix", path: file.spec.channelPath });
   let kill: Machine["kill"] = () => Deno.exit(1); // there is no machine yet
@@ -71,6 +79,7 @@ async function run(file: MachineFile): Promise<void> {
       removeIfThere(file.spec.channelPath);
       removeIfThere(file.spec.controlPath);
       if (file.spec.shares) removeIfThere(file.spec.shares.socketPath);
+      if (file.network) removeNetworkSockets(file.network);
     } catch (error) {
       console.error(error); // a full disk mustn't keep the machine alive
     }
@@ -112,10 +121,14 @@ async function run(file: MachineFile): Promise<void> {
   }
   Deno.addSignalListener("SIGHUP", () => {}); // the end of a terminal is no reason
 
+  const network = file.network ? await startNetwork(file.network) : undefined;
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
   const machine = await runner.start(file.spec);
   kill = () => machine.kill();
-  say({ ready: true });
+  say({ ready: true, answers: network?.answers ?? [] });
+  // Its programs would wait for answers that never come.
+  // (A machine that ends takes it along, and may be noticed later.)
+  void network?.ended.then((message) => setTimeout(() => end("engine", message), NETWORK_GRACE_MS));
   void watchCreator((detached) => {
     if (detached) return machine.detached?.();
     windUp("creator", "");
@@ -140,6 +153,11 @@ async function run(file: MachineFile): Promise<void> {
   await relay.drain(DRAIN_MS);
   relay.close();
   channel.close();
+}
+
+function removeNetworkSockets({ socketPath, controlPath }: MachineNetworkProcess): void {
+  removeIfThere(socketPath);
+  removeIfThere(controlPath);
 }
 
 /** Whether a GOODBYE says `reason: "lost"`: its first pair, as CBOR, without a decoder. */

@@ -58,6 +58,19 @@ export interface MachineShares {
   readonly list: readonly MachineShare[];
 }
 
+/** The machine's one network device, `eth0`, of virtio-net. */
+export interface MachineNetwork {
+  /**
+   * Unix stream socket that something listens on already. The engine connects the device to it; each
+   * Ethernet frame goes behind its length in 4 bytes, big-endian, with all checksums made.
+   */
+  readonly socketPath: string;
+  /** Hardware address, such as `52:48:55:54:43:02`. */
+  readonly macAddress: string;
+  /** Longest packet in bytes: frames are 14 bytes longer. */
+  readonly mtu: number;
+}
+
 /** Everything an engine needs to start a machine; plain JSON, handed to the box process. */
 export interface MachineSpec {
   /** The box's id, for names and messages. */
@@ -76,6 +89,8 @@ export interface MachineSpec {
   readonly locks?: readonly DiskLock[];
   /** Undefined when there are no volumes: then the machine gets no device for them. */
   readonly shares?: MachineShares | undefined;
+  /** Undefined for a machine without a network device. */
+  readonly network?: MachineNetwork | undefined;
   /** File that gets the guest's console output; the engine appends or creates it. */
   readonly consolePath: string;
   /**

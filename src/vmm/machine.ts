@@ -21,12 +21,27 @@ const LOG_TAIL = 2_000;
 /** A box process that this program started. */
 export interface BoxProcess {
   readonly pid: number;
+  /** What its network answered to its orders. */
+  readonly answers: readonly string[];
   /** Resolves when it has ended, with how: `code 1`, `signal SIGKILL`. */
   ended(): Promise<string>;
   /** Lets it outlive this program. */
   detach(): void;
   /** Ends it and its machine at once. */
   kill(): void;
+}
+
+/** The network refused one of its first orders, and no machine was started. */
+export class OrderFailed extends Error {
+  readonly order: number;
+  /** Its line of JSON. */
+  readonly answer: string;
+
+  constructor(order: number, answer: string) {
+    super(`Cannot start the machine's network: it answered ${answer}`);
+    this.order = order;
+    this.answer = answer;
+  }
 }
 
 /** Options of {@link startBoxProcess}. */
@@ -39,7 +54,8 @@ export interface StartOptions {
 /**
  * Starts the box process of a machine and waits until it serves its sockets.
  *
- * @throws HutchError `boot_failed` when the engine can't start the machine, `part_missing`.
+ * @throws HutchError `boot_failed` when the engine can't start the machine, `part_missing`;
+ * {@link OrderFailed}.
  */
 export async function startBoxProcess(options: StartOptions): Promise<BoxProcess> {
   const { file } = options;
@@ -81,6 +97,9 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
     if (child.pid === undefined || !ready || "error" in ready) {
       child.kill("SIGKILL");
       await ended;
+      if (ready && "error" in ready && ready.order !== undefined) {
+        throw new OrderFailed(ready.order, ready.answer ?? "");
+      }
       const said = ready && "error" in ready ? ready.error : await tailOf(logPath, LOG_TAIL);
       throw new HutchError(
         "boot_failed",
@@ -92,6 +111,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
     stdout?.destroy();
     return {
       pid: child.pid,
+      answers: ready.answers,
       ended() {
         child.ref(); // whoever waits keeps this program alive
         return ended;
@@ -164,8 +184,10 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     file.spec.channelPath,
     file.spec.controlPath,
     ...(file.spec.shares ? [file.spec.shares.socketPath] : []),
+    ...(file.network ? [file.network.socketPath, file.network.controlPath] : []),
   ].join(",");
-  const { run = [], ffi = [] } = permissions;
+  const { ffi = [] } = permissions;
+  const run = [...permissions.run ?? [], ...file.network ? [file.network.program] : []];
   const readable = file.runner.startsWith("file:")
     ? `${writable},${dirname(fileURLToPath(file.runner))}`
     : writable;

@@ -22,6 +22,19 @@ export interface MachineFile {
   readonly limits: Limits;
   /** The box's log: its folder, and how much of it is kept. */
   readonly log: LogLimits & { readonly folder: string };
+  /** The program that is the machine's network; undefined for a machine without one. */
+  readonly network?: MachineNetworkProcess | undefined;
+}
+
+/** How the box process starts a network. */
+export interface MachineNetworkProcess {
+  readonly program: string;
+  /** Where it listens for the machine's network device. */
+  readonly socketPath: string;
+  /** Where it listens for orders. */
+  readonly controlPath: string;
+  /** What it is told before the machine starts; see `ffi/net/control.h`. */
+  readonly orders: readonly string[];
 }
 
 /** Why a machine ended. */
@@ -99,7 +112,11 @@ export function writeExitFile(
 }
 
 /** What the box process prints first, as one line of JSON on its standard output. */
-export type ReadyLine = { readonly ready: true } | { readonly error: string };
+export type ReadyLine =
+  /** With the network's answers to its orders. */
+  | { readonly ready: true; readonly answers: readonly string[] }
+  /** With the order that the network refused, and its answer, if that was it. */
+  | { readonly error: string; readonly order?: number; readonly answer?: string };
 
 /** Written to the box process's standard input: from now on its creator's end doesn't end it. */
 export const DETACH = "D";

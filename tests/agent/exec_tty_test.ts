@@ -53,7 +53,8 @@ agentTest("gives a command a terminal as all of its streams", async (peer) => {
   assert.match(outcome.stdout, /^\/dev\/pts\/\d+\r\nall\r\n24 80\r\nerr\r\nto tty\r\n$/);
   assert.equal(outcome.stderr, "");
   assert.deepEqual(outcome.order.slice(0, 2), ["REPLY", "END2"]);
-  assert.deepEqual(outcome.order.toSorted(), ["CLOSE", "DATA1", "END1", "END2", "EXIT", "REPLY"]);
+  const kinds = [...new Set(outcome.order)]; // its words come in as many frames as they please
+  assert.deepEqual(kinds.toSorted(), ["CLOSE", "DATA1", "END1", "END2", "EXIT", "REPLY"]);
   over(outcome, 0);
 });
 

@@ -124,7 +124,8 @@ static size_t put_limits(uint8_t *at) {
 /* A good exec request, more or less. */
 static size_t put_request(uint8_t *at) {
   static const char *const KEYS[] = {"argv", "env", "cwd", "user", "stdin", "hostname", "grow",
-                                     "signal", "graceMs", "timeoutMs", "capKeep", "capGive", "rlimits", "builtin", "tty"};
+                                     "signal", "graceMs", "timeoutMs", "capKeep", "capGive", "rlimits", "builtin", "tty",
+                                     "addresses", "gateways", "hosts", "resolv", "mtu"};
   size_t used = 0;
   unsigned pairs = 1 + next(9);
   at[used++] = (uint8_t)(0xa0 | pairs);
@@ -133,7 +134,7 @@ static size_t put_request(uint8_t *at) {
   for (unsigned i = 1; i < pairs; i++) {
     unsigned key = next(sizeof KEYS / sizeof KEYS[0]);
     used += put_text(at + used, KEYS[key]);
-    if (key < 2) {
+    if (key < 2 || (key > 14 && key < 18)) {
       at[used++] = 0x82;
       used += put_text(at + used, "a=b");
       used += put_text(at + used, "c=");
@@ -147,7 +148,7 @@ static size_t put_request(uint8_t *at) {
       at[used++] = 0x82;
       at[used++] = (uint8_t)next(24);
       at[used++] = (uint8_t)next(24);
-    } else if (key > 6) {
+    } else if (key > 6 && key != 18) {
       at[used++] = (uint8_t)next(24);
     } else {
       used += put_text(at + used, "/x");

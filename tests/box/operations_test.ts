@@ -123,7 +123,7 @@ async function live(
 function allOperations(): Operation[] {
   return [
     ...["create", "start", "exec", "stop", "kill", "restart", "pause", "resume"] as const,
-    ...["wait", "remove", "force", "rename", "update"] as const,
+    ...["wait", "remove", "force", "rename", "update", "publish"] as const,
   ];
 }
 
@@ -155,6 +155,9 @@ async function doIt(runtime: Runtime, box: Box, operation: Operation): Promise<v
       return await box.rename(`${box.name}x`);
     case "update":
       return await box.update({ labels: { seen: box.name } });
+    case "publish":
+      assert.equal((await box.publish("80")).length, 1);
+      return;
     case "force":
       return await box.remove({ force: true });
     default:

@@ -17,6 +17,11 @@ const DRAWN = readFileSync(SOURCE, "utf8").split("\n")
   .filter((match) => match !== null)
   .map(([, name = "", cells = ""]) => ({ name, cells: cells.trim().split(/ +/) }));
 
+const PHRASES: Partial<Record<BoxOperation, string>> = {
+  exec: "run a command in",
+  publish: "change the ports of",
+};
+
 Deno.test("OPERATIONS has every operation, and the drawing shows it", () => {
   assert.deepEqual(DRAWN.map(({ name }) => name).sort(), Object.keys(OPERATIONS).sort());
   for (const { cells } of DRAWN) assert.equal(cells.length, STATUSES.length);
@@ -32,9 +37,7 @@ for (const { name, cells } of DRAWN) {
         code: operation === "create" ? "name_taken" : "box_state",
         message: operation === "create"
           ? 'Cannot create box "web": the name is taken'
-          : `Cannot ${
-            operation === "exec" ? "run a command in" : operation
-          } box "web": it is ${status}`,
+          : `Cannot ${PHRASES[operation] ?? operation} box "web": it is ${status}`,
       };
       switch (drawn) {
         case "·":

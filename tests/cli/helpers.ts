@@ -92,6 +92,7 @@ export function boxInfo(
     health: "none",
     restarts: 0,
     restartedAt: null,
+    ports: [],
     stage: null,
     stages: {},
     ...changes,

@@ -4,7 +4,12 @@ import { PluginHost } from "../../src/plugin/host.ts";
 
 type Configure = StageHook<Stages["configure"]["input"], Stages["configure"]["output"]>;
 const SCOPE = { signal: new AbortController().signal };
-const INPUT: Stages["configure"]["input"] = { hostname: "h", grow: false, volumes: [] };
+const INPUT: Stages["configure"]["input"] = {
+  hostname: "h",
+  grow: false,
+  volumes: [],
+  network: { mode: "none" },
+};
 
 /** A host of these plugins, set up. */
 async function open(

@@ -333,7 +333,7 @@ Deno.test("Box.metrics says why a box that doesn't run uses nothing", async () =
         memory: "the box is configured",
         disk: "the box has none yet",
         guest: "the box is configured",
-        network: "a box has its loopback alone, which its host doesn't see",
+        network: "the box is configured",
       },
       execs: { started: 0, running: 0, nonzero: 0, failed: 0 },
       starts: { succeeded: 0, failed: 0, lastMs: null, stages: {} },

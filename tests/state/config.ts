@@ -1,5 +1,6 @@
 /** Configurations for tests of records. */
 import type { BoxConfig } from "../../src/box/options.ts";
+import { NO_NETWORK } from "../../src/network/options.ts";
 
 /** A box's configuration; `more` over what matters to no test. */
 export function config(id: string, name: string, more: Partial<BoxConfig> = {}): BoxConfig {
@@ -18,6 +19,7 @@ export function config(id: string, name: string, more: Partial<BoxConfig> = {}):
     autoRemove: false,
     owned: false,
     volumes: [],
+    network: NO_NETWORK,
     maxDurationMs: null,
     idleTimeoutMs: null,
     restart: "no",

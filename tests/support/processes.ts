@@ -12,7 +12,11 @@ export async function processesOf(home: string): Promise<{ pid: number; command:
     const pid = Number(entry.name);
     if (!Number.isInteger(pid) || pid === Deno.pid) continue;
     const command = await Deno.readTextFile(`/proc/${pid}/cmdline`).catch(() => "");
-    if (command.includes(home)) found.push({ pid, command: command.replaceAll("\0", " ") });
+    // What a box's network is told doesn't name its home, which it works in.
+    const folder = await Deno.readLink(`/proc/${pid}/cwd`).catch(() => "");
+    if (command.includes(home) || folder.startsWith(home)) {
+      found.push({ pid, command: command.replaceAll("\0", " ") });
+    }
   }
   return found;
 }

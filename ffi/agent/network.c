@@ -1,0 +1,122 @@
+#define _GNU_SOURCE 1
+#include "network.h"
+
+#include "request.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_addr.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DEVICE "eth0"
+#define DEVICE_WAIT_MS 2000
+
+struct message {
+  struct nlmsghdr head;
+  uint8_t rest[256];
+};
+
+static void attribute(struct message *message, uint16_t type, const void *value, size_t size) {
+  struct rtattr *at = (struct rtattr *)((uint8_t *)message + NLMSG_ALIGN(message->head.nlmsg_len));
+  at->rta_type = type;
+  at->rta_len = (uint16_t)RTA_LENGTH(size);
+  memcpy(RTA_DATA(at), value, size);
+  message->head.nlmsg_len = (uint32_t)(NLMSG_ALIGN(message->head.nlmsg_len) + RTA_ALIGN(at->rta_len));
+}
+
+static struct message begin(uint16_t type, uint16_t flags, const void *body, size_t size) {
+  struct message message = {.head = {.nlmsg_len = (uint32_t)NLMSG_LENGTH(size), .nlmsg_type = type,
+                                     .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags)}};
+  memcpy(NLMSG_DATA(&message.head), body, size);
+  return message;
+}
+
+/* Waits for the kernel's answer. 0, or a negative errno. */
+static int ask(int fd, const struct message *message) {
+  struct {
+    struct nlmsghdr head;
+    struct nlmsgerr error;
+    uint8_t rest[512];
+  } answer;
+  if (send(fd, message, message->head.nlmsg_len, 0) < 0) return -errno;
+  if (recv(fd, &answer, sizeof answer, 0) < (ssize_t)NLMSG_LENGTH(sizeof answer.error)) return -EPROTO;
+  return answer.head.nlmsg_type == NLMSG_ERROR ? answer.error.error : -EPROTO;
+}
+
+static int family_of(const char *text, uint8_t bytes[16]) {
+  if (inet_pton(AF_INET, text, bytes) == 1) return AF_INET;
+  return inet_pton(AF_INET6, text, bytes) == 1 ? AF_INET6 : AF_UNSPEC;
+}
+
+static int bring_up(int fd, int index, uint32_t mtu) {
+  struct ifinfomsg info = {.ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+  struct message message = begin(RTM_NEWLINK, 0, &info, sizeof info);
+  attribute(&message, IFLA_MTU, &mtu, sizeof mtu);
+  return ask(fd, &message);
+}
+
+/* `text` is ADDRESS/BITS. Without the usual wait whether a neighbour has it: there are none. */
+static int add_address(int fd, int index, const char *text) {
+  char copy[64];
+  uint8_t bytes[16];
+  uint32_t flags = IFA_F_NODAD;
+  const char *slash = strchr(text, '/');
+  if (slash == NULL || (size_t)(slash - text) >= sizeof copy) return -EINVAL;
+  memcpy(copy, text, (size_t)(slash - text));
+  copy[slash - text] = '\0';
+  int family = family_of(copy, bytes), bits = atoi(slash + 1);
+  if (family == AF_UNSPEC || bits < 1 || bits > (family == AF_INET ? 32 : 128)) return -EINVAL;
+  struct ifaddrmsg info = {.ifa_family = (uint8_t)family, .ifa_prefixlen = (uint8_t)bits, .ifa_index = (uint32_t)index};
+  struct message message = begin(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);
+  size_t size = family == AF_INET ? 4 : 16;
+  attribute(&message, IFA_LOCAL, bytes, size);
+  attribute(&message, IFA_ADDRESS, bytes, size);
+  attribute(&message, IFA_FLAGS, &flags, sizeof flags);
+  return ask(fd, &message);
+}
+
+static int add_gateway(int fd, int index, const char *text) {
+  uint8_t bytes[16];
+  int family = family_of(text, bytes);
+  if (family == AF_UNSPEC) return -EINVAL;
+  struct rtmsg info = {.rtm_family = (uint8_t)family, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_BOOT,
+                       .rtm_scope = RT_SCOPE_UNIVERSE, .rtm_type = RTN_UNICAST};
+  struct message message = begin(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);
+  attribute(&message, RTA_GATEWAY, bytes, family == AF_INET ? 4 : 16);
+  attribute(&message, RTA_OIF, &index, sizeof index);
+  return ask(fd, &message);
+}
+
+/* Devices appear while the first process runs already. */
+static int find_device(void) {
+  unsigned index;
+  for (int ms = 0; (index = if_nametoindex(DEVICE)) == 0 && ms < DEVICE_WAIT_MS; ms++) {
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  }
+  return (int)index;
+}
+
+static int failed(struct failure *failure, const char *what, int error) {
+  failure_set(failure, FAILURE_FAILED, -error, "set up the box's network: %s: %s", what, strerror(-error));
+  return -1;
+}
+
+int network_configure(const struct request *request, struct failure *failure) {
+  if (request->addresses == NULL || request->addresses[0] == NULL) return 0;
+  int index = find_device(), error;
+  if (index == 0) return failed(failure, "there is no " DEVICE, -ENODEV);
+  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  if (fd < 0) return failed(failure, "netlink", -errno);
+  const char *what = DEVICE;
+  error = bring_up(fd, index, request->mtu);
+  for (char **at = request->addresses; error == 0 && *at != NULL; at++) error = add_address(fd, index, what = *at);
+  for (char **at = request->gateways; error == 0 && at != NULL && *at != NULL; at++) error = add_gateway(fd, index, what = *at);
+  close(fd);
+  return error == 0 ? 0 : failed(failure, what, error);
+}

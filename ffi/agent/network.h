@@ -1,0 +1,13 @@
+/* The box's network interface. */
+#ifndef HUTCH_AGENT_NETWORK_H
+#define HUTCH_AGENT_NETWORK_H
+
+#include "failure.h"
+
+struct request;
+
+/* Gives eth0 the addresses, gateways and MTU of a configure request and brings it up; does nothing when
+ * there are no addresses. 0, or -1 with `failure` filled. */
+int network_configure(const struct request *request, struct failure *failure);
+
+#endif

@@ -1,0 +1,27 @@
+/* As much of DNS messages as tells a question, and whether an answer is to it. */
+#ifndef HUTCH_NET_DNS_MESSAGE_H
+#define HUTCH_NET_DNS_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { DNS_HEADER = 12, DNS_NAME_TEXT = 1024, DNS_QUERY_MAX = 4096, DNS_ANSWER_MAX = 65535 };
+enum { DNS_OK = 0, DNS_FORMAT_ERROR = 1, DNS_SERVER_FAILURE = 2, DNS_NOT_IMPLEMENTED = 4, DNS_REFUSED = 5 };
+
+struct dns_question {
+  char name[DNS_NAME_TEXT]; /* lower case, without the last dot; bytes that names don't have as \DDD */
+  uint16_t type;
+  size_t end;               /* where the question ends in the message */
+};
+
+/* Reads the one question of a query. DNS_OK, or the code to answer with; -1: not even worth an answer. */
+int dns_read_question(const uint8_t *message, size_t length, struct dns_question *question);
+
+/* Whether `answer` is one to the query: its number aside, the same question. */
+bool dns_is_answer(const uint8_t *query, size_t query_length, const uint8_t *answer, size_t length);
+
+/* Turns a query into the answer that has nothing but a code, in place; its new length. */
+size_t dns_fail(uint8_t *query, size_t length, int code);
+
+#endif

@@ -1,0 +1,221 @@
+#define _GNU_SOURCE 1
+#include "filter.h"
+
+#include <string.h>
+
+void filter_init(struct filter *filter, uint64_t seed) {
+  static const uint8_t MAC[MAC_SIZE] = GUEST_MAC;
+  memset(filter, 0, sizeof *filter);
+  memcpy(filter->guest_mac, MAC, MAC_SIZE);
+  static const char *const TEXTS[4][2] = {
+    {GUEST_V4, GUEST_V6}, {GATEWAY_V4, GATEWAY_V6}, {DNS_V4, DNS_V6}, {NET_V4, NET_V6},
+  };
+  for (int kind = 0; kind < 2; kind++) {
+    address_parse(TEXTS[0][kind], &filter->guest[kind]);
+    address_parse(TEXTS[1][kind], &filter->gateway[kind]);
+    address_parse(TEXTS[2][kind], &filter->dns[kind]);
+    address_parse(TEXTS[3][kind], &filter->net[kind]);
+  }
+  uint8_t link[16] = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, (uint8_t)(MAC[0] ^ 2), MAC[1], MAC[2], 0xff, 0xfe, MAC[3], MAC[4], MAC[5]};
+  filter->guest_link = address_v6(link);
+  flows_init(&filter->flows, seed);
+}
+
+void filter_free(struct filter *filter) {
+  policy_free(&filter->policy);
+}
+
+void filter_publish(struct filter *filter, uint8_t protocol, uint16_t port, bool open) {
+  uint8_t *byte = &filter->published[protocol == IPPROTO_UDP][port / 8], bit = (uint8_t)(1 << port % 8);
+  *byte = open ? *byte | bit : *byte & (uint8_t)~bit;
+}
+
+static bool is_published(const struct filter *filter, uint8_t protocol, uint16_t port) {
+  return protocol != IPPROTO_ICMP && (filter->published[protocol == IPPROTO_UDP][port / 8] >> port % 8 & 1) != 0;
+}
+
+static enum group group_of(const struct filter *filter, const struct packet *packet, uint64_t now_ms) {
+  int kind = packet->v6;
+  if (address_equal(&packet->target, &filter->gateway[kind])) return GROUP_HOST;
+  /* The stack takes all of its own network for this machine. */
+  if (address_within(&packet->target, &filter->net[kind], kind ? NET_V6_BITS : 96 + NET_V4_BITS)) return GROUP_INVALID;
+  enum group group = address_group(&packet->target);
+  if (group == GROUP_LOOPBACK || group == GROUP_INVALID) return group;
+  return address_is_own(&packet->target, now_ms) ? GROUP_HOST : group;
+}
+
+static enum verdict refuse(struct filter *filter, const struct flow_key *key, enum group group, int rule) {
+  filter->counts.denied++;
+  if (filter->on_denied != NULL) filter->on_denied(filter->context, key, group, rule);
+  filter->reply_length = packet_refuse(&filter->packet, &filter->gateway[filter->packet.v6], filter->reply);
+  return filter->reply_length > 0 ? FILTER_REPLY : FILTER_DROP;
+}
+
+/* A port of the guest's, as the stack sees it, that no other diverted conversation has. */
+static bool inner_key(struct filter *filter, const struct flow_key *key, bool v6, uint16_t port, struct flow_key *inner) {
+  *inner = (struct flow_key){.remote = filter->gateway[v6], .remote_port = port, .guest_port = key->guest_port, .protocol = key->protocol};
+  for (unsigned tries = 0; tries < FLOWS_MAX * 2; tries++) {
+    if (inner->guest_port >= 1024 && flows_find_inner(&filter->flows, inner) == NULL && flows_find(&filter->flows, inner) == NULL) return true;
+    inner->guest_port++;
+  }
+  return false;
+}
+
+static enum verdict begin(struct filter *filter, const struct flow_key *key, bool opens, uint64_t now_ms) {
+  struct packet *packet = &filter->packet;
+  bool to_dns = address_equal(&packet->target, &filter->dns[packet->v6]);
+  if (to_dns && packet->protocol == IPPROTO_UDP && packet->target_port == DNS_PORT) return FILTER_DNS;
+  struct decision decision = {.rule = -1};
+  enum group group = to_dns ? GROUP_HOST : group_of(filter, packet, now_ms);
+  if (to_dns && !packet->v6 && packet->protocol == IPPROTO_TCP && packet->target_port == DNS_PORT && filter->dns_divert != 0) {
+    decision = (struct decision){.allow = true, .rule = -1, .divert = filter->dns_divert};
+  } else if (!to_dns) {
+    decision = policy_decide(&filter->policy, packet->protocol, &packet->target, packet->target_port, group);
+    /* The gateway answers echoes itself: that leads nowhere. */
+    if (packet->protocol == IPPROTO_ICMP && address_equal(&packet->target, &filter->gateway[packet->v6])) decision.allow = true;
+  }
+  if (!decision.allow) return refuse(filter, key, group, decision.rule);
+  /* What comes after the end of a conversation, or was forgotten in its middle: the stack knows it, or
+   * refuses it. */
+  if (packet->protocol == IPPROTO_TCP && !opens) {
+    return decision.divert == 0 ? FILTER_PASS : refuse(filter, key, group, decision.rule);
+  }
+  struct flow_key inner;
+  struct flow *flow = NULL;
+  /* Two conversations mustn't be the same to the stack. */
+  bool free = decision.divert == 0 ? flows_find_inner(&filter->flows, key) == NULL
+                                   : inner_key(filter, key, packet->v6, decision.divert, &inner);
+  if (free) flow = flows_add(&filter->flows, key, now_ms);
+  if (flow == NULL) {
+    filter->counts.full++;
+    return refuse(filter, key, group, -1);
+  }
+  filter->counts.flows++;
+  if (decision.divert != 0) {
+    flows_divert(&filter->flows, flow, &inner);
+    filter->begun = flow;
+  }
+  return FILTER_PASS;
+}
+
+static enum verdict guest_flow(struct filter *filter, uint64_t now_ms) {
+  struct packet *packet = &filter->packet;
+  struct flow_key key = {.remote = packet->target, .remote_port = packet->target_port,
+                         .guest_port = packet->source_port, .protocol = packet->protocol};
+  if (packet->protocol == IPPROTO_ICMP && packet->reply) { /* nobody asks the guest */
+    filter->counts.needless++;
+    return FILTER_DROP;
+  }
+  struct flow *flow = flows_find(&filter->flows, &key);
+  bool opens = packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+  if (flow != NULL && opens && (flow->reset || flow->guest_ended)) {
+    flows_remove(&filter->flows, flow);
+    flow = NULL;
+  }
+  if (flow == NULL) {
+    enum verdict verdict = begin(filter, &key, opens, now_ms);
+    if (verdict != FILTER_PASS) return verdict;
+    flow = flows_find(&filter->flows, &key);
+    if (flow == NULL) return FILTER_PASS;
+  } else {
+    flows_seen(&filter->flows, flow, now_ms);
+  }
+  if (packet->tcp_flags & TCP_FIN) flow->guest_ended = true;
+  if (packet->tcp_flags & TCP_RST) flow->reset = true;
+  if (flow->diverted) {
+    packet_set_target(packet, &flow->inner.remote, flow->inner.remote_port);
+    packet_set_source(packet, &packet->source, flow->inner.guest_port);
+  }
+  return FILTER_PASS;
+}
+
+/* Whether the guest speaks for itself. While IPv6 makes sure that an address is free it has none. */
+static bool is_guest(const struct filter *filter, const struct packet *packet, enum packet_kind kind) {
+  static const struct address NONE = {{0}};
+  if (address_equal(&packet->source, &filter->guest[packet->v6])) return true;
+  if (kind == PACKET_ARP) {
+    struct address none = address_v4((uint8_t[4]){0});
+    return address_equal(&packet->source, &none);
+  }
+  if (kind != PACKET_NEIGHBOUR) return false;
+  struct address about = address_v6(packet->body + 8);
+  bool own = address_equal(&about, &filter->guest[1]) || address_equal(&about, &filter->guest_link);
+  if (packet->body[0] == 136 && !own) return false; /* an advertisement for somebody else */
+  return address_equal(&packet->source, &filter->guest_link) || (own && address_equal(&packet->source, &NONE));
+}
+
+enum verdict filter_guest(struct filter *filter, uint8_t *frame, size_t length, uint64_t now_ms) {
+  struct packet *packet = &filter->packet;
+  filter->begun = NULL;
+  enum packet_kind kind = packet_parse(frame, length, packet);
+  if (kind == PACKET_BAD) {
+    filter->counts.bad++;
+    return FILTER_DROP;
+  }
+  if (memcmp(frame + MAC_SIZE, filter->guest_mac, MAC_SIZE) != 0) {
+    filter->counts.spoofed++;
+    return FILTER_DROP;
+  }
+  if (kind == PACKET_FRAGMENT) {
+    filter->counts.fragments++;
+    return FILTER_DROP;
+  }
+  if (kind == PACKET_NEEDLESS) {
+    filter->counts.needless++;
+    return FILTER_DROP;
+  }
+  if (kind == PACKET_NEIGHBOUR && packet->body[0] == 136 && packet->body_length < 24) return FILTER_DROP;
+  if (!is_guest(filter, packet, kind)) {
+    /* What it sends from its link-local address is for neighbours that aren't there. */
+    if (address_equal(&packet->source, &filter->guest_link)) filter->counts.needless++;
+    else filter->counts.spoofed++;
+    return FILTER_DROP;
+  }
+  return kind == PACKET_FLOW ? guest_flow(filter, now_ms) : FILTER_PASS;
+}
+
+bool filter_host(struct filter *filter, uint8_t *frame, size_t length, uint64_t now_ms) {
+  struct packet packet;
+  enum packet_kind kind = packet_parse(frame, length, &packet);
+  if (kind == PACKET_BAD || kind == PACKET_FRAGMENT) {
+    filter->counts.bad++;
+    return false;
+  }
+  /* The guest's addresses are what they are: no router advertises others. */
+  if (kind == PACKET_NEEDLESS) return !(packet.v6 && packet.body_length > 0 && packet.body[0] == 134);
+  if (kind != PACKET_FLOW) return true;
+  struct flow_key key = {.remote = packet.source, .remote_port = packet.source_port,
+                         .guest_port = packet.target_port, .protocol = packet.protocol};
+  if (packet.protocol == IPPROTO_ICMP) key.guest_port = packet.source_port, key.remote_port = 0;
+  struct flow *flow = flows_find(&filter->flows, &key);
+  if (flow == NULL) {
+    flow = flows_find_inner(&filter->flows, &key);
+    if (flow != NULL && !flow->diverted) flow = NULL;
+  }
+  if (flow == NULL) {
+    /* The stack's UDP sockets hear whoever writes to them: only answers, and what is published. */
+    bool opens = packet.protocol == IPPROTO_UDP || (packet.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+    if (packet.protocol == IPPROTO_TCP && !opens) return true;
+    if (!is_published(filter, packet.protocol, packet.target_port)) {
+      filter->counts.unasked++;
+      return false;
+    }
+    flow = flows_add(&filter->flows, &key, now_ms);
+    if (flow == NULL) {
+      filter->counts.full++;
+      return false;
+    }
+    flow->inbound = true;
+    filter->counts.flows++;
+  } else if (flow->inbound && packet.protocol == IPPROTO_TCP && (packet.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+    flow->guest_ended = flow->host_ended = flow->reset = false; /* the same port again */
+  }
+  flows_seen(&filter->flows, flow, now_ms);
+  if (packet.tcp_flags & TCP_FIN) flow->host_ended = true;
+  if (packet.tcp_flags & TCP_RST) flow->reset = true;
+  if (flow->diverted) {
+    packet_set_source(&packet, &flow->key.remote, flow->key.remote_port);
+    packet_set_target(&packet, &packet.target, flow->key.guest_port);
+  }
+  return true;
+}

@@ -1,0 +1,65 @@
+/* Between the guest and the network stack: each frame of either side is looked at here once. The
+ * guest's are hostile; those of the stack are well-formed, with contents from anywhere. */
+#ifndef HUTCH_NET_FILTER_H
+#define HUTCH_NET_FILTER_H
+
+#include "flows.h"
+#include "packet.h"
+#include "policy.h"
+
+/* The addresses of a box's own little network, alike for all boxes. */
+#define NET_V4 "10.213.77.0"
+#define NET_V4_BITS 24
+#define NET_V6 "fd5a:7c1e:68b4::"
+#define NET_V6_BITS 64
+#define GATEWAY_V4 "10.213.77.1"
+#define GATEWAY_V6 "fd5a:7c1e:68b4::1"
+#define GUEST_V4 "10.213.77.2"
+#define GUEST_V6 "fd5a:7c1e:68b4::2"
+#define DNS_V4 "10.213.77.3"
+#define DNS_V6 "fd5a:7c1e:68b4::3"
+#define GUEST_MAC {0x52, 0x48, 0x55, 0x54, 0x43, 0x02}
+
+enum { DNS_PORT = 53 };
+
+enum verdict {
+  FILTER_DROP,
+  FILTER_PASS,  /* to the other side; it may have been changed */
+  FILTER_REPLY, /* `reply` goes back to the guest */
+  FILTER_DNS,   /* a question for the name server, see `packet` */
+};
+
+struct filter_counts {
+  uint64_t bad, spoofed, fragments, needless, denied, full, flows, unasked;
+};
+
+struct filter {
+  struct address guest[2], guest_link, gateway[2], dns[2], net[2]; /* IPv4, IPv6 */
+  uint8_t guest_mac[MAC_SIZE];
+  struct policy policy;
+  struct flows flows;
+  uint16_t dns_divert;              /* port of the host's loopback for questions by TCP; 0: none */
+  uint8_t published[2][65536 / 8];  /* the guest's ports that can be reached from outside: TCP, UDP */
+  struct filter_counts counts;
+  struct packet packet;             /* the last one */
+  uint8_t reply[REPLY_MAX];
+  size_t reply_length;
+  struct flow *begun;               /* the flow that the last packet began, if it is diverted */
+  /* A conversation was denied; may be NULL. */
+  void (*on_denied)(void *context, const struct flow_key *key, enum group group, int rule);
+  void *context;
+};
+
+void filter_init(struct filter *filter, uint64_t seed);
+void filter_free(struct filter *filter);
+
+/* Opens or closes a port of the guest to what comes from outside. */
+void filter_publish(struct filter *filter, uint8_t protocol, uint16_t port, bool open);
+
+/* What to do with a frame of the guest's. */
+enum verdict filter_guest(struct filter *filter, uint8_t *frame, size_t length, uint64_t now_ms);
+
+/* Whether a frame of the stack's may go to the guest. */
+bool filter_host(struct filter *filter, uint8_t *frame, size_t length, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,29 @@
+/**
+ * Telling listeners what a box's network refuses.
+ *
+ * @module
+ */
+import { errorText } from "../errors.ts";
+import { deniedFlows } from "../network/control.ts";
+import { boxPaths } from "../runtime/paths.ts";
+import type { BoxContext } from "./context.ts";
+import type { BoxConfig } from "./options.ts";
+
+/** Emits `network.denied` until the connection to the box is over; never rejects. */
+export async function tellDenied(
+  context: BoxContext,
+  { id, name, network }: BoxConfig,
+  over: Promise<void>,
+): Promise<void> {
+  if (network.mode === "none") return;
+  const ending = new AbortController();
+  void over.then(() => ending.abort());
+  try {
+    const path = boxPaths(context.paths, id).networkControlPath;
+    for await (const denied of deniedFlows(path, ending.signal)) {
+      context.plugins.emit("network.denied", { box: id, name, ...denied });
+    }
+  } catch (error) {
+    if (!ending.signal.aborted) context.log(`network of box "${name}": ${errorText(error)}`);
+  }
+}

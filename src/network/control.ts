@@ -1,0 +1,183 @@
+/**
+ * Orders to the program that is a running box's network (`hutch-net`): lines of words, each answered
+ * by a line of JSON; `ffi/net/control.h` has them.
+ *
+ * @module
+ */
+import { errorText, HutchError } from "../errors.ts";
+import { hostSide, type PublishedPort } from "./ports.ts";
+
+/** How long it may take to answer, in `ms`. */
+const TIMEOUT_MS = 5_000;
+/** Longest line that is read of it, in bytes. */
+const LINE_LIMIT = 1024 * 1024;
+
+/** What a box's network has counted since its start. */
+export interface NetworkCounters {
+  /** What the box sent: frames with their Ethernet headers. */
+  readonly sentBytes: number;
+  readonly sentFrames: number;
+  readonly receivedBytes: number;
+  readonly receivedFrames: number;
+  /** Frames for the box that it didn't take in time. */
+  readonly lostFrames: number;
+  /** Frames of the box that aren't what they say to be. */
+  readonly badFrames: number;
+  /** Frames with a sender that the box isn't. */
+  readonly spoofedFrames: number;
+  /** Connections, datagrams and echoes of the box that were refused. */
+  readonly denied: number;
+  /** Conversations so far, both ways. */
+  readonly flows: number;
+  readonly openFlows: number;
+  readonly dnsQuestions: number;
+  readonly dnsFailures: number;
+}
+
+/** Something that the box may not reach. */
+export interface DeniedFlow {
+  readonly protocol: "tcp" | "udp" | "icmp";
+  readonly address: string;
+  /** 0 for echoes. */
+  readonly port: number;
+  /** What kind of place it is: `private`, `host`, `metadata`, … */
+  readonly group: string;
+  /** Index of the rule that says so; -1 for the mode's default. */
+  readonly rule: number;
+  /** How many before weren't told, since there were too many at once. */
+  readonly lost: number;
+}
+
+type Answer = Readonly<Record<string, unknown>>;
+
+/** An order that was refused, with the system's name for the reason. */
+export class OrderRefused extends Error {
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/**
+ * Gives one order to the network whose control socket is at `path`.
+ *
+ * @throws OrderRefused when it says no; HutchError `box_state` when it doesn't answer.
+ */
+export async function orderNetwork(path: string, order: string): Promise<Answer> {
+  try {
+    using connection = await Deno.connect({ transport: "unix", path });
+    const late = setTimeout(() => connection.close(), TIMEOUT_MS);
+    try {
+      await connection.write(new TextEncoder().encode(`${order}\n`));
+      for await (const line of linesOf(connection.readable)) return checkAnswer(line);
+    } finally {
+      clearTimeout(late);
+    }
+    throw new Error("it ended without an answer");
+  } catch (error) {
+    if (error instanceof OrderRefused) throw error;
+    throw new HutchError("box_state", `Cannot reach the box's network: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** The order that publishes a port. */
+export function publishOrder({ protocol, hostIp, hostPort, guestPort }: PublishedPort): string {
+  return `publish ${protocol} ${hostIp} ${hostPort} ${guestPort}`;
+}
+
+/** Reads the answer to {@link publishOrder}: the port with its number. */
+export function publishedPort(port: PublishedPort, answer: Answer): PublishedPort {
+  if (typeof answer.port !== "number") throw new Error("its answer has no port");
+  return { ...port, hostPort: answer.port };
+}
+
+/** Why a port can't be published, for people. */
+export function publishRefusal(port: PublishedPort, code: string, message: string): string {
+  const reasons: Readonly<Record<string, string>> = {
+    EADDRINUSE: "it is in use",
+    EADDRNOTAVAIL: `this machine has no address ${port.hostIp}`,
+    EACCES: "only root may have ports below 1024",
+    EPERM: "only root may have ports below 1024",
+  };
+  return `Cannot publish ${hostSide(port)}: ${reasons[code] ?? message}`;
+}
+
+/** Throws {@link OrderRefused} for an answer that says no. */
+export function checkAnswer(line: string): Answer {
+  const answer: unknown = JSON.parse(line);
+  if (typeof answer !== "object" || answer === null) throw new Error("its answer is no object");
+  if ("ok" in answer && answer.ok === true) return { ...answer };
+  const code = "code" in answer ? String(answer.code) : "EIO";
+  throw new OrderRefused(code, "error" in answer ? String(answer.error) : "it says no");
+}
+
+/** What it has counted. */
+export async function networkCounters(path: string): Promise<NetworkCounters> {
+  const { counters } = await orderNetwork(path, "counters");
+  const value = (name: keyof NetworkCounters): number => {
+    const found: unknown = typeof counters === "object" && counters !== null
+      ? Reflect.get(counters, name)
+      : undefined;
+    return typeof found === "number" ? found : 0;
+  };
+  return {
+    sentBytes: value("sentBytes"),
+    sentFrames: value("sentFrames"),
+    receivedBytes: value("receivedBytes"),
+    receivedFrames: value("receivedFrames"),
+    lostFrames: value("lostFrames"),
+    badFrames: value("badFrames"),
+    spoofedFrames: value("spoofedFrames"),
+    denied: value("denied"),
+    flows: value("flows"),
+    openFlows: value("openFlows"),
+    dnsQuestions: value("dnsQuestions"),
+    dnsFailures: value("dnsFailures"),
+  };
+}
+
+/**
+ * What the network refuses from now on, as it does; ends with the network, or when `signal` says so.
+ *
+ * @throws what `Deno.connect` throws.
+ */
+export async function* deniedFlows(path: string, signal: AbortSignal): AsyncGenerator<DeniedFlow> {
+  using connection = await Deno.connect({ transport: "unix", path });
+  const abort = () => {
+    try {
+      connection.close();
+    } catch {
+      // It is closed.
+    }
+  };
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    signal.throwIfAborted();
+    await connection.write(new TextEncoder().encode("events\n"));
+    for await (const line of linesOf(connection.readable)) {
+      const event = JSON.parse(line);
+      if (event.event !== "denied") continue;
+      const { protocol, address, port, group, rule, lost } = event;
+      yield { protocol, address, port, group, rule, lost };
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+async function* linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    rest += text;
+    for (let end; (end = rest.indexOf("\n")) >= 0; rest = rest.slice(end + 1)) {
+      yield rest.slice(0, end);
+    }
+    if (rest.length > LINE_LIMIT) throw new Error("a line of its answer is too long");
+  }
+}

@@ -1,0 +1,159 @@
+/**
+ * What network a box is asked to have, and what that is recorded as.
+ *
+ * @module
+ */
+import { isIP } from "node:net";
+import { HutchError } from "../errors.ts";
+import { GATEWAYS } from "./addresses.ts";
+import { parsePorts, type PublishedPort } from "./ports.ts";
+
+/**
+ * `none`: loopback alone. `nat`: out to public addresses; this machine, private networks, link-local
+ * addresses and clouds' metadata are refused. `open`: out to all that this machine reaches, and to its
+ * own services as `host.hutch.internal`; clouds' metadata stay refused. Nothing comes in but through
+ * published ports.
+ */
+export type NetworkMode = "none" | "nat" | "open";
+
+/** The network of a box, as `Runtime.create` is asked for it. */
+export interface NetworkOptions {
+  /** What the box may reach. @default {"nat"} */
+  readonly network?: NetworkMode;
+  /**
+   * Ports of this machine that lead to the box, as `[HOSTIP:][HOSTPORT:]GUESTPORT[/tcp|udp]`. They
+   * listen on 127.0.0.1 where no address is given; without a host port the system picks one.
+   */
+  readonly ports?: readonly string[];
+  /**
+   * Servers that are asked for names in the box's stead, as an address or `ADDRESS:PORT`
+   * (`[ADDRESS]:PORT`); a loopback address is this machine's. @default {this machine's}
+   */
+  readonly dns?: readonly string[];
+  /** Names for the box's `/etc/hosts`; the address `host-gateway` is this machine. */
+  readonly extraHosts?: Readonly<Record<string, string>>;
+  /** Most bits per second that the box sends and receives. @default {no limit} */
+  readonly bandwidth?: { readonly send?: number; readonly receive?: number };
+}
+
+/** The network of a box, as recorded. */
+export interface NetworkConfig {
+  readonly mode: NetworkMode;
+  readonly ports: readonly PublishedPort[];
+  readonly dns: readonly string[];
+  readonly extraHosts: Readonly<Record<string, string>>;
+  /** Bits per second, or null for no limit. */
+  readonly bandwidth: { readonly send: number | null; readonly receive: number | null };
+}
+
+/** A server for names. */
+export interface NameServer {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** The modes there are. */
+export const NETWORK_MODES = ["none", "nat", "open"] as const satisfies readonly NetworkMode[];
+
+/** No network. */
+export const NO_NETWORK: NetworkConfig = {
+  mode: "none",
+  ports: [],
+  dns: [],
+  extraHosts: {},
+  bandwidth: { send: null, receive: null },
+};
+
+const MAX_SERVERS = 8;
+const MAX_EXTRA_HOSTS = 500;
+/** Below it, one packet would take minutes. */
+const LEAST_BANDWIDTH = 8_000;
+
+/**
+ * Checks what was asked for and fills in the defaults.
+ *
+ * @throws HutchError `invalid_option`.
+ */
+export function networkConfig(options: NetworkOptions): NetworkConfig {
+  const { network: mode = "nat", ports = [], dns = [], extraHosts = {}, bandwidth = {} } = options;
+  if (!NETWORK_MODES.includes(mode)) {
+    refuse(`Cannot give a box the network ${JSON.stringify(mode)}: there is no such mode`, {
+      hint: `take one of ${NETWORK_MODES.join(", ")}`,
+    });
+  }
+  if (mode === "none" && ports.length > 0) {
+    refuse("Cannot publish ports of a box without a network: nothing leads to it", {
+      hint: "take the network nat, or reach its ports by box.connect and box.fetch",
+    });
+  }
+  if (dns.length > MAX_SERVERS) {
+    refuse(`Cannot ask ${dns.length} name servers: ${MAX_SERVERS} is the most`);
+  }
+  for (const server of dns) parseServer(server);
+  checkHosts(extraHosts);
+  return {
+    mode,
+    ports: parsePorts(ports),
+    dns: [...dns],
+    extraHosts: { ...extraHosts },
+    bandwidth: {
+      send: bits(bandwidth.send, "send"),
+      receive: bits(bandwidth.receive, "receive"),
+    },
+  };
+}
+
+/**
+ * Reads `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
+ *
+ * @throws HutchError `invalid_option`.
+ */
+export function parseServer(text: string): NameServer {
+  const match = /^\[([^\]]+)\](?::(\d{1,5}))?$/.exec(text) ?? /^([^:]+):(\d{1,5})$/.exec(text);
+  const address = match?.[1] ?? text;
+  const port = Number(match?.[2] ?? 53);
+  if (isIP(address) === 0 || port < 1 || port > 65_535) {
+    refuse(
+      `Cannot ask the name server ${
+        JSON.stringify(text)
+      }: it is no IP address, with or without a port`,
+    );
+  }
+  return { address, port };
+}
+
+/** Lines for `/etc/hosts`. */
+export function hostsLines(extraHosts: Readonly<Record<string, string>>): string[] {
+  return Object.entries(extraHosts).map(([name, address]) =>
+    `${address === "host-gateway" ? GATEWAYS[0] : address}\t${name}`
+  );
+}
+
+function checkHosts(extraHosts: Readonly<Record<string, string>>): void {
+  const entries = Object.entries(extraHosts);
+  if (entries.length > MAX_EXTRA_HOSTS) {
+    refuse(`Cannot add ${entries.length} hosts to a box: ${MAX_EXTRA_HOSTS} is the most`);
+  }
+  for (const [name, address] of entries) {
+    if (!/^[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})$/.test(name)) {
+      refuse(`Cannot add host ${JSON.stringify(name)}: it is no host name`);
+    }
+    if (address !== "host-gateway" && isIP(address) === 0) {
+      refuse(`Cannot add host ${name}: ${JSON.stringify(address)} is no IP address`, {
+        hint: 'write an address, or "host-gateway" for this machine',
+      });
+    }
+  }
+}
+
+function bits(rate: number | undefined, what: string): number | null {
+  if (rate === undefined) return null;
+  if (Number.isSafeInteger(rate) && rate >= LEAST_BANDWIDTH && rate <= 1e12) return rate;
+  refuse(
+    `Cannot limit what a box may ${what} to ${rate} bits per second: it is no whole number from ${LEAST_BANDWIDTH} to 10^12`,
+  );
+}
+
+function refuse(message: string, options: { hint?: string } = {}): never {
+  throw new HutchError("invalid_option", message, options);
+}

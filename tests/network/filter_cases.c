@@ -1,0 +1,281 @@
+/* The filter between a guest and its network stack, with frames made here: what passes, what is
+ * answered, what is dropped, and how diverted conversations are changed on their way. */
+#define _GNU_SOURCE 1
+#include "net/filter.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct filter filter;
+static uint8_t frame[2000];
+static unsigned denied;
+static enum group denied_group;
+static int denied_rule;
+
+static void on_denied(void *context, const struct flow_key *key, enum group group, int rule) {
+  (void)context, (void)key;
+  denied++;
+  denied_group = group;
+  denied_rule = rule;
+}
+
+static void put16(uint8_t *at, unsigned value) {
+  at[0] = (uint8_t)(value >> 8);
+  at[1] = (uint8_t)value;
+}
+
+static struct address address(const char *text) {
+  struct address result;
+  assert(address_parse(text, &result));
+  return result;
+}
+
+/* A sum over 16 bits, as slow and plain as can be: the filter's own isn't trusted here. */
+static unsigned plain_sum(const uint8_t *bytes, size_t length, unsigned total) {
+  for (size_t i = 0; i < length; i++) total += i % 2 == 0 ? (unsigned)bytes[i] << 8 : bytes[i];
+  while (total > 0xffff) total = (total & 0xffff) + (total >> 16);
+  return total;
+}
+
+/* Makes a frame, sums included; its length. */
+static size_t make(const char *from, const char *to, uint8_t protocol, unsigned source, unsigned target, uint8_t flags, bool to_guest) {
+  struct address a = address(from), b = address(to);
+  bool v6 = !address_is_v4(&a);
+  size_t header = v6 ? 40 : 20, body = protocol == IPPROTO_TCP ? 20 : 12, width = v6 ? 16 : 4;
+  static const uint8_t GUEST[6] = GUEST_MAC, GATE[6] = {0x52, 0x55, 1, 2, 3, 4};
+  memset(frame, 0, sizeof frame);
+  memcpy(frame, to_guest ? GUEST : GATE, 6);
+  memcpy(frame + 6, to_guest ? GATE : GUEST, 6);
+  put16(frame + 12, v6 ? 0x86dd : 0x0800);
+  uint8_t *ip = frame + 14, *at = ip + header;
+  ip[0] = v6 ? 0x60 : 0x45;
+  put16(ip + (v6 ? 4 : 2), (unsigned)(v6 ? body : header + body));
+  ip[v6 ? 7 : 8] = 64;
+  ip[v6 ? 6 : 9] = protocol == IPPROTO_ICMP && v6 ? IPPROTO_ICMPV6 : protocol;
+  memcpy(ip + (v6 ? 8 : 12), a.bytes + 16 - width, width);
+  memcpy(ip + (v6 ? 8 : 12) + width, b.bytes + 16 - width, width);
+  if (!v6) put16(ip + 10, ~plain_sum(ip, 20, 0) & 0xffff);
+  unsigned check = 0;
+  if (protocol == IPPROTO_ICMP) {
+    at[0] = v6 ? 128 : 8;
+    put16(at + 4, source);
+    check = 2;
+  } else {
+    put16(at, source);
+    put16(at + 2, target);
+    if (protocol == IPPROTO_UDP) put16(at + 4, (unsigned)body);
+    else at[12] = 5 << 4, at[13] = flags;
+    check = protocol == IPPROTO_UDP ? 6 : 16;
+  }
+  unsigned start = 0;
+  if (v6 || protocol != IPPROTO_ICMP) start = plain_sum(ip + (v6 ? 8 : 12), 2 * width, ip[v6 ? 6 : 9] + (unsigned)body);
+  put16(at + check, ~plain_sum(at, body, start) & 0xffff);
+  return 14 + header + body;
+}
+
+static enum verdict guest(const char *to, uint8_t protocol, unsigned port, uint8_t flags) {
+  size_t length = make(strchr(to, ':') ? GUEST_V6 : GUEST_V4, to, protocol, 40000, port, flags, false);
+  return filter_guest(&filter, frame, length, 1000);
+}
+
+static void begin(const char *rules, enum policy_mode mode) {
+  char text[512], why[128];
+  filter_free(&filter);
+  filter_init(&filter, 42);
+  filter.on_denied = on_denied;
+  filter.policy.mode = mode;
+  snprintf(text, sizeof text, "%s", rules);
+  assert(policy_read(&filter.policy, text, why));
+  denied = 0;
+}
+
+/* ---- the policy ------------------------------------------------------------------------------- */
+
+static void defaults(void) {
+  static const struct { const char *to; bool nat, open; } CASES[] = {
+    {"8.8.8.8", true, true}, {"2606:4700::1111", true, true},
+    {"10.0.0.1", false, true}, {"172.31.255.255", false, true}, {"172.32.0.1", true, true}, {"192.168.1.1", false, true},
+    {"100.64.0.1", false, true}, {"fd00::1", false, true}, {"fc00::1", false, true},
+    {"169.254.1.1", false, true}, {"fe80::1", false, true},
+    {"169.254.169.254", false, false}, {"100.100.100.200", false, false}, {"168.63.129.16", false, false}, {"fd00:ec2::254", false, false},
+    {GATEWAY_V4, false, true}, {GATEWAY_V6, false, true},
+    {"10.213.77.4", false, false}, {"10.213.77.255", false, false}, {"fd5a:7c1e:68b4::4", false, false},
+    {"127.0.0.1", false, false}, {"127.1.2.3", false, false}, {"::1", false, false}, {"0.0.0.0", false, false}, {"0.1.2.3", false, false},
+    {"::", false, false}, {"::7f00:1", false, false}, {"224.0.0.1", false, false}, {"255.255.255.255", false, false}, {"ff02::1", false, false},
+    /* IPv4 in IPv6's clothes */
+    {"64:ff9b::7f00:1", false, false}, {"64:ff9b::a00:1", false, true}, {"64:ff9b::808:808", true, true},
+    {"2002:7f00:1::", false, false}, {"2002:a9fe:a9fe::1", false, false}, {"2001:0:1::1", false, true}, {"2001:db8::1", false, true},
+  };
+  for (int open = 0; open < 2; open++) {
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+      for (int protocol = 0; protocol < 2; protocol++) {
+        begin("", open ? POLICY_OPEN : POLICY_NAT);
+        enum verdict verdict = guest(CASES[i].to, protocol ? IPPROTO_UDP : IPPROTO_TCP, 80, TCP_SYN);
+        bool wanted = open ? CASES[i].open : CASES[i].nat;
+        if (verdict != (wanted ? FILTER_PASS : FILTER_REPLY) || denied != !wanted) {
+          printf("%s in mode %s: verdict %d\n", CASES[i].to, open ? "open" : "nat", verdict);
+          exit(1);
+        }
+      }
+    }
+  }
+  /* The address of an interface of this machine is this machine's. */
+  begin("allow any private any;deny any host any", POLICY_OPEN);
+  assert(guest("10.9.9.9", IPPROTO_TCP, 80, TCP_SYN) == FILTER_PASS);
+}
+
+static void rules(void) {
+  begin("allow tcp 10.0.0.0/8 80-90;deny any public any;allow icmp any any;allow udp fd00::/16 53", POLICY_NAT);
+  assert(guest("10.1.2.3", IPPROTO_TCP, 80, TCP_SYN) == FILTER_PASS);
+  assert(guest("10.1.2.3", IPPROTO_TCP, 91, TCP_SYN) == FILTER_REPLY && denied_rule == -1 && denied_group == GROUP_PRIVATE);
+  assert(guest("10.1.2.3", IPPROTO_UDP, 80, 0) == FILTER_REPLY);
+  assert(guest("8.8.8.8", IPPROTO_TCP, 443, TCP_SYN) == FILTER_REPLY && denied_rule == 1 && denied_group == GROUP_PUBLIC);
+  assert(guest("10.1.2.3", IPPROTO_ICMP, 0, 0) == FILTER_PASS);
+  assert(guest("fd00::5", IPPROTO_UDP, 53, 0) == FILTER_PASS);
+  /* No rule leads to what never leaves a machine. */
+  begin("allow any any any", POLICY_OPEN);
+  assert(guest("127.0.0.1", IPPROTO_TCP, 80, TCP_SYN) == FILTER_REPLY);
+  assert(guest("10.213.77.9", IPPROTO_TCP, 80, TCP_SYN) == FILTER_REPLY);
+  static const char *const BAD[] = {
+    "allow", "allow tcp any", "maybe tcp any any", "allow sctp any any", "allow tcp 1.2.3 any", "allow tcp 1.2.3.4/33 any",
+    "allow tcp any 70000", "allow tcp any 9-1", "allow tcp any any divert 0", "deny tcp any any divert 5", "allow udp any any divert 5",
+    "allow tcp any any more words",
+  };
+  for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+    char text[128], why[128];
+    snprintf(text, sizeof text, "%s", BAD[i]);
+    assert(!policy_read(&filter.policy, text, why) && filter.policy.count == 1);
+  }
+}
+
+/* ---- the guest's word ------------------------------------------------------------------------- */
+
+static void refusals(void) {
+  struct packet packet;
+  static const char *const TO[] = {"10.0.0.1", "fd00::1"};
+  for (int i = 0; i < 2; i++) {
+    begin("", POLICY_NAT);
+    assert(guest(TO[i], IPPROTO_TCP, 80, TCP_SYN) == FILTER_REPLY);
+    assert(packet_parse(filter.reply, filter.reply_length, &packet) == PACKET_FLOW && packet_sums(&packet));
+    assert(packet.protocol == IPPROTO_TCP && packet.tcp_flags == (TCP_RST | TCP_ACK));
+    assert(packet.source_port == 80 && packet.target_port == 40000);
+    struct address to = address(TO[i]);
+    assert(address_equal(&packet.source, &to));
+    /* A reset is answered by nothing: two would go on for ever. */
+    assert(guest(TO[i], IPPROTO_TCP, 80, TCP_RST) == FILTER_DROP);
+    assert(guest(TO[i], IPPROTO_UDP, 80, 0) == FILTER_REPLY);
+    assert(packet_parse(filter.reply, filter.reply_length, &packet) == PACKET_NEEDLESS && packet_sums(&packet));
+    assert(packet.protocol == IPPROTO_ICMP && packet.body[0] == (i ? 1 : 3) && packet.body[1] == (i ? 1 : 13));
+    assert(address_equal(&packet.source, &filter.gateway[i]));
+  }
+}
+
+static void spoofing(void) {
+  begin("", POLICY_OPEN);
+  size_t length = make("10.213.77.9", "8.8.8.8", IPPROTO_UDP, 1, 2, 0, false);
+  assert(filter_guest(&filter, frame, length, 1) == FILTER_DROP && filter.counts.spoofed == 1);
+  length = make("fd5a:7c1e:68b4::9", "2606:4700::1", IPPROTO_TCP, 1, 2, TCP_SYN, false);
+  assert(filter_guest(&filter, frame, length, 1) == FILTER_DROP && filter.counts.spoofed == 2);
+  length = make(GUEST_V4, "8.8.8.8", IPPROTO_UDP, 1, 2, 0, false);
+  frame[6] ^= 2;
+  assert(filter_guest(&filter, frame, length, 1) == FILTER_DROP && filter.counts.spoofed == 3);
+  length = make(GUEST_V4, "8.8.8.8", IPPROTO_UDP, 1, 2, 0, false);
+  put16(frame + 14 + 6, 0x2000); /* the first of several fragments */
+  assert(filter_guest(&filter, frame, length, 1) == FILTER_DROP && filter.counts.fragments == 1);
+  for (size_t cut = 0; cut < length; cut++) {
+    make(GUEST_V4, "8.8.8.8", IPPROTO_TCP, 1, 2, TCP_SYN, false);
+    uint8_t *exact = malloc(cut + 1);
+    memcpy(exact, frame, cut);
+    assert(filter_guest(&filter, exact, cut, 1) == FILTER_DROP);
+    free(exact);
+  }
+  assert(filter.counts.flows == 0);
+}
+
+static void inbound(void) {
+  begin("", POLICY_NAT);
+  size_t length = make(GATEWAY_V4, GUEST_V4, IPPROTO_TCP, 5555, 80, TCP_SYN, true);
+  assert(!filter_host(&filter, frame, length, 1) && filter.counts.unasked == 1);
+  filter_publish(&filter, IPPROTO_TCP, 80, true);
+  length = make(GATEWAY_V4, GUEST_V4, IPPROTO_TCP, 5555, 80, TCP_SYN, true);
+  assert(filter_host(&filter, frame, length, 1));
+  /* The answer goes to the gateway, which the guest may not talk to by itself. */
+  length = make(GUEST_V4, GATEWAY_V4, IPPROTO_TCP, 80, 5555, TCP_SYN | TCP_ACK, false);
+  assert(filter_guest(&filter, frame, length, 2) == FILTER_PASS);
+  length = make(GUEST_V4, GATEWAY_V4, IPPROTO_TCP, 80, 5556, TCP_SYN, false);
+  assert(filter_guest(&filter, frame, length, 2) == FILTER_REPLY && denied_group == GROUP_HOST);
+  /* A datagram that nobody asked for opens nothing. */
+  length = make("10.0.0.1", GUEST_V4, IPPROTO_UDP, 53, 40000, 0, true);
+  assert(!filter_host(&filter, frame, length, 1));
+  assert(guest("10.0.0.1", IPPROTO_UDP, 53, 0) == FILTER_REPLY);
+}
+
+static void diverting(void) {
+  struct packet packet;
+  static const char *const TO[2][2] = {{"93.184.216.34", "1.1.1.1"}, {"2606:2800::1", "2606:4700::1"}};
+  for (int v6 = 0; v6 < 2; v6++) {
+    unsigned inner[2];
+    begin("allow tcp any 443 divert 9443", POLICY_NAT);
+    for (int i = 0; i < 2; i++) { /* both from the same port of the guest's */
+      assert(guest(TO[v6][i], IPPROTO_TCP, 443, TCP_SYN) == FILTER_PASS && filter.begun != NULL);
+      assert(packet_parse(frame, filter.packet.length, &packet) == PACKET_FLOW && packet_sums(&packet));
+      assert(address_equal(&packet.target, &filter.gateway[v6]) && packet.target_port == 9443);
+      inner[i] = packet.source_port;
+    }
+    assert(inner[0] != inner[1]);
+    for (int i = 0; i < 2; i++) {
+      size_t length = make(v6 ? GATEWAY_V6 : GATEWAY_V4, v6 ? GUEST_V6 : GUEST_V4, IPPROTO_TCP, 9443, inner[i], TCP_SYN | TCP_ACK, true);
+      assert(filter_host(&filter, frame, length, 2));
+      assert(packet_parse(frame, length, &packet) == PACKET_FLOW && packet_sums(&packet));
+      struct address to = address(TO[v6][i]);
+      assert(address_equal(&packet.source, &to) && packet.source_port == 443 && packet.target_port == 40000);
+    }
+  }
+}
+
+static void name_server(void) {
+  begin("deny any any any", POLICY_NAT);
+  assert(guest(DNS_V4, IPPROTO_UDP, 53, 0) == FILTER_DNS);
+  assert(guest(DNS_V6, IPPROTO_UDP, 53, 0) == FILTER_DNS);
+  assert(guest(DNS_V4, IPPROTO_UDP, 54, 0) == FILTER_REPLY);
+  assert(guest(DNS_V4, IPPROTO_TCP, 53, TCP_SYN) == FILTER_REPLY);
+  filter.dns_divert = 4053;
+  assert(guest(DNS_V4, IPPROTO_TCP, 53, TCP_SYN) == FILTER_PASS && filter.packet.target_port == 4053);
+}
+
+/* More conversations than there is room for. */
+static void flood(void) {
+  begin("", POLICY_NAT);
+  for (unsigned i = 0; i < FLOWS_MAX + 1000; i++) {
+    size_t length = make(GUEST_V4, i < 30000 ? "8.8.8.8" : "8.8.4.4", IPPROTO_TCP, 1024 + i % 60000, 80, TCP_SYN, false);
+    enum verdict verdict = filter_guest(&filter, frame, length, 1000);
+    assert(verdict == (i < FLOWS_MAX ? FILTER_PASS : FILTER_REPLY));
+  }
+  assert(filter.flows.count == FLOWS_MAX && filter.counts.full == 1000);
+  /* Those that ended make room. */
+  for (unsigned i = 0; i < 100; i++) {
+    size_t length = make("8.8.8.8", GUEST_V4, IPPROTO_TCP, 80, 1024 + i, TCP_RST, true);
+    assert(filter_host(&filter, frame, length, 1000));
+  }
+  for (unsigned i = 0; i < 50; i++) {
+    size_t length = make(GUEST_V4, "9.9.9.9", IPPROTO_TCP, 1024 + i, 80, TCP_SYN, false);
+    filter_guest(&filter, frame, length, 4000);
+  }
+  assert(filter.flows.count == FLOWS_MAX - 50 && filter.counts.full == 1000);
+}
+
+int main(void) {
+  defaults();
+  rules();
+  refusals();
+  spoofing();
+  inbound();
+  diverting();
+  name_server();
+  flood();
+  filter_free(&filter);
+  puts("ok");
+  return 0;
+}
