@@ -23,6 +23,7 @@ static const char *const KEYS[KEY_COUNT] = {
 };
 
 #define BIT(key) (1u << (key))
+_Static_assert(KEY_COUNT < 32, "unknown keys have a bit, too");
 
 static const struct {
   const char *name;

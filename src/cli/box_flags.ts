@@ -106,7 +106,7 @@ export function defineBoxFlags(command: Command): void {
     )
     .option(
       "--mount <PARTS>",
-      "the same in parts, with commas alone: type=bind|volume|disk|tmpfs, source=…, target=GUEST, readonly, noexec (repeatable)",
+      "the same in parts, with commas alone: type=bind (or volume, disk, tmpfs), source=…, target=GUEST, readonly (repeatable)",
       collect,
     )
     .option(

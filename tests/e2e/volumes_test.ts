@@ -194,6 +194,68 @@ Deno.test(`a box has memory and disks as volumes, with their options ${on}`, () 
     assert.equal(await said(box, "cat /mnt/raw/made; ls /mnt/small"), "kept\n");
   }));
 
+Deno.test(`named volumes outlive their boxes, and hold no more than they may ${on}`, () =>
+  withRuntime(async (runtime) => {
+    const { path: disk } = await runtime.volumes.create({ name: "limited", size: "48m" });
+    const volumes = ["data:/named", { volume: "limited", guest: "/limited" }];
+    await using box = await runtime.create({ ...BOX, name: "box", volumes });
+    const filled = await said(
+      box,
+      "cat /proc/mounts; dd if=/dev/zero of=/limited/a bs=1M; ls -s /limited/a",
+    );
+    assert.match(filled, /^\/dev\/vdc \/limited ext4 rw,nosuid,nodev,/m);
+    const kib = Number(/^ *(\d+) \/limited\/a$/m.exec(filled)?.[1]);
+    assert.ok(kib > 24 * 1024 && kib <= 48 * 1024, filled); // grown to its disk, and no further
+    await said(box, "rm /limited/a; echo kept > /limited/b; echo kept > /named/b");
+    await box.stop();
+    await box.remove();
+    const { path, boxes } = await runtime.volumes.get("data");
+    assert.deepEqual(boxes, []);
+    assert.equal(await Deno.readTextFile(join(path, "b")), "kept\n");
+    await using next = await runtime.create({ ...BOX, name: "next", volumes });
+    assert.equal(await said(next, "cat /named/b; ls /limited"), "kept\nb\n");
+    await assert.rejects(runtime.volumes.remove("data"), { code: "volume_in_use" });
+    await next.stop();
+    assert.equal(await runTool("debugfs", "-R", "cat /b", disk), "kept\n");
+    await next.remove({ force: true });
+  }));
+
+Deno.test(`owners of a volume are mapped as asked, and watchers hear of their own side ${on}`, () =>
+  withVolumes(async (host) => {
+    await Deno.mkdir(join(host, "owned"));
+    await Deno.writeTextFile(join(host, "owned/file"), "");
+    for (const name of Deno.uid() === 0 ? ["owned", "owned/file"] : []) {
+      await Deno.chown(join(host, name), 1000, 1000);
+    }
+    const owned = `${host}/owned`;
+    return Deno.uid() === 0
+      ? [`${owned}:/owned`, `${owned}:/kept:owner=keep`, `${owned}:/other:owner=5:6`]
+      : [`${owned}:/owned`];
+  }, async (box, host) => {
+    await using changes = box.fs.watch("/owned");
+    await changes.ready;
+    using seen = Deno.watchFs(join(host, "owned"));
+    await Deno.writeTextFile(join(host, "owned/by-host"), "x");
+    assert.equal(await said(box, "stat -c %u:%g /owned/file"), "0:0\n");
+    // The kernel of the box is told of nothing that it didn't do itself.
+    await said(box, "cat /owned/by-host; echo > /owned/by-box");
+    for await (const { paths } of changes) {
+      assert.deepEqual(paths, ["/owned/by-box"]);
+      break;
+    }
+    for await (const { paths } of seen) {
+      if (paths.some((path) => path.endsWith("/by-box"))) break;
+    }
+    if (Deno.uid() !== 0) return;
+    assert.equal(await said(box, "stat -c %u:%g /kept/file /other/file"), "1000:1000\n5:6\n");
+    const { code, stderr } = await box.exec("touch", ["/other/by-user"], { user: "5:6" });
+    assert.equal(code, 0, stderr);
+    for (const name of ["by-box", "by-user"]) {
+      const { uid, gid } = await Deno.stat(join(host, "owned", name));
+      assert.deepEqual([uid, gid], [1000, 1000], name);
+    }
+  }));
+
 Deno.test(`kill -9 of the box process of a box with volumes leaves nothing ${on}`, () =>
   withVolumes((host) => Promise.resolve([`${host}:/srv`]), async (box, _host, _runtime, home) => {
     await box.exec("true");
