@@ -66,7 +66,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "agent/network.h": "1548a23ee7074888b3eda0d191c79b7a9e7af99303dc531348350585f854057b",
   "agent/program.c": "45b6a1611bcee8b1bd35268bfbbc10409986057e43714e4562c811cb7f53d691",
   "agent/program.h": "56bb61ecf7a004c39183d99f7ccb28fc4ff9939a76ee9bae9e6b0f1028ec91c8",
-  "agent/request.c": "1a2b4099d9bc10d72a7d1be50e5b926d58a2d52795529ff6650fcc0f39c5dbfb",
+  "agent/request.c": "9a0eb1d02c6ff3a24b5eb773562eca2fd16d8e550e7cd8afafc6f5ecffac2857",
   "agent/request.h": "c85a848488ad97963189698f2f44184e618a1ef95e04967682f2057d450e7c00",
   "agent/streams.c": "4675c41485d8e9232af38be20c65fd03c9a5380a860e86fe019578090132ea27",
   "agent/streams.h": "0ec9daff3247f823d6e502c342626cb47c1a18a97bf9e52033d27844330eca4a",
