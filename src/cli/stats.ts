@@ -118,14 +118,23 @@ export async function watch(
 export function formatStats({ boxes, runtime }: Stats): string {
   const table = formatTable(
     ["ID", "NAME", "STATUS", "CPU", "CPU TIME", "MEMORY", "GUEST / LIMIT", "USED", "DISK / SIZE"]
-      .concat(["PROCESSES", "COMMANDS", "RUNNING", "FAILED", "STARTS", "FAILED", "LAST START"]),
+      .concat([
+        "RECEIVED / SENT",
+        "PROCESSES",
+        "COMMANDS",
+        "RUNNING",
+        "FAILED",
+        "STARTS",
+        "FAILED",
+        "LAST START",
+      ]),
     boxes.map(rowOf),
   );
   return `${table}\n${summaryOf(runtime)}`;
 }
 
 function rowOf(
-  { id, name, status, cpu, memory, disk, guest, execs, starts }: BoxMetrics,
+  { id, name, status, cpu, memory, disk, network, guest, execs, starts }: BoxMetrics,
 ): string[] {
   const unknown = "-";
   const mapped = typeof memory?.guestBytes === "number" ? formatBytes(memory.guestBytes) : unknown;
@@ -141,6 +150,7 @@ function rowOf(
     memory ? `${mapped} / ${formatBytes(memory.limitBytes)}` : unknown,
     used === undefined ? unknown : formatBytes(used),
     disk ? `${formatBytes(disk.allocatedBytes)} / ${formatBytes(disk.sizeBytes)}` : unknown,
+    network ? `${formatBytes(network.receivedBytes)} / ${formatBytes(network.sentBytes)}` : unknown,
     guest?.processes ? String(guest.processes.count) : unknown,
     String(execs.started),
     String(execs.running),

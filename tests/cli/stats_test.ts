@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import type { BoxMetrics, RuntimeMetrics } from "../../mod.ts";
+import type { BoxMetrics, NetworkCounters, RuntimeMetrics } from "../../mod.ts";
 import { main } from "../../src/cli/main.ts";
 import { formatStats, watch } from "../../src/cli/stats.ts";
 import { TempFolder } from "../support/temp.ts";
@@ -8,6 +8,20 @@ import { type HutchResult, memoryIo, MemorySink } from "./helpers.ts";
 
 const MIB = 1024 * 1024;
 const EXECS = { started: 7, running: 1, nonzero: 2, failed: 3 };
+const NETWORK: NetworkCounters = {
+  sentBytes: MIB,
+  sentFrames: 10,
+  receivedBytes: 3 * MIB,
+  receivedFrames: 20,
+  lostFrames: 0,
+  badFrames: 0,
+  spoofedFrames: 0,
+  denied: 0,
+  flows: 2,
+  openFlows: 1,
+  dnsQuestions: 1,
+  dnsFailures: 0,
+};
 const BOX: BoxMetrics = {
   id: "0123456789ab",
   name: "web",
@@ -36,8 +50,8 @@ const BOX: BoxMetrics = {
     network: null,
     processes: { count: 17, threads: 20 },
   },
-  network: null,
-  unavailable: { network: "none" },
+  network: NETWORK,
+  unavailable: {},
   execs: EXECS,
   starts: { succeeded: 2, failed: 1, lastMs: 900, stages: {} },
 };
@@ -71,7 +85,7 @@ Deno.test("formatStats prints a row per box and the sums of the home", () => {
   assert.equal(
     lines[1]?.replace(/ {2,}/g, "  "),
     "0123456789ab  web  running  99.9%  12.3 s  300 MiB  200 MiB / 512 MiB  120 MiB  3 MiB / 10 GiB" +
-      "  17  7  1  3  2  1  0.90 s",
+      "  3 MiB / 1 MiB  17  7  1  3  2  1  0.90 s",
   );
   assert.deepEqual(lines.slice(3), [
     "boxes: 1 running, 2 stopped; so far 4 created, 5 started, 3 stopped, 0 crashed, 1 removed, " +
@@ -82,11 +96,11 @@ Deno.test("formatStats prints a row per box and the sums of the home", () => {
 });
 
 Deno.test("formatStats shows what isn't known as such", () => {
-  const boxes = [{ ...BOX, cpu: null, memory: null, disk: null, guest: null }];
+  const boxes = [{ ...BOX, cpu: null, memory: null, disk: null, network: null, guest: null }];
   const starts = { ...BOX.starts, lastMs: null };
   const boot = { boxes: [{ ...boxes[0] ?? BOX, starts }], runtime: { ...RUNTIME, boot: null } };
   const [, row = ""] = formatStats(boot).split("\n");
-  assert.match(row, /running( +-){7} /);
+  assert.match(row, /running( +-){8} /);
   assert.match(row, /-$/);
 });
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { BoxMetrics, GuestMetrics, RuntimeMetrics } from "../../mod.ts";
+import type { BoxMetrics, NetworkCounters, RuntimeMetrics } from "../../mod.ts";
 import { formatTop } from "../../src/cli/top.ts";
 import { main } from "../../src/cli/main.ts";
 import { TempFolder } from "../support/temp.ts";
@@ -20,17 +20,19 @@ const RUNTIME: RuntimeMetrics = {
   pluginFailures: 0,
   eventsDropped: 0,
 };
-const COUNTS = { receivedPackets: 1, sentPackets: 1 };
-const GUEST: GuestMetrics = {
-  cpu: null,
-  load: null,
-  memory: null,
-  disk: null,
-  network: {
-    lo: { ...COUNTS, receivedBytes: 9 * MIB, sentBytes: 9 * MIB },
-    eth0: { ...COUNTS, receivedBytes: 3 * MIB, sentBytes: MIB },
-  },
-  processes: null,
+const NETWORK: NetworkCounters = {
+  sentBytes: MIB,
+  sentFrames: 10,
+  receivedBytes: 3 * MIB,
+  receivedFrames: 20,
+  lostFrames: 0,
+  badFrames: 0,
+  spoofedFrames: 0,
+  denied: 0,
+  flows: 2,
+  openFlows: 1,
+  dnsQuestions: 1,
+  dnsFailures: 0,
 };
 
 function box(name: string, percent: number | undefined): BoxMetrics {
@@ -47,8 +49,8 @@ function box(name: string, percent: number | undefined): BoxMetrics {
       guestBytes: 200 * MIB,
     },
     disk: null,
-    guest: percent === undefined ? null : GUEST,
-    network: null,
+    guest: null,
+    network: percent === undefined ? null : NETWORK,
     unavailable: {},
     execs: EXECS,
     starts: { succeeded: 1, failed: 0, lastMs: 1, stages: {} },
