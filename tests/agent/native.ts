@@ -7,6 +7,7 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildTarget } from "../../ffi/build.ts";
+import { PARTS, targetOf } from "../../ffi/parts.ts";
 import { GuestClient } from "../../src/guest/client.ts";
 import { Relay } from "../../src/vmm/relay.ts";
 import { TempFolder } from "../support/temp.ts";
@@ -23,6 +24,12 @@ export const sanitizers: readonly string[] = [
   ...["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
 ];
 
+/** Options of {@link NativeAgent.start}. */
+export interface NativeOptions {
+  /** As guests have it, without sanitizers. @default {false} */
+  readonly plain?: boolean;
+}
+
 /** An agent that runs here, and its channel. */
 interface Launched {
   readonly conn: Deno.UnixConn;
@@ -31,15 +38,16 @@ interface Launched {
 }
 
 /** Builds the agent if it has changed, starts it and waits until it has connected. */
-async function launch(): Promise<Launched> {
-  const program = join(root, "build", "test", "hutch-agent-native");
-  await buildTarget({
+async function launch({ plain = false }: NativeOptions = {}): Promise<Launched> {
+  const program = join(root, "build", "test", plain ? "hutch-agent-plain" : "hutch-agent-native");
+  const target = plain ? targetOf(PARTS.agent, join(root, "ffi"), { output: program }) : {
     output: program,
     sources: [join(root, "ffi", "agent"), join(root, "ffi", "copy")],
     headers: [join(root, "ffi")],
-    flags: [...sanitizers, "-DHUTCH_NATIVE"],
+    flags: sanitizers,
     libraries: [],
-  });
+  };
+  await buildTarget({ ...target, flags: [...target.flags, "-DHUTCH_NATIVE"] });
   const folder = new TempFolder();
   const path = join(folder.path, "agent.sock");
   using listener = Deno.listen({ transport: "unix", path });
@@ -103,8 +111,8 @@ export class NativeAgent implements AsyncDisposable {
   }
 
   /** Builds the agent if it has changed, starts it and waits until it has connected. */
-  static async start(): Promise<NativeAgent> {
-    const { conn, child, folder } = await launch();
+  static async start(options: NativeOptions = {}): Promise<NativeAgent> {
+    const { conn, child, folder } = await launch(options);
     return new NativeAgent(new Peer(conn), child, folder);
   }
 

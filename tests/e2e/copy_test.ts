@@ -9,7 +9,7 @@ import { pictureOf } from "../support/tree_picture.ts";
 import { BOX, hutch, TEST_ENGINE, until, withRuntime } from "./support.ts";
 
 /** Copies in one direction after the other; more shows what grows, and takes its time. */
-const ROUNDS = Number(Deno.env.get("HUTCH_SOAK_COPIES") ?? 15);
+const ROUNDS = Number(Deno.env.get("COPY_RUNS") ?? 15);
 
 const told: string[] = [];
 const tell = (type: string) => ({ source, destination, entries, bytes }: FileCopy) =>
