@@ -220,6 +220,9 @@ Deno.test(`named volumes outlive their boxes, and hold no more than they may ${o
     await next.remove({ force: true });
   }));
 
+// The emulated machine's files are an overlay, whose owners no kernel maps.
+const mapsOwners = Deno.uid() === 0 && everywhere;
+
 Deno.test(`owners of a volume are mapped as asked, and watchers hear of their own side ${on}`, () =>
   withVolumes(async (host) => {
     await Deno.mkdir(join(host, "owned"));
@@ -228,7 +231,7 @@ Deno.test(`owners of a volume are mapped as asked, and watchers hear of their ow
       await Deno.chown(join(host, name), 1000, 1000);
     }
     const owned = `${host}/owned`;
-    return Deno.uid() === 0
+    return mapsOwners
       ? [`${owned}:/owned`, `${owned}:/kept:owner=keep`, `${owned}:/other:owner=5:6`]
       : [`${owned}:/owned`];
   }, async (box, host) => {
@@ -236,7 +239,8 @@ Deno.test(`owners of a volume are mapped as asked, and watchers hear of their ow
     await changes.ready;
     using seen = Deno.watchFs(join(host, "owned"));
     await Deno.writeTextFile(join(host, "owned/by-host"), "x");
-    assert.equal(await said(box, "stat -c %u:%g /owned/file"), "0:0\n");
+    const owner = everywhere ? "0:0" : "1000:1000";
+    assert.equal(await said(box, "stat -c %u:%g /owned/file"), `${owner}\n`);
     // The kernel of the box is told of nothing that it didn't do itself.
     await said(box, "cat /owned/by-host; echo > /owned/by-box");
     for await (const { paths } of changes) {
@@ -246,7 +250,7 @@ Deno.test(`owners of a volume are mapped as asked, and watchers hear of their ow
     for await (const { paths } of seen) {
       if (paths.some((path) => path.endsWith("/by-box"))) break;
     }
-    if (Deno.uid() !== 0) return;
+    if (!mapsOwners) return;
     assert.equal(await said(box, "stat -c %u:%g /kept/file /other/file"), "1000:1000\n5:6\n");
     const { code, stderr } = await box.exec("touch", ["/other/by-user"], { user: "5:6" });
     assert.equal(code, 0, stderr);
