@@ -4,9 +4,10 @@
 #   lab_suites.sh FOLDER SECONDS   leaves FOLDER/ENGINE.xml, .log, .left and .code
 #
 # libkrun gets the whole run, but for what doesn't hold there yet or takes the lab too long: detached
-# and main commands, networks (a command's boxes have one all the same). QEMU on KVM differs from its emulation by the accelerator alone: what
-# every engine must do, and one run by the command line. Tests whose guest ended before it said a word
-# are run once more: the processor here is emulated, and scripts/lib/lab_hold.c tells what it may lose.
+# and main commands, networks (the boxes of other tests have one all the same). QEMU on KVM differs
+# from its emulation by the accelerator alone: what every engine must do, and one run by the command
+# line. Tests whose guest ended before it said a word are run once more: the processor here is
+# emulated, and scripts/lib/lab_hold.c tells what it may lose.
 set -euo pipefail
 # shellcheck source=scripts/setup
 . "${BASH_SOURCE[0]%/*}/../setup"
