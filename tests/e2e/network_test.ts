@@ -180,6 +180,15 @@ const cases: readonly (readonly [string, (stage: Stage) => Promise<void>])[] = [
     await open.unpublish(`${port.hostPort}:7000`);
     assert(!open.ports.includes(port));
     await assert.rejects(Deno.connect({ port: port.hostPort }), Deno.errors.ConnectionRefused);
+    const line = (await hutch(home, ["publish", "open", "0:7000", "7000/udp"])).stdout;
+    const [, made = ""] = /^127\.0\.0\.1:(\d+)->7000\/tcp\n127.*\/udp\n$/.exec(line) ?? [];
+    {
+      using connection = await Deno.connect({ port: Number(made) });
+      await connection.write(new TextEncoder().encode("e\n"));
+    }
+    const gone = await hutch(home, ["unpublish", "open", `${made}:7000`, "7000/udp"]);
+    assert.deepEqual([gone.code, gone.stdout, gone.stderr], [0, "", ""]);
+    await assert.rejects(Deno.connect({ port: Number(made) }), Deno.errors.ConnectionRefused);
     await assert.rejects(open.unpublish("7000/udp").then(() => open.unpublish("7000/udp")), {
       code: "invalid_option",
       message: /isn't published/,
