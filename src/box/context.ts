@@ -13,13 +13,16 @@ import type { StartContext } from "../init/context.ts";
 import type { CounterReader } from "./metrics.ts";
 
 /** One runtime, as its boxes see it. */
-export interface BoxContext extends Pick<StartContext, "baseDisk" | "system" | "engines" | "kvm"> {
+export interface BoxContext
+  extends Pick<StartContext, "authority" | "baseDisk" | "system" | "engines" | "kvm"> {
   readonly paths: Paths;
   readonly records: BoxRecords;
   readonly keepings: Keepings;
   readonly keepers: Keepers;
   readonly plugins: PluginHost;
   readonly counters: CounterReader;
+  /** Values of secrets that this program gave boxes, by their ids; nowhere else. */
+  readonly secretValues: Map<string, ReadonlyMap<string, string>>;
   /** The box with an id, if this program holds it. */
   readonly boxOf: (id: string) => Box | undefined;
   /** This program doesn't hold it any more. */

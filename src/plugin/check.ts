@@ -46,6 +46,7 @@ const EVENTS: Record<keyof Events, true> = {
   "box.removed": true,
   "box.health": true,
   "network.denied": true,
+  "secret.blocked": true,
   "exec.started": true,
   "exec.exited": true,
   "file.copiedIn": true,
