@@ -18,8 +18,9 @@ set -euo pipefail
 . "$hutch_root/scripts/lib/suite.sh"
 hutch_setup test
 results=$1 limit=$2
+export HUTCH_TEST_TEMPLATE=/run/template
 declare -A files=(
-  [libkrun]="engine hello run life volumes disk detached"
+  [libkrun]="engine hello run volumes"
   [qemu-kvm]="engine hello"
 )
 
