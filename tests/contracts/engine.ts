@@ -36,12 +36,12 @@ export function engineContract(
   const test = (
     title: string,
     run: (machine: Started, step: Deno.TestContext["step"]) => Promise<void>,
-    { quiet = true } = {},
+    { cpus = 1, quiet = true } = {},
   ) =>
     Deno.test(`engine ${name} ${title}`, async ({ step }) => {
       const given = await parts();
       const commandLine = quiet ? given.commandLine : given.commandLine.replace(" quiet", "");
-      await using machine = await start(engine, kvm, { ...given, commandLine });
+      await using machine = await start(engine, kvm, { ...given, commandLine }, cpus);
       let late = false;
       const timer = setTimeout(() => {
         late = true;
@@ -139,7 +139,7 @@ export function engineContract(
       });
       assert.equal((await readExitFile(machine.exitPath))?.reason, "killed");
     });
-  });
+  }, { cpus: 2 });
 
   test("keeps what the guest wrote until it shuts down, and the disk below as it was", async (machine) => {
     const before = await digest(machine.baseDisk);
@@ -186,6 +186,7 @@ async function start(
   engine: Engine,
   kvm: () => Promise<KvmReport>,
   parts: ContractParts,
+  cpus: number,
 ): Promise<Started> {
   const folder = await Deno.makeTempDir({ prefix: "hutch-engine-" });
   const report: EngineReport = await engine.probe({ kvm, versions: false });
@@ -205,7 +206,7 @@ async function start(
     file: {
       spec: {
         id: "contract",
-        cpus: 2,
+        cpus,
         memoryMiB: 128,
         kernel: { path: parts.kernelPath, commandLine: parts.commandLine },
         disks,
