@@ -43,6 +43,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./executions.ts"),
   },
   { name: "logs", summary: "Show what a box's commands said", load: () => import("./logs.ts") },
+  {
+    name: "publish",
+    summary: "Open ports of this machine to a box that runs",
+    load: () => import("./publish.ts"),
+  },
+  { name: "unpublish", summary: "Close them again", load: () => import("./unpublish.ts") },
   { name: "stop", summary: "Stop boxes", load: () => import("./stop.ts") },
   {
     name: "restart",

@@ -195,11 +195,11 @@ function mountsOf(volumes: readonly ResolvedVolume[]): GuestMount[] {
 
 /** `network`: what the box asked for. */
 export function network({ box }: StartContext): Promise<NetworkOutput> {
-  const { mode, ports, dns, extraHosts, bandwidth } = box.network;
+  const { mode, rules, ports, dns, extraHosts, bandwidth } = box.network;
   if (mode === "none") return Promise.resolve({ mode });
   return Promise.resolve({
     mode,
-    rules: [],
+    rules,
     ports,
     nameServers: dns.map(parseServer),
     hosts: [`${GATEWAYS[0]}\t${HOST_ALIAS}`, ...hostsLines(extraHosts)],
