@@ -11,8 +11,15 @@ import type { Paths } from "./runtime/paths.ts";
 const OPEN_VARIABLES = ["HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "HUTCH_HELPER"];
 /** Those that starting a box takes; Deno's own start of processes asks for the last. */
 const START_VARIABLES = [
-  ...["HUTCH_AGENT", "HUTCH_SHARE", "HUTCH_NET", "HUTCH_LIBKRUN", "HUTCH_LIBKRUNFW", "HUTCH_QEMU"],
-  ...["HUTCH_SETPRIV", "HUTCH_FLOCK", "HUTCH_VIRTIOFSD"],
+  ...[
+    "HUTCH_AGENT",
+    "HUTCH_CONFINE",
+    "HUTCH_SHARE",
+    "HUTCH_NET",
+    "HUTCH_LIBKRUN",
+    "HUTCH_LIBKRUNFW",
+  ],
+  ...["HUTCH_QEMU", "HUTCH_SETPRIV", "HUTCH_FLOCK", "HUTCH_VIRTIOFSD"],
   ...["PATH", "DENO_DIR", "NODE_V8_COVERAGE"],
 ];
 

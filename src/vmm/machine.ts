@@ -187,7 +187,7 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     ...(file.spec.shares ? [file.spec.shares.socketPath] : []),
     ...(file.network ? [file.network.socketPath, file.network.controlPath] : []),
   ].join(",");
-  const { ffi = [] } = permissions;
+  const ffi = [...permissions.ffi ?? [], file.confine];
   const run = [...permissions.run ?? [], ...file.network ? [file.network.program] : []];
   const readable = file.runner.startsWith("file:")
     ? `${writable},${dirname(fileURLToPath(file.runner))}`
@@ -199,7 +199,7 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     `--allow-write=${writable}`,
     `--allow-net=unix:${file.socketPath},unix:${file.spec.channelPath}`,
     ...(run.length > 0 ? [`--allow-run=${run.join(",")}`] : []),
-    ...(ffi.length > 0 ? [`--allow-ffi=${ffi.join(",")}`] : []),
+    `--allow-ffi=${ffi.join(",")}`,
     BOX_PROCESS,
     filePath,
   ];

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { confinementSupport } from "../../ffi/helper.ts";
+import { confinePath } from "../../ffi/library.ts";
 import { cacheFolder } from "../../src/cache_folder.ts";
 import { pathsOf } from "../../src/runtime/paths.ts";
 import { permissionFlags } from "../support/readme.ts";
@@ -160,7 +162,14 @@ Deno.test({
           const own = path === folder || path.startsWith(`${sockets}/${box.id}.`);
           const engine = name === "--allow-read" && path === engines;
           const starter = name === "--allow-run" && /\/setpriv$/.test(path);
-          assert.ok(own || engine || starter, `${flag} has ${value}`);
+          const guard = name === "--allow-ffi" && path === confinePath();
+          assert.ok(own || engine || starter || guard, `${flag} has ${value}`);
+        }
+      }
+      if (confinementSupport().seccomp) {
+        for (const { name } of Deno.readDirSync(`/proc/${pid}/task`)) {
+          const status = Deno.readTextFileSync(`/proc/${pid}/task/${name}/status`);
+          assert.match(status, /^NoNewPrivs:\t1$[^]*^Seccomp:\t2$/m, `thread ${name}`);
         }
       }
       const names = (await read("environ")).map((line) => line.split("=")[0]);

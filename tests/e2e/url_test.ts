@@ -52,7 +52,14 @@ Deno.test({
         DENO_DIR: denoDir,
         XDG_CACHE_HOME: join(folder.path, "cache"),
         HUTCH_LIBKRUNFW: await findKernelLibrary() ?? "",
-        ...{ HUTCH_HELPER: "", HUTCH_AGENT: "", HUTCH_SHARE: "", HUTCH_NET: "", NO_COLOR: "1" },
+        ...{
+          HUTCH_HELPER: "",
+          HUTCH_AGENT: "",
+          HUTCH_CONFINE: "",
+          HUTCH_SHARE: "",
+          HUTCH_NET: "",
+          NO_COLOR: "1",
+        },
       };
       const run = async (script: string, flags = ["-A", "--no-prompt"]): Promise<string> => {
         const path = join(work, "script.ts");
