@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type Confinement, confinementOf } from "./confine.ts";
 import { helper } from "./library.ts";
 import { errnoName } from "./result.ts";
 
@@ -27,6 +28,22 @@ export interface KvmCountdown {
   readonly error: string | undefined;
   /** Time of the countdown in `ms`. */
   readonly ms: number;
+}
+
+/** How box processes can be confined here. */
+export interface ConfinementReport extends Confinement {
+  /** Version of Landlock's interface; 0 without. */
+  readonly landlockVersion: number;
+}
+
+/**
+ * Asks the kernel what it has to confine processes.
+ *
+ * @throws HutchError `part_missing` when the helper isn't there
+ */
+export function confinementSupport(): ConfinementReport {
+  const bits = helper().hutch_confine_support();
+  return { ...confinementOf(bits & 0xff), landlockVersion: bits >>> 8 };
 }
 
 /** A busy machine may take the processor away for longer than the limit, but hardly every time. */

@@ -1,5 +1,6 @@
 /**
- * The helper library's C interface, as `ffi/helper/helper.h`, `pack.h` and `copy.h` have it.
+ * The helper library's C interface, as `ffi/helper/helper.h`, `pack.h`, `copy.h` and
+ * `ffi/confine/confine.h` have it.
  *
  * @module
  */
@@ -10,6 +11,10 @@ export const SYMBOLS = {
     parameters: ["u32", "buffer"], // uint32_t limit_ms, uint64_t *micros
     result: "i32",
     nonblocking: true,
+  },
+  hutch_confine_support: {
+    parameters: [],
+    result: "u32",
   },
   hutch_terminal_raw: {
     parameters: ["i32", "buffer", "usize"], // int fd, uint8_t *saved, size_t size

@@ -38,6 +38,7 @@ export type ErrorCode =
   | "no_space"
   | "no_such_user"
   | "part_missing" // a native part (helper, agent, kernel) isn't there
+  | "permission_missing" // Deno doesn't let this program do it; the hint has the flags
   | "platform_unsupported" // the image has nothing for this machine
   | "plugin_failed"
   | "port_unavailable" // a port can't be published: it is in use, or not allowed

@@ -7,6 +7,7 @@
  * @module
  */
 import { errorText, HutchError } from "../errors.ts";
+import { asPermissionError } from "../permissions.ts";
 import type { GuestClient } from "../guest/client.ts";
 import type { Stages } from "../plugin/contract.ts";
 import { type StartScope, withinStart } from "../plugin/scope.ts";
@@ -159,7 +160,7 @@ function runner(context: StartContext, times: Record<string, number>) {
       plugins.emit("stage.finished", { ...about, stage: name, ms });
       return output;
     } catch (error) {
-      throw new StartError(box.name, name, error);
+      throw new StartError(box.name, name, asPermissionError(error, "go on"));
     }
   };
 }

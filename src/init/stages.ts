@@ -4,7 +4,7 @@
  * @module
  */
 import { relative } from "node:path";
-import { netPath } from "../../ffi/library.ts";
+import { confinePath, missingPart, netPath } from "../../ffi/library.ts";
 import { exists, removeIfThere } from "../atomic_file.ts";
 import { createOverlay, diskSize } from "../disk/qcow2.ts";
 import { HutchError } from "../errors.ts";
@@ -220,12 +220,7 @@ async function networkProcess(
 ): Promise<MachineNetworkProcess | undefined> {
   if (network.mode === "none") return undefined;
   const program = netPath();
-  if (!await exists(program)) {
-    throw new HutchError("part_missing", `Cannot give a box a network: there is no ${program}`, {
-      hint: "build it (apt-get install libslirp-dev && deno task build), name it with HUTCH_NET, " +
-        "or take the network none",
-    });
-  }
+  if (!await exists(program)) throw missingPart("net", "give a box a network");
   const { send, receive } = network.bandwidth;
   return {
     program,
@@ -291,6 +286,7 @@ export async function boot(
     file: {
       spec: { ...input.spec, engine: report.parts },
       network: await networkProcess(input.network, own),
+      confine: confinePath(),
       runner: engine.runner,
       socketPath: own.socketPath,
       lockPath: own.lockPath,

@@ -13,6 +13,8 @@ import type { BoxInfo, BoxOptions } from "../box/options.ts";
 import { reconcile } from "../box/reconcile.ts";
 import { sweepFolders } from "../box/sweep.ts";
 import { errorText, HutchError } from "../errors.ts";
+import { requireToOpen } from "../permission_sets.ts";
+import { asPermissionError } from "../permissions.ts";
 import type { FileLock } from "../file_lock.ts";
 import { damagedError } from "../state/box_rows.ts";
 import type { RecordedEvent } from "../state/events.ts";
@@ -27,6 +29,7 @@ import { type RuntimeMetrics, runtimeMetrics } from "./metrics.ts";
 import { BoxMaker } from "./box_maker.ts";
 import { type Images, imagesOf } from "./images.ts";
 import type { RuntimeOptions } from "./options.ts";
+import { defaultHome, pathsOf } from "./paths.ts";
 import { openParts, type RuntimeParts } from "./parts.ts";
 import type { Volumes } from "./volumes.ts";
 
@@ -78,9 +81,10 @@ export class Runtime implements AsyncDisposable {
    * native parts into hutch's cache, which takes a compiler and some seconds.
    *
    * @throws HutchError `part_missing`, `home_unusable`, `state_too_new`, `state_corrupt`, `no_space`,
-   * `invalid_option` and `plugin_failed` for plugins.
+   * `invalid_option` and `plugin_failed` for plugins, `permission_missing`.
    */
   static async open(options: RuntimeOptions = {}): Promise<Runtime> {
+    requireToOpen(options.home, () => pathsOf(options.home ?? defaultHome()));
     const runtime = await Runtime.#open(options, await bootId());
     try {
       await runtime.#reconcileUncertain();
@@ -162,6 +166,8 @@ export class Runtime implements AsyncDisposable {
     this.#making.add(made);
     try {
       return await made;
+    } catch (error) {
+      throw asPermissionError(error, "make a box");
     } finally {
       this.#making.delete(made);
     }

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { timingSafeEqual } from "node:crypto";
 import { join } from "node:path";
+import { confinePath } from "../../ffi/library.ts";
 import type { Engine, EngineReport, KvmReport, MachineDisk } from "../../mod.ts";
 import { createOverlay } from "../../src/disk/qcow2.ts";
 import { GuestClient } from "../../src/guest/client.ts";
@@ -216,6 +217,7 @@ async function start(
         folder,
         engine: report.parts,
       },
+      confine: confinePath(),
       runner: engine.runner,
       socketPath: join(folder, "sock"),
       lockPath: join(folder, "running.lock"),
