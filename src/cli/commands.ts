@@ -78,6 +78,11 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   { name: "top", summary: "Show what boxes use, live", load: () => import("./top.ts") },
   { name: "pull", summary: "Fetch an image", load: () => import("./pull.ts") },
+  {
+    name: "push",
+    summary: "Bring an image to a registry",
+    load: () => import("./push.ts"),
+  },
   { name: "images", summary: "List images", load: () => import("./images.ts") },
   { name: "rmi", summary: "Remove images", load: () => import("./rmi.ts") },
   {

@@ -22,7 +22,7 @@ import { referencesFolder, writeReference } from "./reference_files.ts";
 import { referredBlobs } from "./blobs/referred_blobs.ts";
 import { joinScheme } from "./reference.ts";
 import type { RegistrySettings } from "./registry/registries.ts";
-import type { ImageSource, KnownImage } from "./source.ts";
+import type { ImageSource, KnownImage, PushAnswer, PushRequest } from "./source.ts";
 import { Sources } from "./sources.ts";
 import { sweepFolder } from "./blobs/sweep.ts";
 import { orCancelled } from "./wait.ts";
@@ -298,6 +298,19 @@ export class ImageStore {
     await keep(record);
     onProgress({ type: "done", reference, digest: record.digest });
     return record;
+  }
+
+  /**
+   * Brings what is here to where a reference says.
+   *
+   * @throws {HutchError} what {@link Sources.push} throws.
+   */
+  async push(
+    reference: string,
+    image: Pick<PushRequest, "manifest" | "mediaType" | "blobs" | "onProgress">,
+    signal: AbortSignal,
+  ): Promise<PushAnswer> {
+    return await this.#sources.push(reference, image, signal);
   }
 
   /** The first refusal of what an image is to be called. */

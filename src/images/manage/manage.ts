@@ -12,6 +12,7 @@ import { digestHex } from "../digest.ts";
 import { findImage, type FoundImage } from "./find.ts";
 import { type ImageLoadOptions, type LoadedImage, loadImages } from "./load.ts";
 import { type ImagePruneOptions, type ImagePruneReport, pruneImages } from "./prune.ts";
+import { type ImagePushOptions, pushImage, type PushReport } from "./push.ts";
 import type { ImageEntry, ImageRecord } from "../records.ts";
 import { originOf } from "../records.ts";
 import { writeReference } from "../reference_files.ts";
@@ -159,6 +160,26 @@ export class ImageManager {
       images: images.map(({ record, references }) => ({ digest: record.digest, references })),
       bytes,
     };
+  }
+
+  /** Brings an image to a registry. */
+  async push(text: string, options: ImagePushOptions = {}): Promise<PushReport> {
+    const { store, ledger } = this.#options;
+    const { signal = forever() } = options;
+    const found = this.#find(text);
+    const record = calledRecord(found);
+    const target = options.to ?? found.named;
+    if (target === undefined) {
+      throw new HutchError("invalid_option", `Cannot push ${text}: it isn't said where to`, {
+        hint: "call the image by its name, or name the place, such as registry.example/team/app:1",
+      });
+    }
+    using held = await store.hold(record, signal);
+    if (!held) throw gone(text);
+    return await pushImage({ store, ledger }, record, store.canonical(target), {
+      ...options,
+      signal,
+    });
   }
 
   /** Takes all images out of a file. */

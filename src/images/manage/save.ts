@@ -41,22 +41,27 @@ export async function* archiveBytes(
     const size = content instanceof Uint8Array ? content.length : content.size;
     yield tarHeader(path, size);
     if (content instanceof Uint8Array) yield content;
-    else yield* blobBytes(blobs, content, signal);
+    else yield* blobBytes(blobs, content, { signal, doing: "save" });
     yield tarPadding(size);
   }
   yield tarEnd();
 }
 
-async function* blobBytes(
+/**
+ * A blob's bytes, held against its digest on the way.
+ *
+ * @throws {HutchError} `digest_mismatch`, `cancelled`
+ */
+export async function* blobBytes(
   blobs: BlobStore,
   { digest, size }: { readonly digest: string; readonly size: number },
-  signal: AbortSignal,
+  { signal, doing }: { readonly signal: AbortSignal; readonly doing: string },
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   using file = await Deno.open(blobs.path(digest));
   const hash = createHash("sha256");
   let done = 0;
   for (;;) {
-    if (signal.aborted) throw cancelled("save images", signal);
+    if (signal.aborted) throw cancelled(`${doing} images`, signal);
     const chunk = new Uint8Array(CHUNK);
     const count = await file.read(chunk);
     if (count === null) break;
@@ -67,7 +72,7 @@ async function* blobBytes(
     yield bytes;
   }
   if (done === size && `sha256:${hash.digest("hex")}` === digest) return;
-  throw new HutchError("digest_mismatch", `Cannot save blob ${digest}: its file was changed`, {
+  throw new HutchError("digest_mismatch", `Cannot ${doing} blob ${digest}: its file was changed`, {
     hint: "pull the image again",
   });
 }
