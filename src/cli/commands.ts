@@ -32,6 +32,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "Copy files between a box and this machine",
     load: () => import("./cp.ts"),
   },
+  { name: "export", summary: "Write a box into one file", load: () => import("./export.ts") },
+  {
+    name: "import",
+    summary: "Make a box of what export wrote",
+    load: () => import("./import.ts"),
+  },
   {
     name: "attach",
     summary: "Join a box's main command, or what runs detached in it",

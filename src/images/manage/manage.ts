@@ -23,7 +23,8 @@ import {
   removeImage,
 } from "./remove.ts";
 import { archiveBytes, type ImageSaveOptions, writeArchive } from "./save.ts";
-import type { ImageSource } from "../source.ts";
+import { type OpenedImage, openImage } from "./open.ts";
+import type { ImageSource, SourceImage } from "../source.ts";
 import type { ImageStore } from "../store.ts";
 import { taggedRecord } from "./tag.ts";
 
@@ -160,6 +161,40 @@ export class ImageManager {
       images: images.map(({ record, references }) => ({ digest: record.digest, references })),
       bytes,
     };
+  }
+
+  /** Opens what an image is made of. */
+  async open(digest: string, signal: AbortSignal): Promise<OpenedImage> {
+    return await openImage(this.#options, digest, signal);
+  }
+
+  /** Keeps an image here until the result is disposed of; undefined when it isn't here. */
+  async hold(digest: string, signal: AbortSignal): Promise<Disposable | undefined> {
+    const record = this.#options.ledger.getByDigest(digest);
+    return record && await this.#options.store.hold(record, signal);
+  }
+
+  /**
+   * Takes an image that somebody has opened, without a name: for boxes that are made from it.
+   *
+   * @param use Does what is to be done before it is recorded; its disk is made by then.
+   */
+  async adopt(
+    image: SourceImage,
+    { reference, use, ...options }: ImageLoadOptions & {
+      /** How errors and plugins call it. */
+      readonly reference: string;
+      readonly use: () => Promise<void>;
+    },
+  ): Promise<ImageRecord> {
+    const { store, ledger } = this.#options;
+    return await store.adopt(image, reference, {
+      ...options,
+      keep: async (record) => {
+        await use();
+        if (!ledger.getByDigest(record.digest)) ledger.pin({ ...record, origin: null });
+      },
+    });
   }
 
   /** Brings an image to a registry. */
