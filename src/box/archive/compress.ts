@@ -3,27 +3,22 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
-import { Readable } from "node:stream";
-import { constants, createZstdDecompress, zstdCompress } from "node:zlib";
+import { constants, zstdCompress, zstdDecompressSync } from "node:zlib";
 import { badArchive } from "./format.ts";
+import { zstdFrames } from "./zstd_frames.ts";
 
-/** Plain bytes of a frame. */
+/** Plain bytes of a frame, at most. */
 const FRAME = 4 * 2 ** 20;
 const LEVEL = 3;
-/** Frames of this size need a window of as much; larger ones would take memory, and aren't ours. */
-const WINDOW_LOG = 23;
-const PIECE = 2 ** 20;
 
 /** Compresses bytes; chunks may be used again once the next one is asked for. */
 export async function* compressed(
   plain: AsyncIterable<Uint8Array<ArrayBuffer>>,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  const most = Math.min(navigator.hardwareConcurrency + 1, 9);
   const waiting: Promise<Uint8Array<ArrayBuffer>>[] = [];
   try {
     for await (const frame of frames(plain)) {
-      if (waiting.length >= most) yield await (waiting.shift() ?? nothing());
+      if (waiting.length >= parallel()) yield await (waiting.shift() ?? nothing());
       const made = compressFrame(frame);
       made.catch(() => {}); // seen when it is its turn
       waiting.push(made);
@@ -32,6 +27,11 @@ export async function* compressed(
   } finally {
     await Promise.allSettled(waiting);
   }
+}
+
+/** Frames that are worked on at once. */
+function parallel(): number {
+  return Math.min(navigator.hardwareConcurrency + 1, 9);
 }
 
 async function* frames(
@@ -68,39 +68,23 @@ function compressFrame(frame: Uint8Array<ArrayBuffer>): Promise<Uint8Array<Array
 }
 
 /**
- * The plain bytes of an archive; whoever stops early ends the source, too.
+ * The plain bytes of an archive, frame by frame.
  *
  * @throws {HutchError} `invalid_archive`, and what the source throws.
  */
 export async function* decompressed(
   source: AsyncIterable<Uint8Array<ArrayBuffer>>,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  let failure: unknown;
-  const watched = async function* () {
+  for await (const frame of zstdFrames(source)) {
+    let plain: Uint8Array<ArrayBuffer>;
     try {
-      yield* source;
+      // Of what a frame may say of itself, this counts: nothing grows beyond it. Not in the background,
+      // where Deno (2.9) has no way to tell of damage but to end the program.
+      plain = plainArray(zstdDecompressSync(frame, { maxOutputLength: FRAME }));
     } catch (error) {
-      failure = error;
-      throw error;
+      throw badArchive("it is damaged", error);
     }
-  };
-  const input = Readable.from(watched(), { objectMode: false });
-  const decoder = createZstdDecompress({
-    chunkSize: PIECE,
-    params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG },
-  });
-  input.on("error", (error) => decoder.destroy(error));
-  input.pipe(decoder);
-  try {
-    for await (const piece of decoder) {
-      if (Buffer.isBuffer(piece)) yield plainArray(piece);
-    }
-  } catch (error) {
-    if (failure !== undefined) throw failure;
-    throw badArchive("it isn't zstd, or is damaged", error);
-  } finally {
-    input.destroy();
-    decoder.destroy();
+    yield plain;
   }
 }
 
