@@ -10,6 +10,8 @@ import { zstdFrames } from "./zstd_frames.ts";
 /** Plain bytes of a frame, at most. */
 const FRAME = 4 * 2 ** 20;
 const LEVEL = 3;
+/** Of a frame's result: each one is a trip between threads. */
+const CHUNK = 2 ** 20;
 
 /** Compresses bytes; chunks may be used again once the next one is asked for. */
 export async function* compressed(
@@ -31,7 +33,7 @@ export async function* compressed(
 
 /** Frames that are worked on at once. */
 function parallel(): number {
-  return Math.min(navigator.hardwareConcurrency + 1, 9);
+  return Math.min(navigator.hardwareConcurrency * 2, 16);
 }
 
 async function* frames(
@@ -60,7 +62,7 @@ function compressFrame(frame: Uint8Array<ArrayBuffer>): Promise<Uint8Array<Array
     [constants.ZSTD_c_checksumFlag]: 1,
   };
   return new Promise((resolve, reject) => {
-    zstdCompress(frame, { params }, (error, result) => {
+    zstdCompress(frame, { params, chunkSize: CHUNK }, (error, result) => {
       if (error) reject(error);
       else resolve(plainArray(result));
     });
