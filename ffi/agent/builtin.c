@@ -11,6 +11,7 @@ static const struct builtin BUILTINS[] = {
   {"files", files_main},
   {"metrics", metrics_main},
   {"pack", pack_main},
+  {"sync", sync_main},
   {"unpack", unpack_main},
   {"watch", watch_main},
 };

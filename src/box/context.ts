@@ -4,6 +4,8 @@
  * @module
  */
 import type { Box } from "./box.ts";
+import type { ImageManager } from "../images/manage/manage.ts";
+import type { ImageStore } from "../images/store.ts";
 import type { Keepers } from "./keepers.ts";
 import type { PluginHost } from "../plugin/host.ts";
 import type { Paths } from "../runtime/paths.ts";
@@ -19,6 +21,8 @@ export interface BoxContext extends Pick<StartContext, "baseDisk" | "system" | "
   readonly keepings: Keepings;
   readonly keepers: Keepers;
   readonly plugins: PluginHost;
+  readonly images: ImageStore;
+  readonly imageManager: ImageManager;
   readonly counters: CounterReader;
   /** The box with an id, if this program holds it. */
   readonly boxOf: (id: string) => Box | undefined;

@@ -11,6 +11,8 @@
  *     kill       ·          failed   stopped stopped stopped stopped  ·       ·       ·
  *     restart    running    …        running …       running …        running running running
  *     publish    -          …        ·       …       ·       …        -       -       -
+ *     export     ·          …        ·       …       ·       …        ·       ·       ·
+ *     commit     ·          …        ·       …       ·       …        ·       ·       ·
  *     wait       ·          ·        ·       ·       ·       ·        ·       ·       ·
  *     rename     ·          ·        ·       ·       ·       ·        ·       ·       ·
  *     update     ·          ·        ·       ·       ·       ·        ·       ·       ·
@@ -42,6 +44,8 @@ export type BoxOperation =
   | "pause"
   | "resume"
   | "publish"
+  | "export"
+  | "commit"
   | "wait"
   | "remove"
   | "rename"
@@ -122,6 +126,8 @@ export const OPERATIONS: Readonly<Record<BoxOperation, Row>> = {
   },
   restart: { ...BOOTS, running: RUNNING, paused: RUNNING },
   publish: { ...NEEDS_RUNNING, running: "stays", paused: "stays" },
+  export: { ...STAYS, ...BUSY },
+  commit: { ...STAYS, ...BUSY },
   wait: STAYS,
   rename: STAYS,
   update: STAYS,

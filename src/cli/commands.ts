@@ -32,6 +32,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "Copy files between a box and this machine",
     load: () => import("./cp.ts"),
   },
+  { name: "export", summary: "Write a box into one file", load: () => import("./export.ts") },
+  {
+    name: "import",
+    summary: "Make a box of what export wrote",
+    load: () => import("./import.ts"),
+  },
   {
     name: "attach",
     summary: "Join a box's main command, or what runs detached in it",
@@ -84,6 +90,11 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   { name: "top", summary: "Show what boxes use, live", load: () => import("./top.ts") },
   { name: "pull", summary: "Fetch an image", load: () => import("./pull.ts") },
+  {
+    name: "push",
+    summary: "Bring an image to a registry",
+    load: () => import("./push.ts"),
+  },
   { name: "images", summary: "List images", load: () => import("./images.ts") },
   { name: "rmi", summary: "Remove images", load: () => import("./rmi.ts") },
   {

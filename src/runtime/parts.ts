@@ -143,6 +143,8 @@ export async function openParts(
     keepings: new Keepings(database),
     keepers: new Keepers({ plugins: options.pluginSpecifiers ?? [] }),
     plugins,
+    images,
+    imageManager: manager,
     counters: journal,
     boxOf: (id) => boxes.get(id),
     forget: (box) => {
