@@ -96,6 +96,7 @@ async function run(file: MachineFile): Promise<void> {
     setTimeout(() => end(reason, message), graceMs);
     askToShutDown(file.socketPath).catch(() => end(reason, message));
   };
+  let machine: Machine | undefined;
   const relay = new Relay(clients, {
     onGoodbye: (payload) => {
       if (saysLost(payload)) leave("guest", "its agent gave up, and said why on its console");
@@ -105,6 +106,11 @@ async function run(file: MachineFile): Promise<void> {
     },
     held: {
       log,
+      machine() {
+        const pause = machine?.pause?.bind(machine);
+        const resume = machine?.resume?.bind(machine);
+        return pause && resume && { pause, resume };
+      },
       mainEnded: (exit) => {
         main = mainExitOf(exit);
         const { code, signal } = main;
@@ -123,14 +129,14 @@ async function run(file: MachineFile): Promise<void> {
 
   const network = file.network ? await startNetwork(file.network) : undefined;
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
-  const machine = await runner.start(file.spec);
-  kill = () => machine.kill();
+  const started = machine = await runner.start(file.spec);
+  kill = () => started.kill();
   say({ ready: true, answers: network?.answers ?? [] });
   // Its programs would wait for answers that never come.
   // (A machine that ends takes it along, and may be noticed later.)
   void network?.ended.then((message) => setTimeout(() => end("engine", message), NETWORK_GRACE_MS));
   void watchCreator((detached) => {
-    if (detached) return machine.detached?.();
+    if (detached) return started.detached?.();
     windUp("creator", "");
   });
   const limits = keepLimits({
@@ -141,7 +147,7 @@ async function run(file: MachineFile): Promise<void> {
   });
   void channel.accept().then((agent) => relay.attach(agent)).catch(() => {});
 
-  const exit = await machine.exited;
+  const exit = await started.exited;
   const how = exit.signal ? `signal ${exit.signal}` : `code ${exit.code}`;
   leave(
     exit.code === 0 ? "guest" : "engine",
