@@ -200,6 +200,9 @@ static int32_t hear(int fd) {
 }
 
 int freeze_main(int argc, char **argv) {
+#ifdef HUTCH_NATIVE
+  return say(EPERM), 1; /* these would be the file systems of the machine that the tests run on */
+#endif
   int ends[2];
   int limit_ms = argc == 3 ? atoi(argv[1]) : 0, hold_ms = argc == 3 ? atoi(argv[2]) : 0;
   if (limit_ms <= 0 || hold_ms <= 0) return 2;

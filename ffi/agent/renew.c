@@ -117,6 +117,9 @@ static int make_host_keys(void) {
 int renew_main(int argc, char **argv) {
   (void)argc;
   (void)argv;
+#ifdef HUTCH_NATIVE
+  return 1; /* this would be the machine that the tests run on */
+#endif
   int bad = renew_machine_id() | renew_seeds();
   int keys = drop_host_keys();
   if (keys < 0) bad = 1;
