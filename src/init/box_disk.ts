@@ -154,7 +154,24 @@ export function isPristine(path: string): boolean {
  * @throws What removing their files throws; then the next sweep does it.
  */
 export async function collectDisks({ paths, disks }: DiskContext): Promise<void> {
-  for (const id of disks.collect()) await removeIfThere(join(paths.backing, id));
+  for (const id of disks.collect(() => keptDisks(paths))) {
+    await removeIfThere(join(paths.backing, id));
+  }
+}
+
+/** Where a repair names the disks that boxes need which it couldn't restore. */
+export function keptPath({ backing }: Paths): string {
+  return join(backing, "kept.json");
+}
+
+function keptDisks(paths: Paths): ReadonlySet<string> {
+  try {
+    const list: unknown = JSON.parse(Deno.readTextFileSync(keptPath(paths)));
+    return new Set(Array.isArray(list) ? list.map(String) : []);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return new Set();
+    throw error;
+  }
 }
 
 /** Removes what has no record: of programs that were killed between forgetting and removing. */

@@ -8,6 +8,7 @@ import { Ext4Image, probeKvm as countDown, readKernel } from "../../ffi/helper.t
 import { writeBoxFile } from "../box/box_file.ts";
 import { Box } from "../box/box.ts";
 import type { BoxContext } from "../box/context.ts";
+import { ChainShortener } from "../box/shorten.ts";
 import { Keepers } from "../box/keepers.ts";
 import { Logins } from "../images/registry/credentials.ts";
 import { hostPlatform } from "../images/platform.ts";
@@ -137,6 +138,7 @@ export async function openParts(
     tagged: ({ reference, digest }) => plugins.emit("image.tagged", { reference, digest }),
     removed: ({ reference, digest }) => plugins.emit("image.removed", { reference, digest }),
   });
+  const shortener = resources.use(new ChainShortener());
   const kvmPath = join(paths.system, "kvm.json");
   const context: BoxContext = {
     paths,
@@ -146,7 +148,7 @@ export async function openParts(
     keepers: new Keepers({ plugins: options.pluginSpecifiers ?? [] }),
     plugins,
     counters: journal,
-    shorten: () => {},
+    shorten: (box) => shortener.soon(context, box),
     boxOf: (id) => boxes.get(id),
     adopt: (config, detached) => {
       const box = new Box(context, config, { detached });

@@ -117,15 +117,18 @@ export class DiskTable {
   /**
    * Forgets the backing disks that nobody needs.
    *
+   * @param kept Asked for ids that stay all the same, once some are to go.
    * @returns Their ids: their files are to go.
    */
-  collect(): string[] {
+  collect(kept: () => ReadonlySet<string> = () => new Set()): string[] {
     if (this.#texts(`SELECT id AS text FROM (${UNUSED}) LIMIT 1`).length === 0) return [];
+    const stay = kept();
     return urgently(this.#database, () =>
       transaction(this.#database, () => {
         const gone: string[] = [];
         for (;;) {
-          const ids = this.#texts(`SELECT id AS text FROM (${UNUSED})`);
+          const ids = this.#texts(`SELECT id AS text FROM (${UNUSED})`)
+            .filter((id) => !stay.has(id));
           if (ids.length === 0) return gone;
           for (const id of ids) this.#run("DELETE FROM backing_disks WHERE id = ?", id);
           gone.push(...ids);
@@ -157,18 +160,50 @@ export class DiskTable {
   ): void {
     transaction(this.#database, () => {
       if (this.snapshot(record.box, record.name)) throw snapshotTaken(record.name);
-      this.#run(
-        "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?)",
-        record.id,
-        record.box,
-        record.name,
-        record.backing,
-        record.createdAt,
-        JSON.stringify(record),
-      );
+      this.putSnapshot(record);
       this.#settle(record.box, over);
       write();
     });
+  }
+
+  /** Records a snapshot whose disk is there, for repairs. */
+  putSnapshot(record: SnapshotRecord): void {
+    this.#run(
+      "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?)",
+      record.id,
+      record.box,
+      record.name,
+      record.backing,
+      record.createdAt,
+      JSON.stringify(record),
+    );
+  }
+
+  /** Records a backing disk as it says itself, for repairs. */
+  put({ id, parent }: BackingDisk): void {
+    this.#run(
+      `INSERT INTO backing_disks VALUES (?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET parent = excluded.parent`,
+      id,
+      parent,
+      now(),
+    );
+  }
+
+  /** Takes records of snapshots away that can't be read. */
+  dropDamaged(): void {
+    for (const row of this.#all(`${SNAPSHOT}`)) {
+      try {
+        parseSnapshot(row);
+      } catch {
+        const { box_id: box, name } = row;
+        this.#run(
+          "DELETE FROM snapshots WHERE box_id = ? AND name = ?",
+          String(box),
+          String(name),
+        );
+      }
+    }
   }
 
   /** Forgets a snapshot; `unwrite` takes it away elsewhere first. */
@@ -183,6 +218,11 @@ export class DiskTable {
   /** Whether a box is to become somebody else at its next start. */
   toRenew(box: string): boolean {
     return this.#all("SELECT 1 FROM renewals WHERE box_id = ?", box).length > 0;
+  }
+
+  /** It is to become somebody else. */
+  renew(box: string): void {
+    this.#run("INSERT OR IGNORE INTO renewals VALUES (?)", box);
   }
 
   /** It has become somebody else. */

@@ -156,11 +156,12 @@ export const MIGRATIONS: readonly string[] = [
   END;
   `,
   // What disks are over, and snapshots. A row of box_disks says what a box's disk is, or may be, over;
-  // no row: its image's disk. Nothing that has a row is removed while another row names it.
+  // no row: its image's disk. Nothing that has a row is removed while another row names it. (A parent
+  // isn't declared as one, so that rows can be copied in any order.)
   `
   CREATE TABLE backing_disks (
     id TEXT PRIMARY KEY,
-    parent TEXT REFERENCES backing_disks (id),
+    parent TEXT,
     created_at TEXT NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX backing_disks_by_parent ON backing_disks (parent);

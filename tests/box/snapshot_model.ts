@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Box } from "../../mod.ts";
+import { FileLock } from "../../src/file_lock.ts";
 import { runTool } from "../support/tools.ts";
 
 /** Blocks of the disk that are written to. */
@@ -20,6 +21,19 @@ export function filesIn(folder: string): string[] {
     if (error instanceof Deno.errors.NotFound) return [];
     throw error;
   }
+}
+
+/** Runs a program on the disk of a box that stands still, as hutch itself does: with the box held. */
+export async function onDisk(
+  home: string,
+  box: string,
+  name: string,
+  ...args: readonly string[]
+): Promise<string> {
+  using _held = await FileLock.acquire(join(home, "boxes", box, "operation.lock"));
+  const said = await runTool(name, ...args);
+  assert.doesNotMatch(said, /Pattern verification failed/);
+  return said;
 }
 
 /** Writes, takes, removes and restores at random, and knows what must come of it. */
@@ -69,13 +83,12 @@ export class Model {
   }
 
   async #checkDisk(path: string, blocks: readonly number[]): Promise<void> {
-    await runTool("qemu-img", "check", "-q", path);
+    await this.#run("qemu-img", "check", "-q", path);
     const reads = blocks.flatMap((
       pattern,
       n,
     ) => ["-c", `read -P ${pattern} ${n * BLOCK} ${BLOCK}`]);
-    const said = await runTool("qemu-io", "-r", ...reads, path);
-    assert.doesNotMatch(said, /Pattern verification failed/);
+    await this.#run("qemu-io", "-r", ...reads, path);
   }
 
   async #write(): Promise<void> {
@@ -88,7 +101,7 @@ export class Model {
       const how = pattern === 0 ? "write -z" : `write -P ${pattern}`;
       deeds.push("-c", `${how} ${block * BLOCK} ${BLOCK}`);
     }
-    await runTool("qemu-io", ...deeds, this.#disk);
+    await this.#run("qemu-io", ...deeds, this.#disk);
     this.#now = blocks;
   }
 
@@ -116,6 +129,10 @@ export class Model {
     if (safety) this.#snapshots.set(safety.name, this.#now);
     else if (!force) assert.ok([...this.#snapshots.values()].some((each) => same(each, this.#now)));
     this.#now = blocks;
+  }
+
+  async #run(name: string, ...args: readonly string[]): Promise<void> {
+    await onDisk(this.#home, this.#box.id, name, ...args);
   }
 
   /** From 0, below `limit`; the same for the same seed. */

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Box, HutchError, Runtime } from "../../mod.ts";
 import { engineDouble } from "../doubles/engine.ts";
 import { DOUBLE_BOX, makeDoubleHome } from "../doubles/home.ts";
-import { filesIn, Model } from "./snapshot_model.ts";
+import { filesIn, Model, onDisk } from "./snapshot_model.ts";
 import { needs, runTool } from "../support/tools.ts";
 import "../support/native.ts";
 
@@ -140,6 +140,93 @@ Deno.test("Snapshots and clones are refused while the same code has the box stan
   }));
 
 const SEEDS = Deno.env.get("SNAPSHOT_SEEDS")?.split(",").map(Number) ?? [1];
+
+Deno.test(
+  `Snapshots that went leave no links behind${qemu.note}`,
+  { ignore: qemu.ignore },
+  async () => {
+    const home = await makeDoubleHome();
+    const open = () =>
+      Runtime.open({
+        home,
+        plugins: [engineDouble({ overlay: true })],
+        log: (line) => lines.push(line),
+      });
+    const lines: string[] = [];
+    try {
+      {
+        await using runtime = await open();
+        const box = await runtime.create({ ...DOUBLE_BOX, name: "one" });
+        await booted(box);
+        const disk = join(home, "boxes", box.id, "disk.qcow2");
+        for (const n of [1, 2, 3, 4, 5]) {
+          await runTool(
+            "qemu-io",
+            "-c",
+            `write -P ${n} ${n}M 64k`,
+            "-c",
+            `write -P ${n} 0 64k`,
+            disk,
+          );
+          await box.snapshots.create(`s${n}`);
+        }
+        assert.equal(filesIn(join(home, "backing")).length, 5);
+        for (const n of [2, 3, 5]) await box.snapshots.remove(`s${n}`);
+      }
+      // 2 and 3 are in 4 by now; 5 is what the box's own disk is over.
+      assert.equal(filesIn(join(home, "backing")).length, 3);
+      await using runtime = await open();
+      const box = await runtime.get("one");
+      const disk = join(home, "boxes", box.id, "disk.qcow2");
+      const all = [1, 2, 3, 4, 5].flatMap((n) => ["-c", `read -P ${n} ${n}M 64k`]);
+      const said = await runTool("qemu-io", "-r", ...all, "-c", "read -P 5 0 64k", disk);
+      assert.doesNotMatch(said, /failed/);
+      await runTool("qemu-img", "check", "-q", disk);
+      const { backing } = await box.snapshots.get("s4");
+      await runTool(
+        "qemu-img",
+        "check",
+        "-q",
+        join(home, "backing", String(backing), "disk.qcow2"),
+      );
+      assert.deepEqual(lines, []);
+    } finally {
+      await Deno.remove(home, { recursive: true });
+    }
+  },
+);
+
+Deno.test(`Chains of backing disks don't grow beyond their limit${qemu.note}`, {
+  ignore: qemu.ignore,
+}, async () => {
+  const home = await makeDoubleHome();
+  const open = () => Runtime.open({ home, plugins: [engineDouble({ overlay: true })] });
+  try {
+    const patterns = Array.from({ length: 40 }, (_, n) => n + 1);
+    {
+      await using runtime = await open();
+      const box = await runtime.create({ ...DOUBLE_BOX, name: "one" });
+      await booted(box);
+      const disk = join(home, "boxes", box.id, "disk.qcow2");
+      for (const n of patterns) {
+        await onDisk(home, box.id, "qemu-io", "-c", `write -P ${n} ${n * 64}k 64k`, disk);
+        await box.snapshots.create(`s${n}`);
+      }
+    }
+    await using runtime = await open();
+    const box = await runtime.get("one");
+    const disk = join(home, "boxes", box.id, "disk.qcow2");
+    const { length }: { length: number } = JSON.parse(
+      await onDisk(home, box.id, "qemu-img", "info", "--backing-chain", "--output=json", disk),
+    );
+    assert.ok(length <= 34, `${length}`);
+    const reads = patterns.flatMap((n) => ["-c", `read -P ${n} ${n * 64}k 64k`]);
+    await onDisk(home, box.id, "qemu-io", "-r", ...reads, disk);
+    assert.equal((await box.snapshots.list()).length, 40);
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
+});
 
 for (const seed of SEEDS) {
   Deno.test(`Snapshots keep what they are through random lives: ${seed}${qemu.note}`, {
