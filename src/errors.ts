@@ -25,6 +25,7 @@ export type ErrorCode =
   | "digest_mismatch"
   | "engine_unavailable" // no engine, or the asked-for one, can run here
   | "execution_not_found" // the box holds no command of this id (any more)
+  | "freeze_failed" // file systems of the box can't be made to stand still, and that was required
   | "guest_failed" // the guest couldn't do what was asked; the message has its reason
   | "home_unusable" // home can't be made or written
   | "image_in_use" // boxes, or other names, need the image
@@ -48,6 +49,7 @@ export type ErrorCode =
   | "registry_denied"
   | "registry_failed" // the registry answered something that isn't an image
   | "registry_unreachable"
+  | "snapshot_not_found"
   | "state_corrupt"
   | "state_too_new"
   | "volume_in_use" // boxes have the volume

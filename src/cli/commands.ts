@@ -5,6 +5,7 @@
  */
 import type { CommandEntry } from "./command.ts";
 import { IMAGE_COMMANDS } from "./image_commands.ts";
+import { SNAPSHOT_COMMANDS } from "./snapshot_commands.ts";
 import { VOLUME_COMMANDS } from "./volume_commands.ts";
 
 /** In the order of `hutch --help`. */
@@ -69,6 +70,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./wait.ts"),
   },
   { name: "rename", summary: "Give a box another name", load: () => import("./rename.ts") },
+  {
+    name: "snapshot",
+    summary: "Work with snapshots of boxes: create, ls, rm, restore, diff",
+    commands: SNAPSHOT_COMMANDS,
+  },
+  {
+    name: "clone",
+    summary: "Make boxes that begin with a box's disk",
+    load: () => import("./clone.ts"),
+  },
   {
     name: "update",
     summary: "Change labels and limits of boxes",

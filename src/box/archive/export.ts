@@ -11,6 +11,7 @@ import { HutchError } from "../../errors.ts";
 import { writeArchive } from "../../images/manage/save.ts";
 import { tarEnd, tarHeader, tarPadding } from "../../images/manage/tar_header.ts";
 import { boxPaths } from "../../runtime/paths.ts";
+import type { Consistency } from "../../state/snapshot_rows.ts";
 import { VERSION } from "../../version.ts";
 import type { BoxContext } from "../context.ts";
 import type { BoxConfig } from "../options.ts";
@@ -23,7 +24,6 @@ import {
   type ArchiveEnd,
   type ArchiveHead,
   blobName,
-  type Consistency,
   END_NAME,
   FORMAT,
   FORMAT_VERSION,
@@ -58,10 +58,7 @@ export interface ExportResult {
   readonly bytes: number;
   /** Data of the box's disk in it, in bytes, before they were compressed. */
   readonly diskBytes: number;
-  /**
-   * `stopped`: the box didn't run. `synced`: it stood still meanwhile, and had written what it had in
-   * memory. `crash`: it stood still, but couldn't be asked to write before, as after a power failure.
-   */
+  /** How the disk came to be. */
   readonly consistency: Consistency;
 }
 

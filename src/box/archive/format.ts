@@ -14,6 +14,7 @@
  * @module
  */
 import { HutchError } from "../../errors.ts";
+import type { Consistency } from "../../state/snapshot_rows.ts";
 
 /** What the archive says that it is. */
 export const FORMAT = "hutch-box";
@@ -53,15 +54,6 @@ export interface ArchivedDisk {
   /** Digest of what the image's disk holds, which runs lie over; see `diskDigest`. */
   readonly base: string;
 }
-
-/** How the archive's disk came to be. */
-export type Consistency =
-  /** The box didn't run. */
-  | "stopped"
-  /** It stood still, with everything on its disk that its programs had written. */
-  | "synced"
-  /** It stood still, and couldn't be asked to write before. */
-  | "crash";
 
 /** The first file. */
 export interface ArchiveHead {

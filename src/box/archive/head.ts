@@ -97,7 +97,7 @@ function diskOf({ sizeBytes, base }: Fields): ArchivedDisk {
 }
 
 function consistencyOf(said: unknown): ArchiveHead["consistency"] {
-  if (said === "stopped" || said === "synced" || said === "crash") return said;
+  if (said === "stopped" || said === "filesystem" || said === "crash") return said;
   throw badArchive("how its disk came to be can't be read");
 }
 
