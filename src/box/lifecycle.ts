@@ -6,9 +6,11 @@
  */
 import { errorText, HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
+import { collectDisks } from "../init/box_disk.ts";
 import { startBox, StartError } from "../init/pipeline.ts";
 import { endedReason } from "../init/stages.ts";
 import type { LayoutOutput, StopInput } from "../plugin/contract.ts";
+import { requireToStart } from "../permission_sets.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { ACTIVE, type BoxRecord, NEW_STATE } from "../state/boxes.ts";
 import { type BoxProcess, isAlive, killBoxProcess, lifeOf, untilEnded } from "../vmm/machine.ts";
@@ -80,6 +82,7 @@ async function holdAndStart(
     record = ended;
   }
   if (options.operation === "attach") stepOf("attach", record); // throws: it has ended
+  requireToStart(record.config.name, own.socketPath);
   let starting = changeState(context, record, {
     ...NEW_STATE,
     status: "starting",
@@ -243,6 +246,7 @@ export async function removeBox(context: BoxContext, id: string, force: boolean)
   const own = boxPaths(context.paths, id);
   await killBoxProcess(record.state.pid, own);
   await removeFiles(own, () => context.records.remove(id));
+  await collectDisks(context);
   context.plugins.emit("box.removed", { box: id, name: record.config.name });
 }
 

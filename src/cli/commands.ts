@@ -5,6 +5,7 @@
  */
 import type { CommandEntry } from "./command.ts";
 import { IMAGE_COMMANDS } from "./image_commands.ts";
+import { SNAPSHOT_COMMANDS } from "./snapshot_commands.ts";
 import { VOLUME_COMMANDS } from "./volume_commands.ts";
 
 /** In the order of `hutch --help`. */
@@ -31,6 +32,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: "cp",
     summary: "Copy files between a box and this machine",
     load: () => import("./cp.ts"),
+  },
+  { name: "export", summary: "Write a box into one file", load: () => import("./export.ts") },
+  {
+    name: "import",
+    summary: "Make a box of what export wrote",
+    load: () => import("./import.ts"),
   },
   {
     name: "attach",
@@ -64,6 +71,16 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   { name: "rename", summary: "Give a box another name", load: () => import("./rename.ts") },
   {
+    name: "snapshot",
+    summary: "Work with snapshots of boxes: create, ls, rm, restore, diff",
+    commands: SNAPSHOT_COMMANDS,
+  },
+  {
+    name: "clone",
+    summary: "Make boxes that begin with a box's disk",
+    load: () => import("./clone.ts"),
+  },
+  {
     name: "update",
     summary: "Change labels and limits of boxes",
     load: () => import("./update.ts"),
@@ -84,6 +101,11 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   { name: "top", summary: "Show what boxes use, live", load: () => import("./top.ts") },
   { name: "pull", summary: "Fetch an image", load: () => import("./pull.ts") },
+  {
+    name: "push",
+    summary: "Bring an image to a registry",
+    load: () => import("./push.ts"),
+  },
   { name: "images", summary: "List images", load: () => import("./images.ts") },
   { name: "rmi", summary: "Remove images", load: () => import("./rmi.ts") },
   {

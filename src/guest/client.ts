@@ -4,6 +4,7 @@
  * @module
  */
 import { errorText, HutchError } from "../errors.ts";
+import { asPermissionError } from "../permissions.ts";
 import { BlockReader, FrameScanner } from "./blocks.ts";
 import { encodeMessage } from "./encode.ts";
 import { type Asked, purpose } from "./failures.ts";
@@ -119,6 +120,8 @@ export class GuestClient implements AsyncDisposable {
     try {
       conn = await Deno.connect({ transport: "unix", path: socketPath });
     } catch (cause) {
+      // Nothing is lost: it was never allowed.
+      if (cause instanceof Deno.errors.NotCapable) throw asPermissionError(cause, "reach the box");
       throw new HutchError(
         "connection_lost",
         `Cannot connect to the box: ${socketPath} doesn't answer (${errorText(cause)})`,
@@ -259,6 +262,20 @@ export class GuestClient implements AsyncDisposable {
     const payload = makeHeldAsk(ask);
     return new GuestStream(
       this.#send(ask, { payload, held: true, readReply: readExecReply, options }),
+    );
+  }
+
+  /**
+   * Lets the machine stand still until the stream is closed, which resolves when it goes on; it also
+   * does when this program ends.
+   *
+   * @throws {HutchError} through `reply`: `guest_failed` where the box process can't do that
+   */
+  standStill(): GuestStream<EmptyReply> {
+    const payload = makeHeldAsk({ op: "pause" });
+    const options = { background: true };
+    return new GuestStream(
+      this.#send({ op: "pause" }, { payload, held: true, readReply: readEmptyReply, options }),
     );
   }
 

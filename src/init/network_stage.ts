@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { netPath } from "../../ffi/library.ts";
+import { missingPart, netPath } from "../../ffi/library.ts";
 import { exists } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
 import type { LayoutOutput, NetworkOutput } from "../plugin/contract.ts";
@@ -53,12 +53,7 @@ export async function networkProcess(
 ): Promise<MachineNetworkProcess | undefined> {
   if (network.mode === "none") return undefined;
   const program = netPath();
-  if (!await exists(program)) {
-    throw new HutchError("part_missing", `Cannot give a box a network: there is no ${program}`, {
-      hint: "build it (apt-get install libslirp-dev && deno task build), name it with HUTCH_NET, " +
-        "or take the network none",
-    });
-  }
+  if (!await exists(program)) throw missingPart("net", "give a box a network");
   return {
     program,
     socketPath: own.networkSocketPath,

@@ -3,9 +3,8 @@
  *
  * @module
  */
-import { relative } from "node:path";
-import { exists, removeIfThere } from "../atomic_file.ts";
-import { createOverlay, diskSize } from "../disk/qcow2.ts";
+import { confinePath } from "../../ffi/library.ts";
+import { removeIfThere } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
 import type { GuestMount, Hello } from "../guest/messages.ts";
@@ -34,6 +33,7 @@ import {
 import { readExitFile } from "../vmm/machine_file.ts";
 import { selectEngine } from "../vmm/select.ts";
 import { resolveVolumes } from "../volumes/resolve.ts";
+import { ensureDisk } from "./box_disk.ts";
 import type { StartContext } from "./context.ts";
 import { networkProcess, portsOf, refusedOrder, secretLine } from "./network_stage.ts";
 
@@ -81,29 +81,12 @@ export async function system(context: StartContext): Promise<SystemOutput> {
 
 /** `disk`: the box's overlay; a restart finds it made. */
 export async function disk(
-  { box }: StartContext,
+  context: StartContext,
   input: Stages["disk"]["input"],
 ): Promise<MachineDisk> {
-  const { diskPath, folder } = input.layout;
-  if (!await exists(diskPath)) {
-    const least = Math.ceil(await diskSize(input.image.disk) / 2 ** 20);
-    if (box.diskMiB < least) {
-      throw new HutchError(
-        "invalid_option",
-        `Cannot make a disk of ${box.diskMiB} MiB: its image needs ${least} MiB`,
-        { hint: `give the box a disk of at least ${least}m (--disk)` },
-      );
-    }
-    const temporary = `${diskPath}.new`;
-    await removeIfThere(temporary); // of a start that was killed here; the box's lock is ours
-    await createOverlay({
-      path: temporary,
-      backingPath: relative(folder, input.image.disk.path),
-      backingFormat: input.image.disk.format,
-      sizeBytes: box.diskMiB * 2 ** 20,
-    });
-    await Deno.rename(temporary, diskPath);
-  }
+  const { diskPath } = input.layout;
+  const disk = { id: context.box.id, own: input.layout, diskMiB: context.box.diskMiB };
+  await ensureDisk(context, disk, input.image.disk);
   return { path: diskPath, format: "qcow2", readOnly: false };
 }
 
@@ -191,6 +174,7 @@ export async function boot(
     file: {
       spec: { ...input.spec, engine: report.parts },
       network: await networkProcess(input.network, own),
+      confine: confinePath(),
       runner: engine.runner,
       socketPath: own.socketPath,
       lockPath: own.lockPath,
@@ -270,7 +254,7 @@ async function consoleText(own: LayoutOutput): Promise<string> {
 
 /** `configure`: the box's view of itself. */
 export async function configure(
-  { authority, box, signal, trust }: StartContext,
+  { authority, box, disks, signal, trust }: StartContext,
   input: Stages["configure"]["input"],
   client: GuestClient,
 ): Promise<{ ms: number }> {
@@ -289,5 +273,24 @@ export async function configure(
   if (network.mode !== "none" && network.secrets.length > 0) {
     await trust(client, (await authority()).certificate);
   }
+  if (disks.toRenew(box.id)) {
+    await renew(client, signal);
+    disks.renewed(box.id);
+  }
   return { ms: reply.ms };
+}
+
+/** Makes a clone somebody else: its machine id, SSH host keys and random seed. */
+async function renew(client: GuestClient, signal: AbortSignal): Promise<void> {
+  await using stream = client.open({
+    ...{ op: "exec", builtin: "renew", argv: ["renew"], env: [], cwd: "/", user: "", stdin: false },
+  }, { signal });
+  const said = await new Response(stream.stderr).text();
+  const { code } = await stream.exit;
+  if (code === 0) return;
+  throw new HutchError(
+    "guest_failed",
+    `Cannot give the clone an identity of its own: ${said.trim().slice(0, 500) || "it failed"}`,
+    { hint: "it is tried again when the box starts next" },
+  );
 }

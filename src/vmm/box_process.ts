@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { confine, type FileRule } from "../../ffi/confine.ts";
 import { FileLock } from "../file_lock.ts";
 import { answers, askToShutDown } from "./ask_guest.ts";
 import { watchConsole } from "./console_file.ts";
@@ -95,8 +96,9 @@ async function run(file: MachineFile): Promise<void> {
     if (windingUp) return;
     windingUp = { reason, message };
     setTimeout(() => end(reason, message), graceMs);
-    askToShutDown(file.socketPath).catch(() => end(reason, message));
+    askToShutDown(relay.connect()).catch(() => end(reason, message));
   };
+  let machine: Machine | undefined;
   const relay = new Relay(clients, {
     onGoodbye: (payload) => {
       if (saysLost(payload)) leave("guest", "its agent gave up, and said why on its console");
@@ -106,6 +108,11 @@ async function run(file: MachineFile): Promise<void> {
     },
     held: {
       log,
+      machine() {
+        const pause = machine?.pause?.bind(machine);
+        const resume = machine?.resume?.bind(machine);
+        return pause && resume && { pause, resume };
+      },
       mainEnded: (exit) => {
         main = mainExitOf(exit);
         const { code, signal } = main;
@@ -126,26 +133,38 @@ async function run(file: MachineFile): Promise<void> {
   const interceptor = asked ? await startInterceptor(asked, await readSecretLine()) : undefined;
   const network = file.network ? await startNetwork(file.network) : undefined;
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
-  const machine = await runner.start(file.spec);
-  kill = () => machine.kill();
+  let confined = false;
+  const confineOnce = (rules: readonly FileRule[]) => {
+    if (confined) return;
+    confined = true;
+    confine(file.confine, [...ownRules(file), ...rules]);
+  };
+  const started = machine = await runner.start(file.spec, { confine: confineOnce });
+  kill = () => started.kill();
+  try {
+    confineOnce([]);
+  } catch (error) {
+    kill();
+    throw error;
+  }
   say({ ready: true, answers: network?.answers ?? [] });
   // Its programs would wait for answers that never come.
   // (A machine that ends takes it along, and may be noticed later.)
   void network?.ended.then((message) => setTimeout(() => end("engine", message), NETWORK_GRACE_MS));
   void interceptor?.ended.then((message) => end("engine", message));
   void watchCreator((detached) => {
-    if (detached) return machine.detached?.();
+    if (detached) return started.detached?.();
     windUp("creator", "");
   });
   const limits = keepLimits({
     limits: file.limits,
     idleSinceMs: () => relay.idleSinceMs,
-    answers: () => answers(file.socketPath, ANSWER_MS),
+    answers: () => answers(relay.connect(), ANSWER_MS),
     reached: (message) => windUp("limit", message),
   });
   void channel.accept().then((agent) => relay.attach(agent)).catch(() => {});
 
-  const exit = await machine.exited;
+  const exit = await started.exited;
   const how = exit.signal ? `signal ${exit.signal}` : `code ${exit.code}`;
   leave(
     exit.code === 0 ? "guest" : "engine",
@@ -157,6 +176,14 @@ async function run(file: MachineFile): Promise<void> {
   await relay.drain(DRAIN_MS);
   relay.close();
   channel.close();
+}
+
+/** Its folder, and its sockets to be removed: they are beside those of other boxes. */
+function ownRules({ spec, socketPath }: MachineFile): readonly FileRule[] {
+  return [
+    { may: "write", path: spec.folder },
+    { may: "remove", path: socketPath.slice(0, socketPath.lastIndexOf("/")) },
+  ];
 }
 
 function removeNetworkSockets(network: MachineNetworkProcess): void {
