@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type Confinement, confinementOf } from "./confine.ts";
 import { helper } from "./library.ts";
 import { errnoName } from "./result.ts";
 
@@ -17,6 +18,7 @@ export {
 } from "./copy.ts";
 export { decodeFile, type DecoderFormat } from "./decoder.ts";
 export { checkLimits, Ext4Image, IMAGE_LIMITS, type ImageLimits, isLimit } from "./ext4_image.ts";
+export { DiskChain, type DiskFile, type DiskRun } from "./disk_chain.ts";
 export { FolderTar, type FolderTarOptions, type OwnerRange } from "./folder_tar.ts";
 export { nextDataOf } from "./holes.ts";
 export { type KernelImage, readKernel } from "./kernel.ts";
@@ -27,6 +29,22 @@ export interface KvmCountdown {
   readonly error: string | undefined;
   /** Time of the countdown in `ms`. */
   readonly ms: number;
+}
+
+/** How box processes can be confined here. */
+export interface ConfinementReport extends Confinement {
+  /** Version of Landlock's interface; 0 without. */
+  readonly landlockVersion: number;
+}
+
+/**
+ * Asks the kernel what it has to confine processes.
+ *
+ * @throws HutchError `part_missing` when the helper isn't there
+ */
+export function confinementSupport(): ConfinementReport {
+  const bits = helper().hutch_confine_support();
+  return { ...confinementOf(bits & 0xff), landlockVersion: bits >>> 8 };
 }
 
 /** A busy machine may take the processor away for longer than the limit, but hardly every time. */

@@ -36,6 +36,11 @@ export function agentPath(): string {
   return partPath("agent");
 }
 
+/** Where the library that confines box processes is, whether or not it is there. */
+export function confinePath(): string {
+  return partPath("confine");
+}
+
 /** Where the program that shares folders with guests is, whether or not it is there. */
 export function sharePath(): string {
   return partPath("share");
@@ -54,15 +59,26 @@ export function partRemedy(): string {
 /** What to do about a part that is missing, as an error's hint. */
 export function partHint(name: PartName): string {
   const { variable } = PARTS[name];
+  const [first, rest] = name === "net"
+    ? ["apt-get install libslirp-dev && ", ", or take the network none"]
+    : ["", ""];
   return BASE.protocol === "file:"
-    ? `build it (deno task build), or name it with ${variable}`
-    : `install a C compiler, or name a built one with ${variable}`;
+    ? `build it (${first}deno task build), or name it with ${variable}${rest}`
+    : `install a C compiler${
+      name === "net" ? " and libslirp-dev" : ""
+    }, or name a built one with ${variable}${rest}`;
+}
+
+/** Why a part that is missing is missing. */
+export function partProblem(name: PartName): string {
+  return problems.get(name) ?? `there is no ${partPath(name)}`;
 }
 
 /** The error that a part isn't there; `what` needs it: "mount volumes". */
 export function missingPart(name: PartName, what: string): HutchError {
-  const why = problems.get(name) ?? `there is no ${partPath(name)}`;
-  return new HutchError("part_missing", `Cannot ${what}: ${why}`, { hint: partHint(name) });
+  return new HutchError("part_missing", `Cannot ${what}: ${partProblem(name)}`, {
+    hint: partHint(name),
+  });
 }
 
 /**
@@ -115,7 +131,8 @@ export async function prepareParts(): Promise<void> {
   }
 }
 
-function partPath(name: PartName): string {
+/** Where a part is, whether or not it is there. */
+export function partPath(name: PartName): string {
   const { file, variable } = PARTS[name];
   const named = Deno.env.get(variable);
   if (named) return named;

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { Target } from "./build.ts";
 
 /** Name of a native part. */
-export type PartName = "helper" | "agent" | "share" | "net";
+export type PartName = "helper" | "agent" | "confine" | "share" | "net";
 
 /** A native part. */
 export interface Part {
@@ -41,7 +41,7 @@ export const PARTS: Readonly<Record<PartName, Part>> = {
   helper: {
     file: "libhutch.so",
     variable: "HUTCH_HELPER",
-    sources: ["helper", "copy"],
+    sources: ["helper", "copy", "confine"],
     headers: [""],
     flags: [...COMMON, "-fPIC", "-fvisibility=hidden", "-pthread"],
     libraries: ["-shared", "-Wl,-z,defs", "-lext2fs", "-lcom_err", "-larchive", "-ldl"],
@@ -55,6 +55,14 @@ export const PARTS: Readonly<Record<PartName, Part>> = {
     libraries: ["-static", "-Wl,--gc-sections", "-s"],
     librariesByHeader: { "cbor.h": ["-lcbor"] },
     maxBytes: 1.5 * 1024 * 1024,
+  },
+  confine: {
+    file: "libhutch-confine.so",
+    variable: "HUTCH_CONFINE",
+    sources: ["confine"],
+    headers: [],
+    flags: [...COMMON, "-fPIC", "-fvisibility=hidden"],
+    libraries: ["-shared", "-Wl,-z,defs", "-s"],
   },
   share: {
     file: "hutch-share",
@@ -77,7 +85,7 @@ export const PARTS: Readonly<Record<PartName, Part>> = {
 };
 
 /** The names of {@link PARTS}. */
-export const PART_NAMES: readonly PartName[] = ["helper", "agent", "share", "net"];
+export const PART_NAMES: readonly PartName[] = ["helper", "agent", "confine", "share", "net"];
 
 /**
  * How to build a part.

@@ -8,6 +8,7 @@
 export type ErrorCode =
   | "agent_protocol" // the guest agent broke the protocol, or speaks another version
   | "ambiguous_box" // an id prefix fits several boxes
+  | "archive_too_new" // a newer hutch wrote the archive
   | "bad_cwd" // the command's working folder doesn't exist in the box
   | "boot_failed" // the machine ended before its agent answered
   | "boot_timeout" // the agent never answered
@@ -30,6 +31,7 @@ export type ErrorCode =
   | "image_in_use" // boxes, or other names, need the image
   | "image_not_found"
   | "image_refused" // a plugin doesn't let the image be used
+  | "invalid_archive" // it isn't a box's archive, or is damaged
   | "invalid_image" // a manifest, configuration or layer breaks its specification
   | "invalid_option"
   | "invalid_reference"
@@ -39,6 +41,7 @@ export type ErrorCode =
   | "no_space"
   | "no_such_user"
   | "part_missing" // a native part (helper, agent, kernel) isn't there
+  | "permission_missing" // Deno doesn't let this program do it; the hint has the flags
   | "platform_unsupported" // the image has nothing for this machine
   | "plugin_failed"
   | "port_unavailable" // a port can't be published: it is in use, or not allowed

@@ -1,5 +1,5 @@
 /* libhutch: what the host needs from C. Loaded by ffi/library.ts, only by the user's program
- * (never by a box process that runs QEMU).
+ * (never by a box process). The functions of ffi/confine/confine.h are in it, too.
  *
  * Every function that can fail returns 0 or a negative errno; where the operation has a handle,
  * hutch_*_error() gives one line about the last failure ("layer entry \"etc/passwd\": ..."). No

@@ -10,6 +10,7 @@ import type {
   MachineNetwork,
   MachineRunner,
   MachineSpec,
+  RunnerProcess,
 } from "../../mod.ts";
 import { type Libkrun, loadLibkrun } from "./libkrun_symbols.ts";
 
@@ -26,7 +27,7 @@ const SOCK_STREAM = 1;
 const runner: MachineRunner = { start };
 export default runner;
 
-function start(spec: MachineSpec): Promise<Machine> {
+function start(spec: MachineSpec, { confine }: RunnerProcess): Promise<Machine> {
   const { symbols } = loadLibkrun(spec.engine.library ?? "");
   unwrap("krun_set_log_level", symbols.krun_set_log_level(LOG_ERRORS));
   const context = unwrap("krun_create_ctx", symbols.krun_create_ctx());
@@ -34,12 +35,29 @@ function start(spec: MachineSpec): Promise<Machine> {
   // A box is paused by stopping this process, which then can't notice that its program has ended.
   // Linux continues it at that moment; elsewhere it ends when it is resumed.
   continueAtEnd(symbols, SIGCONT);
+  confine(filesOf(spec));
   return Promise.resolve({
     exited: enter(symbols, context),
     // As by SIGKILL. Deno.exit would run exit handlers beside a machine that goes on, and may hang.
     kill: () => symbols._exit(137),
     detached: () => continueAtEnd(symbols, 0),
   });
+}
+
+/** What libkrun opens when the machine starts, and the guest's folders. */
+function filesOf(spec: MachineSpec): Parameters<RunnerProcess["confine"]>[0] {
+  return [
+    ...spec.disks.map(({ path, readOnly }) =>
+      ({ may: readOnly ? "read" : "write", path }) as const
+    ),
+    ...spec.shares ? [{ may: "write", path: spec.shares.folder }] as const : [],
+    { may: "read", path: spec.kernel.path },
+    { may: "write", path: "/dev/kvm" },
+    // The machine's processors, and libraries that it loads by then.
+    ...["/sys/devices/system", "/usr", "/lib", "/lib64", "/dev/urandom"].map((path) =>
+      ({ may: "read", path }) as const
+    ),
+  ];
 }
 
 /** Says which signal the kernel sends this process when its parent ends; 0 for none. */
@@ -100,12 +118,14 @@ const GUEST_FEATURES = 1 << 1 | 1 << 7 | 1 << 10; // GUEST_CSUM, GUEST_TSO4, GUE
 
 function addNetwork(symbols: Libkrun["symbols"], context: number, network: MachineNetwork): void {
   const mac = new Uint8Array(network.macAddress.split(":").map((byte) => parseInt(byte, 16)));
+  // Connected here: once the machine starts, this process makes no sockets any more.
+  const socket = connectedSocket(symbols, network.socketPath);
   unwrap(
     "krun_add_net_unixstream",
     symbols.krun_add_net_unixstream(
       context,
-      cString(network.socketPath),
-      -1,
+      null,
+      socket,
       mac,
       GUEST_FEATURES,
       0,
@@ -118,11 +138,7 @@ function addNetwork(symbols: Libkrun["symbols"], context: number, network: Machi
  * bytes when the host's socket is full, and drops packets of several pieces.
  */
 function addChannel(symbols: Libkrun["symbols"], context: number, path: string): void {
-  const socket = symbols.socket(AF_UNIX, SOCK_STREAM, 0);
-  const address = unixAddress(path);
-  if (socket < 0 || symbols.connect(socket, address, address.length) !== 0) {
-    throw new Error(`connecting to ${path} failed`);
-  }
+  const socket = connectedSocket(symbols, path);
   const console = unwrap(
     "krun_add_virtio_console_multiport",
     symbols.krun_add_virtio_console_multiport(context),
@@ -131,6 +147,15 @@ function addChannel(symbols: Libkrun["symbols"], context: number, path: string):
     "krun_add_console_port_inout",
     symbols.krun_add_console_port_inout(context, console, cString(PORT_NAME), socket, socket),
   );
+}
+
+function connectedSocket(symbols: Libkrun["symbols"], path: string): number {
+  const socket = symbols.socket(AF_UNIX, SOCK_STREAM, 0);
+  const address = unixAddress(path);
+  if (socket < 0 || symbols.connect(socket, address, address.length) !== 0) {
+    throw new Error(`connecting to ${path} failed`);
+  }
+  return socket;
 }
 
 /** A `struct sockaddr_un`. */

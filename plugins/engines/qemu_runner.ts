@@ -91,6 +91,8 @@ export function machineArguments(spec: MachineSpec): string[] {
     ...["-cpu", kvm ? "host" : "max,-erms,-fsrm"],
     ...["-smp", String(spec.cpus), "-m", String(spec.memoryMiB)],
     ...["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"],
+    // No programs, no other rights, no old system calls.
+    ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
     ...["-name", `hutch-${spec.id}`],
     ...["-kernel", spec.kernel.path, "-append", spec.kernel.commandLine],
     ...spec.shares ? shareArguments(spec.shares, spec.memoryMiB) : [],

@@ -11,6 +11,7 @@ import { startOf } from "../plugin/scope.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { ACTIVE, type BoxRecord } from "../state/boxes.ts";
 import { removed } from "./change.ts";
+import { exportBox, type ExportOptions, type ExportResult } from "./archive/export.ts";
 import { randomId } from "./config.ts";
 import type { BoxContext } from "./context.ts";
 import { BoxExecution, type ExecutionInfo, executionInfo } from "./box_execution.ts";
@@ -386,6 +387,32 @@ export class Box implements AsyncDisposable {
   ): Copy {
     const input = { source, destination, options };
     return this.#copy(options, (port) => runCopyOut(this.#context, this, input, port));
+  }
+
+  /**
+   * Writes the box into one file or stream, which `Runtime.import` makes a box of, here or elsewhere:
+   * its configuration, its disk and, unless told otherwise, its image. Nothing that hutch was told to
+   * keep secret goes along, but what is on the disk or in the box's environment does. A box that
+   * runs stands still meanwhile.
+   *
+   * @param to Path of a file, which is replaced when all is written, or a stream, which is closed then.
+   * @throws HutchError `box_state`, `image_not_found`, `no_space`, `state_corrupt`, `cancelled`.
+   * @example
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * const box = await runtime.get("web");
+   * const { bytes } = await box.export("/tmp/web.hutch");
+   * console.log(bytes);
+   * ```
+   */
+  export(
+    to: string | WritableStream<Uint8Array<ArrayBuffer>>,
+    options: ExportOptions = {},
+  ): Promise<ExportResult> {
+    const signals = [this.#context.signal, ...options.signal ? [options.signal] : []];
+    const signal = AbortSignal.any(signals);
+    return exportBox(this.#context, this.id, to, { ...options, signal });
   }
 
   #copy(

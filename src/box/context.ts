@@ -4,6 +4,8 @@
  * @module
  */
 import type { Box } from "./box.ts";
+import type { ImageManager } from "../images/manage/manage.ts";
+import type { ImageStore } from "../images/store.ts";
 import type { BoxConfig } from "./options.ts";
 import type { Keepers } from "./keepers.ts";
 import type { PluginHost } from "../plugin/host.ts";
@@ -22,6 +24,8 @@ export interface BoxContext extends Pick<StartContext, "baseDisk" | "system" | "
   readonly keepings: Keepings;
   readonly keepers: Keepers;
   readonly plugins: PluginHost;
+  readonly images: ImageStore;
+  readonly imageManager: ImageManager;
   readonly counters: CounterReader;
   /** The chain of a box's disk, which may be long, is made shorter behind everybody's back. */
   readonly shorten: (box: string) => void;

@@ -10,6 +10,7 @@ import { collectDisks } from "../init/box_disk.ts";
 import { startBox, StartError } from "../init/pipeline.ts";
 import { endedReason } from "../init/stages.ts";
 import type { LayoutOutput, StopInput } from "../plugin/contract.ts";
+import { requireToStart } from "../permission_sets.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { ACTIVE, type BoxRecord, NEW_STATE } from "../state/boxes.ts";
 import { type BoxProcess, isAlive, killBoxProcess, lifeOf, untilEnded } from "../vmm/machine.ts";
@@ -80,6 +81,7 @@ async function holdAndStart(
     record = ended;
   }
   if (options.operation === "attach") stepOf("attach", record); // throws: it has ended
+  requireToStart(record.config.name, own.socketPath);
   let starting = changeState(context, record, {
     ...NEW_STATE,
     status: "starting",

@@ -20,6 +20,7 @@ import { freezeGuest, type FrozenGuest } from "./freeze.ts";
 import { holdBox } from "./hold.ts";
 import type { Quiesced, QuiesceOptions, QuiesceReport } from "./snapshot_options.ts";
 import { ACTIVE } from "../state/boxes.ts";
+import type { Consistency } from "../state/snapshot_rows.ts";
 
 /** How long a box process may take to answer, in `ms`. */
 const ANSWER_MS = 5_000;
@@ -48,14 +49,14 @@ export async function quiesced<T>(
   context: BoxContext,
   record: BoxRecord,
   options: QuiesceOptions,
-  body: () => Promise<T>,
+  body: (consistency: Consistency) => Promise<T>,
 ): Promise<Quiesced<T>> {
   const { consistency = "best" } = options;
   if (record.state.status === "paused") {
     const reason = "the box is paused, and its agent with it";
     if (consistency === "required") throw refusal(record, reason);
     const from = performance.now();
-    const value = await body();
+    const value = await body("crash");
     return { value, ...told(context, record, { reason, freezeMs: 0, pausedMs: since(from) }) };
   }
   const signal = AbortSignal.any([context.signal, AbortSignal.timeout(2 * ANSWER_MS)]);
@@ -73,7 +74,7 @@ export async function quiesced<T>(
     const still = await standStill(context, record, client);
     const since0 = performance.now();
     try {
-      value = await body();
+      value = await body(consistencyOf(reason));
     } finally {
       await still.goOn();
       pausedMs = since(since0);
@@ -136,9 +137,14 @@ function told(
   { config }: BoxRecord,
   how: Omit<QuiesceReport, "consistency">,
 ): QuiesceReport {
-  const report = { consistency: how.reason === null ? "filesystem" : "crash", ...how } as const;
+  const report = { consistency: consistencyOf(how.reason), ...how };
   plugins.emit("box.quiesced", { box: config.id, name: config.name, ...report });
   return report;
+}
+
+/** By why the file systems couldn't be frozen. */
+function consistencyOf(reason: string | null): Consistency {
+  return reason === null ? "filesystem" : "crash";
 }
 
 function refusal({ config }: BoxRecord, reason: string): HutchError {

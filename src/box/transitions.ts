@@ -11,6 +11,7 @@
  *     kill       ·          failed   stopped stopped stopped stopped  ·       ·       ·
  *     restart    running    …        running …       running …        running running running
  *     publish    -          …        ·       …       ·       …        -       -       -
+ *     export     ·          …        ·       …       ·       …        ·       ·       ·
  *     quiesce    ·          …        ·       …       ·       …        ·       ·       ·
  *     snapshot   ·          …        ·       …       ·       …        ·       ·       ·
  *     clone      ·          …        ·       …       ·       …        ·       ·       ·
@@ -46,6 +47,7 @@ export type BoxOperation =
   | "pause"
   | "resume"
   | "publish"
+  | "export"
   | "quiesce"
   | "snapshot"
   | "clone"
@@ -134,6 +136,7 @@ export const OPERATIONS: Readonly<Record<BoxOperation, Row>> = {
   },
   restart: { ...BOOTS, running: RUNNING, paused: RUNNING },
   publish: { ...NEEDS_RUNNING, running: "stays", paused: "stays" },
+  export: { ...STAYS, ...BUSY },
   quiesce: WAITS_FOR_OTHERS,
   snapshot: WAITS_FOR_OTHERS,
   clone: WAITS_FOR_OTHERS,

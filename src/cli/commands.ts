@@ -33,6 +33,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "Copy files between a box and this machine",
     load: () => import("./cp.ts"),
   },
+  { name: "export", summary: "Write a box into one file", load: () => import("./export.ts") },
+  {
+    name: "import",
+    summary: "Make a box of what export wrote",
+    load: () => import("./import.ts"),
+  },
   {
     name: "attach",
     summary: "Join a box's main command, or what runs detached in it",
@@ -44,6 +50,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./executions.ts"),
   },
   { name: "logs", summary: "Show what a box's commands said", load: () => import("./logs.ts") },
+  {
+    name: "publish",
+    summary: "Open ports of this machine to a box that runs",
+    load: () => import("./publish.ts"),
+  },
+  { name: "unpublish", summary: "Close them again", load: () => import("./unpublish.ts") },
   { name: "stop", summary: "Stop boxes", load: () => import("./stop.ts") },
   {
     name: "restart",
@@ -89,6 +101,11 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   { name: "top", summary: "Show what boxes use, live", load: () => import("./top.ts") },
   { name: "pull", summary: "Fetch an image", load: () => import("./pull.ts") },
+  {
+    name: "push",
+    summary: "Bring an image to a registry",
+    load: () => import("./push.ts"),
+  },
   { name: "images", summary: "List images", load: () => import("./images.ts") },
   { name: "rmi", summary: "Remove images", load: () => import("./rmi.ts") },
   {

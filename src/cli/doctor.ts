@@ -97,6 +97,7 @@ export function formatReport(report: DoctorReport): string {
     }${time}`,
   );
   if (kvm.remedy !== undefined) lines.push(remedyLine(kvm.remedy));
+  lines.push(`guarded  ${guardText(report.confinement)}`);
   for (const part of report.parts) lines.push(...partLines(part));
   for (const engine of report.engines) {
     const state = engine.usable ? "usable" : "not usable";
@@ -115,8 +116,20 @@ export function formatReport(report: DoctorReport): string {
   return lines.join("\n") + "\n";
 }
 
+/** What keeps box processes to their boxes, beside Deno's permissions. */
+function guardText(
+  { landlock, landlockVersion, seccomp }: DoctorReport["confinement"],
+): string {
+  return [
+    landlock
+      ? `by Landlock (version ${landlockVersion})`
+      : "not by Landlock, which the kernel lacks",
+    seccomp ? "by seccomp" : "not by seccomp, which the kernel lacks",
+  ].join(", ");
+}
+
 function partLines(part: EnginePart): string[] {
-  const mark = part.problem === undefined ? "ok" : " !";
+  const mark = part.problem === undefined ? "ok" : part.optional === true ? " -" : " !";
   const facts = [
     part.name,
     part.version ?? "",

@@ -4,6 +4,7 @@
  * @module
  */
 import { errorText, HutchError } from "../errors.ts";
+import { asPermissionError } from "../permissions.ts";
 import { BlockReader, FrameScanner } from "./blocks.ts";
 import { encodeMessage } from "./encode.ts";
 import { type Asked, purpose } from "./failures.ts";
@@ -119,6 +120,8 @@ export class GuestClient implements AsyncDisposable {
     try {
       conn = await Deno.connect({ transport: "unix", path: socketPath });
     } catch (cause) {
+      // Nothing is lost: it was never allowed.
+      if (cause instanceof Deno.errors.NotCapable) throw asPermissionError(cause, "reach the box");
       throw new HutchError(
         "connection_lost",
         `Cannot connect to the box: ${socketPath} doesn't answer (${errorText(cause)})`,

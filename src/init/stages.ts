@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { netPath } from "../../ffi/library.ts";
+import { confinePath, missingPart, netPath } from "../../ffi/library.ts";
 import { exists, removeIfThere } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
@@ -177,11 +177,11 @@ function mountsOf(volumes: readonly ResolvedVolume[]): GuestMount[] {
 
 /** `network`: what the box asked for. */
 export function network({ box }: StartContext): Promise<NetworkOutput> {
-  const { mode, ports, dns, extraHosts, bandwidth } = box.network;
+  const { mode, rules, ports, dns, extraHosts, bandwidth } = box.network;
   if (mode === "none") return Promise.resolve({ mode });
   return Promise.resolve({
     mode,
-    rules: [],
+    rules,
     ports,
     nameServers: dns.map(parseServer),
     hosts: [`${GATEWAYS[0]}\t${HOST_ALIAS}`, ...hostsLines(extraHosts)],
@@ -202,12 +202,7 @@ async function networkProcess(
 ): Promise<MachineNetworkProcess | undefined> {
   if (network.mode === "none") return undefined;
   const program = netPath();
-  if (!await exists(program)) {
-    throw new HutchError("part_missing", `Cannot give a box a network: there is no ${program}`, {
-      hint: "build it (apt-get install libslirp-dev && deno task build), name it with HUTCH_NET, " +
-        "or take the network none",
-    });
-  }
+  if (!await exists(program)) throw missingPart("net", "give a box a network");
   const { send, receive } = network.bandwidth;
   return {
     program,
@@ -273,6 +268,7 @@ export async function boot(
     file: {
       spec: { ...input.spec, engine: report.parts },
       network: await networkProcess(input.network, own),
+      confine: confinePath(),
       runner: engine.runner,
       socketPath: own.socketPath,
       lockPath: own.lockPath,

@@ -309,9 +309,9 @@ export type NetworkOutput =
     readonly mode: "nat" | "open";
     /**
      * What may be reached, before the mode's default is asked; the first that fits counts:
-     * `allow|deny any|tcp|udp|icmp TARGET PORTS [divert PORT]`. TARGET is `any`, an address,
-     * `ADDRESS/BITS`, or a group: `public private link-local metadata host`. PORTS is `any`, `N` or
-     * `N-M`. What is diverted goes to that port of this machine's loopback.
+     * `allow|deny [in|out] any|tcp|udp|icmp TARGET PORTS [divert PORT]`. TARGET is `any`, an address,
+     * `ADDRESS/BITS`, a name, `*.NAME`, or a group: `public private link-local metadata host`. PORTS
+     * is `any`, `N` or `N-M`. What is diverted goes to that port of this machine's loopback.
      */
     readonly rules: readonly string[];
     /** Ports of this machine that lead to the box; 0 is one that the system picks. */

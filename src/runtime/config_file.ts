@@ -8,6 +8,7 @@ import { pathToFileURL } from "node:url";
 import { IMAGE_LIMITS, type ImageLimits, isLimit } from "../../ffi/helper.ts";
 import type { BoxOptions } from "../box/options.ts";
 import { errorText, HutchError } from "../errors.ts";
+import { asPermissionError } from "../permissions.ts";
 import { describe, type Fields, isFields, refuseUnknown } from "../plugin/check.ts";
 import type { Plugin } from "../plugin/contract.ts";
 import type { RegistryConfigs } from "../images/registry/registries.ts";
@@ -121,6 +122,9 @@ const DEFAULTS: Record<keyof BoxDefaults, true> = {
   bootTimeoutMs: true,
   volumes: true,
   network: true,
+  allowNet: true,
+  denyNet: true,
+  networkRules: true,
   ports: true,
   dns: true,
   extraHosts: true,
@@ -239,7 +243,7 @@ async function configIn(folder: string): Promise<string | undefined> {
       }
       // What we can't look at isn't meant for us.
       if (error instanceof Deno.errors.PermissionDenied) continue;
-      throw error;
+      throw asPermissionError(error, "look for a configuration");
     }
   }
   return undefined;

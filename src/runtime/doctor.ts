@@ -3,12 +3,14 @@
  *
  * @module
  */
+import { type ConfinementReport, confinementSupport } from "../../ffi/helper.ts";
 import { exists } from "../atomic_file.ts";
 import type { Engine, EnginePart, KvmReport } from "../vmm/engine.ts";
 import { libraryVersion, whyNotFound } from "../vmm/find.ts";
 import { probeEngines } from "../vmm/select.ts";
 import { findKernelLibrary, KERNEL_VARIABLE, kernelRemedy } from "./native.ts";
-import { agentPath, helperPath, netPath, partRemedy, sharePath } from "../../ffi/library.ts";
+import { partPath, partProblem, partRemedy } from "../../ffi/library.ts";
+import { PART_NAMES, type PartName, PARTS } from "../../ffi/parts.ts";
 
 /** One engine as `doctor` sees it. */
 export interface EngineHealth {
@@ -36,6 +38,8 @@ export interface DoctorReport {
   readonly plugins: readonly string[];
   /** What the probe of KVM says. */
   readonly kvm: KvmReport;
+  /** What this machine's kernel takes from box processes, beside what Deno does. */
+  readonly confinement: ConfinementReport;
   /** What every engine needs. */
   readonly parts: readonly EnginePart[];
   /** The best first. */
@@ -60,18 +64,17 @@ export async function examine(options: {
   const asked = usable.length > 0 ? await options.choose(usable) : undefined;
   const chosen = asked !== undefined && usable.includes(asked) ? asked : usable[0];
   const parts = [
-    await filePart("helper", helperPath(), partRemedy()),
-    await filePart("agent", agentPath(), partRemedy()),
-    await filePart("share", sharePath(), partRemedy()),
-    await filePart("net", netPath(), `apt-get install libslirp-dev && ${partRemedy()}`),
+    ...await Promise.all(PART_NAMES.map(filePart)),
     await kernelPart(),
   ];
   return {
-    ok: chosen !== undefined && parts.every((part) => part.problem === undefined),
+    ok: chosen !== undefined &&
+      parts.every((part) => part.problem === undefined || part.optional === true),
     home: options.home,
     ...options.config === undefined ? {} : { config: options.config },
     plugins: options.plugins,
     kvm,
+    confinement: confinementSupport(),
     parts,
     engines: probed.map(({ engine, report }) => ({
       name: engine.name,
@@ -83,8 +86,12 @@ export async function examine(options: {
   };
 }
 
-async function filePart(name: string, path: string, remedy: string): Promise<EnginePart> {
-  return await exists(path) ? { name, path } : { name, problem: `there is no ${path}`, remedy };
+async function filePart(name: PartName): Promise<EnginePart> {
+  const path = partPath(name);
+  if (await exists(path)) return { name, path };
+  const remedy = name === "net" ? `apt-get install libslirp-dev && ${partRemedy()}` : partRemedy();
+  const optional = PARTS[name].optional === true ? { optional: true } as const : {};
+  return { name, problem: partProblem(name), remedy, ...optional };
 }
 
 async function kernelPart(): Promise<EnginePart> {

@@ -21,6 +21,7 @@ export async function readAgent(): Promise<Uint8Array<ArrayBuffer>> {
   try {
     return await Deno.readFile(path);
   } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error; // it may be there
     throw new HutchError("part_missing", `Cannot read the agent ${path}: ${errorText(error)}`, {
       hint: partHint("agent"),
       cause: error,

@@ -147,6 +147,8 @@ export async function openParts(
     keepings: new Keepings(database),
     keepers: new Keepers({ plugins: options.pluginSpecifiers ?? [] }),
     plugins,
+    images,
+    imageManager: manager,
     counters: journal,
     shorten: (box) => shortener.soon(context, box),
     boxOf: (id) => boxes.get(id),

@@ -7,12 +7,15 @@ import type { Box } from "../box/box.ts";
 import { checkName } from "../box/config.ts";
 import { probeKvm as countDown } from "../../ffi/helper.ts";
 import { prepareParts } from "../../ffi/library.ts";
+import { importBox, type Imported, type ImportOptions } from "../box/archive/import.ts";
 import type { BoxContext } from "../box/context.ts";
 import { infoOf } from "../box/info.ts";
 import type { BoxInfo, BoxOptions } from "../box/options.ts";
 import { reconcile } from "../box/reconcile.ts";
 import { sweepFolders } from "../box/sweep.ts";
 import { errorText, HutchError } from "../errors.ts";
+import { requireToOpen } from "../permission_sets.ts";
+import { asPermissionError } from "../permissions.ts";
 import type { FileLock } from "../file_lock.ts";
 import { damagedError } from "../state/box_rows.ts";
 import type { RecordedEvent } from "../state/events.ts";
@@ -27,6 +30,7 @@ import { type RuntimeMetrics, runtimeMetrics } from "./metrics.ts";
 import { BoxMaker } from "./box_maker.ts";
 import { type Images, imagesOf } from "./images.ts";
 import type { RuntimeOptions } from "./options.ts";
+import { defaultHome, pathsOf } from "./paths.ts";
 import { openParts, type RuntimeParts } from "./parts.ts";
 import type { Volumes } from "./volumes.ts";
 
@@ -78,9 +82,10 @@ export class Runtime implements AsyncDisposable {
    * native parts into hutch's cache, which takes a compiler and some seconds.
    *
    * @throws HutchError `part_missing`, `home_unusable`, `state_too_new`, `state_corrupt`, `no_space`,
-   * `invalid_option` and `plugin_failed` for plugins.
+   * `invalid_option` and `plugin_failed` for plugins, `permission_missing`.
    */
   static async open(options: RuntimeOptions = {}): Promise<Runtime> {
+    requireToOpen(options.home, () => pathsOf(options.home ?? defaultHome()));
     const runtime = await Runtime.#open(options, await bootId());
     try {
       await runtime.#reconcileUncertain();
@@ -162,6 +167,8 @@ export class Runtime implements AsyncDisposable {
     this.#making.add(made);
     try {
       return await made;
+    } catch (error) {
+      throw asPermissionError(error, "make a box");
     } finally {
       this.#making.delete(made);
     }
@@ -186,6 +193,42 @@ export class Runtime implements AsyncDisposable {
       } catch (error) {
         if (!(error instanceof HutchError) || error.code !== "name_taken") throw error;
       }
+    }
+  }
+
+  /**
+   * Makes a box of what `Box.export` wrote. An archive may come from anybody: all of it is checked
+   * before a box is recorded, and settings that reach this machine stay behind unless it is trusted.
+   * The box gets an id of its own, and doesn't run.
+   *
+   * @param from Path of a file, or a stream.
+   * @throws HutchError `invalid_archive`, `archive_too_new`, `name_taken`, `limit_exceeded`,
+   * `digest_mismatch`, `image_not_found`, `no_space`, `cancelled`, and what pulling throws.
+   * @example
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * const { box, leftOut } = await runtime.import("/tmp/web.hutch", { name: "copy" });
+   * console.log(box.id, leftOut);
+   * ```
+   */
+  async import(
+    from: string | ReadableStream<Uint8Array<ArrayBuffer>>,
+    options: ImportOptions = {},
+  ): Promise<Imported> {
+    const closing = this.#refusing.signal;
+    closing.throwIfAborted();
+    const signal = options.signal ? AbortSignal.any([closing, options.signal]) : closing;
+    const made = importBox(this.#context, from, {
+      ...options,
+      signal,
+      handleOf: (config) => this.#maker.recorded(config),
+    });
+    this.#making.add(made);
+    try {
+      return await made;
+    } finally {
+      this.#making.delete(made);
     }
   }
 

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { confine, type FileRule } from "../../ffi/confine.ts";
 import { FileLock } from "../file_lock.ts";
 import { answers, askToShutDown } from "./ask_guest.ts";
 import { watchConsole } from "./console_file.ts";
@@ -94,7 +95,7 @@ async function run(file: MachineFile): Promise<void> {
     if (windingUp) return;
     windingUp = { reason, message };
     setTimeout(() => end(reason, message), graceMs);
-    askToShutDown(file.socketPath).catch(() => end(reason, message));
+    askToShutDown(relay.connect()).catch(() => end(reason, message));
   };
   let machine: Machine | undefined;
   const relay = new Relay(clients, {
@@ -129,8 +130,20 @@ async function run(file: MachineFile): Promise<void> {
 
   const network = file.network ? await startNetwork(file.network) : undefined;
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
-  const started = machine = await runner.start(file.spec);
+  let confined = false;
+  const confineOnce = (rules: readonly FileRule[]) => {
+    if (confined) return;
+    confined = true;
+    confine(file.confine, [...ownRules(file), ...rules]);
+  };
+  const started = machine = await runner.start(file.spec, { confine: confineOnce });
   kill = () => started.kill();
+  try {
+    confineOnce([]);
+  } catch (error) {
+    kill();
+    throw error;
+  }
   say({ ready: true, answers: network?.answers ?? [] });
   // Its programs would wait for answers that never come.
   // (A machine that ends takes it along, and may be noticed later.)
@@ -142,7 +155,7 @@ async function run(file: MachineFile): Promise<void> {
   const limits = keepLimits({
     limits: file.limits,
     idleSinceMs: () => relay.idleSinceMs,
-    answers: () => answers(file.socketPath, ANSWER_MS),
+    answers: () => answers(relay.connect(), ANSWER_MS),
     reached: (message) => windUp("limit", message),
   });
   void channel.accept().then((agent) => relay.attach(agent)).catch(() => {});
@@ -159,6 +172,14 @@ async function run(file: MachineFile): Promise<void> {
   await relay.drain(DRAIN_MS);
   relay.close();
   channel.close();
+}
+
+/** Its folder, and its sockets to be removed: they are beside those of other boxes. */
+function ownRules({ spec, socketPath }: MachineFile): readonly FileRule[] {
+  return [
+    { may: "write", path: spec.folder },
+    { may: "remove", path: socketPath.slice(0, socketPath.lastIndexOf("/")) },
+  ];
 }
 
 function removeNetworkSockets({ socketPath, controlPath }: MachineNetworkProcess): void {

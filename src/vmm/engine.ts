@@ -7,6 +7,7 @@
  *
  * @module
  */
+import type { FileRule } from "../../ffi/confine.ts";
 
 /** A disk as the engine attaches it; the first is `/dev/vda`, the second `/dev/vdb`, and so on. */
 export interface MachineDisk {
@@ -148,7 +149,17 @@ export interface Machine {
 /** Default export of an engine's runner module. */
 export interface MachineRunner {
   /** Starts the machine; throws if it can't. */
-  start(spec: MachineSpec): Promise<Machine>;
+  start(spec: MachineSpec, process: RunnerProcess): Promise<Machine>;
+}
+
+/** The box process, as a {@link MachineRunner} may use it. */
+export interface RunnerProcess {
+  /**
+   * Takes from this process, for good, all but the box's own files and these: other files, starting
+   * programs, making sockets, mounts and the like. For runners whose machine lives in the box process:
+   * to be called before the guest runs. For the others it is done once `start` has returned.
+   */
+  readonly confine: (files: readonly FileRule[]) => void;
 }
 
 /** One part that an engine needs, and what to do when it is missing. */
@@ -163,6 +174,8 @@ export interface EnginePart {
   readonly problem?: string;
   /** The exact command or step that mends it. */
   readonly remedy?: string;
+  /** Whether boxes run without it, and only what needs it fails. @default {false} */
+  readonly optional?: boolean;
 }
 
 /** What a probe found. */

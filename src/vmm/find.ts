@@ -5,6 +5,7 @@
  */
 import { basename, delimiter, join } from "node:path";
 import { cacheFolder } from "../cache_folder.ts";
+import { unreadable } from "../permissions.ts";
 
 /**
  * Finds a program: the one that an environment variable names, else the first of `names` in
@@ -69,7 +70,15 @@ export function findLibrary(
 /** Why {@link findProgram} or {@link findLibrary} found nothing, after "libkrun: ". */
 export function whyNotFound(variable: string): string {
   const named = Deno.env.get(variable);
-  return named ? `${variable} names ${named}, which is no file` : "it is not installed";
+  const flags = unreadable(named ? [named] : ["/usr", cacheFolder()]);
+  if (named) {
+    return `${variable} names ${named}, which ${
+      flags.length === 0 ? "is no file" : `this program isn't allowed to read (${flags.join(" ")})`
+    }`;
+  }
+  return flags.length === 0
+    ? "it is not installed"
+    : `it is not where this program is allowed to look (${flags.join(" ")})`;
 }
 
 /** The version that a program prints first when asked with `--version`, or undefined. */

@@ -12,6 +12,7 @@ import { exists, writeAtomically } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { cacheModules, processFlags } from "../own_process.ts";
+import { asPermissionError, requirePermissions } from "../permissions.ts";
 import type { EngineReport, MachineShare, MachineSpec } from "./engine.ts";
 import { firstLine } from "./first_line.ts";
 import { DETACH, type MachineFile, type ReadyLine, writeExitFile } from "./machine_file.ts";
@@ -149,6 +150,7 @@ async function prepared(
   if (list.length === 0 && locks.length === 0) return command;
   const path = sharePath();
   if (!await exists(path)) throw missingPart("share", "mount volumes");
+  requirePermissions("mount volumes", [{ name: "run", command: path }]);
   const entered = shares && list.length > 0
     ? [path, "enter", shares.folder, ...list.flatMap(shareArguments), "--", ...command]
     : command;
@@ -185,7 +187,7 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     ...(file.spec.shares ? [file.spec.shares.socketPath] : []),
     ...(file.network ? [file.network.socketPath, file.network.controlPath] : []),
   ].join(",");
-  const { ffi = [] } = permissions;
+  const ffi = [...permissions.ffi ?? [], file.confine];
   const run = [...permissions.run ?? [], ...file.network ? [file.network.program] : []];
   const readable = file.runner.startsWith("file:")
     ? `${writable},${dirname(fileURLToPath(file.runner))}`
@@ -200,7 +202,7 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
         .join(",")
     }`,
     ...(run.length > 0 ? [`--allow-run=${run.join(",")}`] : []),
-    ...(ffi.length > 0 ? [`--allow-ffi=${ffi.join(",")}`] : []),
+    `--allow-ffi=${ffi.join(",")}`,
     BOX_PROCESS,
     filePath,
   ];
@@ -269,6 +271,7 @@ function signalProcess(pid: number, signal: Deno.Signal): void {
   try {
     Deno.kill(pid, signal);
   } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw asPermissionError(error, "end a box");
     if (!(error instanceof Deno.errors.NotFound)) {
       throw new HutchError(
         "box_state",

@@ -12,6 +12,7 @@ import { BACKGROUND, CHANNEL_MASK, FrameType, HEADER_SIZE, HELD } from "../guest
 import { SendQueue } from "../guest/send_queue.ts";
 import { cborTexts } from "./cbor_texts.ts";
 import type { HeldExecutions, HeldOptions } from "./held.ts";
+import { connectedPair } from "./connected_pair.ts";
 import { RelayClient, type RelayConn } from "./relay_client.ts";
 import { type RelayStream, RelayStreams, type StreamOwner } from "./relay_streams.ts";
 
@@ -187,9 +188,20 @@ export class Relay {
         await new Promise((resolve) => setTimeout(resolve, 100));
         continue;
       }
-      if (this.#over || this.#serving >= MAX_CLIENTS) conn.close();
-      else void this.#serve(new RelayClient(conn, (client) => this.#drop(client)));
+      this.#take(conn);
     }
+  }
+
+  /** A client of this very process: its end of a connection without a socket. */
+  connect(): RelayConn {
+    const [ours, theirs] = connectedPair();
+    this.#take(theirs);
+    return ours;
+  }
+
+  #take(conn: RelayConn): void {
+    if (this.#over || this.#serving >= MAX_CLIENTS) conn.close();
+    else void this.#serve(new RelayClient(conn, (client) => this.#drop(client)));
   }
 
   /** Reads what a client sends, until it goes. */

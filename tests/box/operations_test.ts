@@ -162,6 +162,13 @@ async function doIt(runtime: Runtime, box: Box, operation: Operation): Promise<v
     case "publish":
       assert.equal((await box.publish("80")).length, 1);
       return;
+    case "export": {
+      const { readable, writable } = new TransformStream<Uint8Array<ArrayBuffer>>();
+      const archive = new Response(readable).bytes();
+      await box.export(writable);
+      assert.ok((await archive).length > 0);
+      return;
+    }
     case "quiesce":
       return assert.equal((await box.quiesce(() => 7)).value, 7);
     case "snapshot":

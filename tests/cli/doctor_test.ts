@@ -7,6 +7,7 @@ const REPORT: DoctorReport = {
   home: "/home/me/.hutch",
   plugins: [],
   kvm: { usable: false, ms: 231.44, problem: "guests are emulated", remedy: "use a real machine" },
+  confinement: { landlock: true, landlockVersion: 4, seccomp: false },
   parts: [{ name: "helper", path: "/h.so" }],
   engines: [
     {
@@ -32,6 +33,7 @@ Deno.test("formatReport shows what was found, the probe's time and each remedy",
     `home     /home/me/.hutch
 kvm      can't be used: guests are emulated (probe: 231.4 ms)
        -> use a real machine
+guarded  by Landlock (version 4), not by seccomp, which the kernel lacks
   ok helper  /h.so
 
 engine qemu: usable, software emulation: not an isolation boundary  <- taken by auto

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { findKernelLibrary } from "../../src/runtime/native.ts";
+import { pathsOf } from "../../src/runtime/paths.ts";
 import { FileServer } from "../support/file_server.ts";
+import { permissionFlags } from "../support/readme.ts";
 import { TempFolder } from "../support/temp.ts";
 import { ROOT, TEST_ENGINE, withHome } from "./support.ts";
 
@@ -13,6 +15,12 @@ const box = await runtime.create({
 await box.start();
 console.log((await box.info()).status, (await box.exec("echo", ["from a URL"])).stdout);
 await box.remove({ force: true });
+`;
+
+const FEW = `import { Runtime } from "./mod.ts";
+await using runtime = await Runtime.open();
+await using box = await runtime.create({ image: "builtin:busybox", memory: "128m" });
+console.log((await box.exec("echo", ["few permissions"])).stdout);
 `;
 
 /** Deno's folder of packages, which a new one gets a copy of: tests use no network. */
@@ -44,13 +52,20 @@ Deno.test({
         DENO_DIR: denoDir,
         XDG_CACHE_HOME: join(folder.path, "cache"),
         HUTCH_LIBKRUNFW: await findKernelLibrary() ?? "",
-        ...{ HUTCH_HELPER: "", HUTCH_AGENT: "", HUTCH_SHARE: "", HUTCH_NET: "", NO_COLOR: "1" },
+        ...{
+          HUTCH_HELPER: "",
+          HUTCH_AGENT: "",
+          HUTCH_CONFINE: "",
+          HUTCH_SHARE: "",
+          HUTCH_NET: "",
+          NO_COLOR: "1",
+        },
       };
-      const run = async (script: string): Promise<string> => {
+      const run = async (script: string, flags = ["-A", "--no-prompt"]): Promise<string> => {
         const path = join(work, "script.ts");
         await Deno.writeTextFile(path, script.replace("./mod.ts", `${server.url}mod.ts`));
         const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-          args: ["run", "-A", "--quiet", "--no-prompt", path],
+          args: ["run", "--quiet", ...flags, path],
           cwd: work,
           env,
         }).output();
@@ -70,5 +85,19 @@ Deno.test({
       assert.match(await run(DETACHED), /^running from a URL\n/);
       const later = server.served.slice(before);
       assert.deepEqual(later.filter((path) => /\.[ch]$/.test(path)), []);
+
+      // With the README's permissions.
+      const cache = join(env.XDG_CACHE_HOME, "hutch");
+      const flags = await permissionFlags({
+        ...{ home, sockets: pathsOf(home).sockets, cache, checkout: join(cache, "native") },
+      });
+      const few = flags.map((flag) =>
+        flag.startsWith("--allow-ffi=")
+          ? `--allow-ffi=${join(cache, "native")}`
+          : flag.replace("--allow-run=deno", `--allow-run=${Deno.execPath()}`)
+            .replace("--allow-read=", `--allow-read=${env.HUTCH_LIBKRUNFW},`)
+      );
+      const { host } = new URL(server.url);
+      assert.match(await run(FEW, [...few, `--allow-import=${host}`]), /^few permissions\n/);
     }),
 });

@@ -1,0 +1,179 @@
+import assert from "node:assert/strict";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { confinementSupport } from "../../ffi/helper.ts";
+import { confinePath } from "../../ffi/library.ts";
+import { cacheFolder } from "../../src/cache_folder.ts";
+import { pathsOf } from "../../src/runtime/paths.ts";
+import { permissionFlags } from "../support/readme.ts";
+import { ROOT, RUN, TEST_ENGINE, withHome } from "./support.ts";
+
+/** Nothing here depends on the engine but a library, and the lab is slow. */
+const ignore = TEST_ENGINE !== "qemu";
+const MAIN = join(ROOT, "src/cli/main.ts");
+const SCRIPT = `import { Runtime } from ${JSON.stringify(join(ROOT, "mod.ts"))};
+await using runtime = await Runtime.open();
+await using box = await runtime.create({ image: "builtin:busybox", memory: "128m", VOLUMES });
+console.log((await box.exec("echo", ["few permissions"])).stdout);
+`;
+const PLUGIN = `export default { name: "polite", stages: {
+  boot: { before: () => console.error("boots") } } };
+`;
+
+/** The README's flags for a home. */
+async function flagsFor(home: string): Promise<string[]> {
+  return await permissionFlags({
+    ...{ home, sockets: pathsOf(home).sockets, cache: cacheFolder(), checkout: ROOT },
+  });
+}
+
+/** One more value for a flag: `["run", "cc"]`, or the whole permission with an empty one. */
+function withMore(flags: readonly string[], name: string, value: string): string[] {
+  const prefix = `--allow-${name}`;
+  return flags.map((flag) =>
+    !flag.startsWith(`${prefix}=`) ? flag : value === "" ? prefix : `${flag},${value}`
+  );
+}
+
+/** The flags with one value of one of them left out, each in turn. */
+function* withoutOne(
+  flags: readonly string[],
+): Generator<{ flags: string[]; flag: string; value: string }> {
+  for (const [index, text] of flags.entries()) {
+    const [flag = "", list] = text.split("=");
+    if (flag === "--no-prompt") continue;
+    const values = list?.split(",") ?? [""];
+    for (const value of values) {
+      const rest = values.filter((each) => each !== value);
+      const kept = rest.length === 0 ? [] : [`${flag}=${rest.join(",")}`];
+      yield { flags: flags.toSpliced(index, 1, ...kept), flag, value };
+    }
+  }
+}
+
+async function run(
+  home: string,
+  flags: readonly string[],
+  args: readonly string[],
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", ...flags, ...args],
+    env: { HUTCH_HOME: home, NO_COLOR: "1", PATH: withDeno() },
+  }).output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+/** As where Deno was installed by itself: `deno` is the program. */
+function withDeno(): string {
+  return `${dirname(Deno.execPath())}:${Deno.env.get("PATH") ?? ""}`;
+}
+
+async function script(home: string, volumes: string): Promise<string> {
+  const path = join(home, "script.ts");
+  await Deno.writeTextFile(path, SCRIPT.replace("VOLUMES", `volumes: ${volumes}`));
+  return path;
+}
+
+Deno.test({
+  name: "a script runs with the README's permissions, and says which flag is missing without one",
+  ignore,
+  fn: () =>
+    withHome(async (home) => {
+      const path = await script(home, "[]");
+      const flags = await flagsFor(home);
+      const whole = await run(home, flags, [path]);
+      assert.deepEqual([whole.code, whole.stdout, whole.stderr], [0, "few permissions\n\n", ""]);
+
+      for (const { flags: fewer, flag, value } of withoutOne(flags)) {
+        const { code, stderr } = await run(home, fewer, [path]);
+        if (code === 0 && isUnused(value)) continue;
+        assert.equal(code, 1, `without ${flag}=${value}`);
+        const [first = ""] = stderr.split("\n");
+        assert.match(first, /(?:Hutch|Start)Error: Cannot /, `without ${flag}=${value}`);
+        // All of a family of variables are named one by one.
+        const named = value === "deno" ? Deno.execPath() : value.replace(/\*$/, "");
+        const told = first.replaceAll("--allow-", "\n--allow-").split("\n")
+          .find((part) => part.startsWith(flag) && part.includes(named));
+        assert.ok(told !== undefined, `without ${flag}=${value}: ${first}`);
+      }
+    }),
+});
+
+/** Where the kernel is a part of the system, hutch's cache is read for nothing. */
+function isUnused(value: string): boolean {
+  return value === cacheFolder();
+}
+
+Deno.test({
+  name: "volumes, the command line and plugins run with the permissions that the README adds",
+  ignore,
+  fn: () =>
+    withHome(async (home) => {
+      const flags = await flagsFor(home);
+      const share = join(ROOT, "build/hutch-share");
+      const folder = join(home, "shared");
+      await Deno.mkdir(folder);
+      const path = await script(home, `["${folder}:/shared"]`);
+      const denied = await run(home, withMore(flags, "read", folder), [path]);
+      assert.match(denied.stderr, new RegExp(`isn't given --allow-run=${share}`));
+      const shared = await run(home, withMore(flags, "run", share), [path]);
+      assert.deepEqual([shared.code, shared.stderr], [0, ""]);
+
+      const plugin = join(home, "polite.ts");
+      await Deno.writeTextFile(plugin, PLUGIN);
+      const command = [
+        ...[MAIN, "--no-config", "--plugin", plugin, "run", "--rm", ...RUN],
+        ...["builtin:busybox", "echo", "hi"],
+      ];
+      const cli = await run(home, withMore(flags, "run", ""), command);
+      assert.deepEqual([cli.code, cli.stdout, cli.stderr], [0, "hi\n", "boots\n"]);
+
+      const listed = await run(home, flags, [MAIN, "--no-config", "rm", "-f", "none"]);
+      assert.match(listed.stderr, /hutch: Cannot find box/);
+      const searched = await run(home, flags, [MAIN, "ls"]);
+      assert.match(searched.stderr, /configuration: this program isn't given --allow-read=/);
+    }),
+});
+
+Deno.test({
+  name: "a box process has no permission but for its box, and no environment but what is listed",
+  ignore,
+  fn: () =>
+    withHome(async (home) => {
+      const { Runtime } = await import("../../mod.ts");
+      await using runtime = await Runtime.open({ home });
+      await using box = await runtime.create({
+        ...{ image: "builtin:busybox", memory: 128, engine: "qemu", network: "none" },
+      });
+      await box.exec("true");
+      const { pid } = await box.info();
+      const read = async (file: string) =>
+        (await Deno.readTextFile(`/proc/${pid}/${file}`)).split("\0").filter((text) => text !== "");
+      const flags = (await read("cmdline")).filter((word) => word.startsWith("--allow-"));
+      const { sockets } = pathsOf(home);
+      const folder = join(home, "boxes", box.id);
+      const engines = fileURLToPath(new URL("../../plugins/engines", import.meta.url));
+      for (const flag of flags) {
+        const [name = "", list = ""] = flag.split("=");
+        assert.notEqual(list, "", `${flag} has no list`);
+        for (const value of list.split(",")) {
+          const path = value.replace(/^unix:/, "");
+          const own = path === folder || path.startsWith(`${sockets}/${box.id}.`);
+          const engine = name === "--allow-read" && path === engines;
+          const starter = name === "--allow-run" && /\/setpriv$/.test(path);
+          const guard = name === "--allow-ffi" && path === confinePath();
+          assert.ok(own || engine || starter || guard, `${flag} has ${value}`);
+        }
+      }
+      if (confinementSupport().seccomp) {
+        for (const { name } of Deno.readDirSync(`/proc/${pid}/task`)) {
+          const status = Deno.readTextFileSync(`/proc/${pid}/task/${name}/status`);
+          assert.match(status, /^NoNewPrivs:\t1$[^]*^Seccomp:\t2$/m, `thread ${name}`);
+        }
+      }
+      const names = (await read("environ")).map((line) => line.split("=")[0]);
+      const known = ["DENO_DIR", "HOME", "MALLOC_ARENA_MAX", "XDG_CACHE_HOME"];
+      assert.deepEqual(names.filter((name) => !known.includes(name ?? "")), []);
+    }),
+});
