@@ -61,6 +61,7 @@ async function run(file: MachineFile): Promise<void> {
   removeIfThere(file.socketPath);
   removeIfThere(file.spec.channelPath);
   removeIfThere(file.spec.controlPath);
+  removeIfThere(`${file.spec.controlPath}.own`);
   if (file.network) removeNetworkSockets(file.network);
   const clients = Deno.listen({ transport: "unix", path: file.socketPath });
   const channel = Deno.listen({ transport: "unix", path: file.spec.channelPath });
@@ -79,6 +80,7 @@ async function run(file: MachineFile): Promise<void> {
       removeIfThere(file.socketPath);
       removeIfThere(file.spec.channelPath);
       removeIfThere(file.spec.controlPath);
+      removeIfThere(`${file.spec.controlPath}.own`);
       if (file.spec.shares) removeIfThere(file.spec.shares.socketPath);
       if (file.network) removeNetworkSockets(file.network);
     } catch (error) {

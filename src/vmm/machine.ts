@@ -184,6 +184,7 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     file.socketPath,
     file.spec.channelPath,
     file.spec.controlPath,
+    `${file.spec.controlPath}.own`,
     ...(file.spec.shares ? [file.spec.shares.socketPath] : []),
     ...(file.network ? [file.network.socketPath, file.network.controlPath] : []),
   ].join(",");
@@ -198,8 +199,8 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     `--allow-read=${readable}`,
     `--allow-write=${writable}`,
     `--allow-net=${
-      [file.socketPath, file.spec.channelPath, file.spec.controlPath].map((path) => `unix:${path}`)
-        .join(",")
+      [file.socketPath, file.spec.channelPath, `${file.spec.controlPath}.own`]
+        .map((path) => `unix:${path}`).join(",")
     }`,
     ...(run.length > 0 ? [`--allow-run=${run.join(",")}`] : []),
     `--allow-ffi=${ffi.join(",")}`,
