@@ -52,6 +52,8 @@ export interface StartOptions {
   readonly file: MachineFile;
   readonly permissions: EngineReport["permissions"];
   readonly signal: AbortSignal;
+  /** A line for its interceptor, kept out of `file`. */
+  readonly secretLine?: string | undefined;
 }
 
 /**
@@ -70,7 +72,8 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
     Deno.execPath(),
     ...boxProcessArguments(options, filePath),
   ]);
-  await cacheModules([BOX_PROCESS, file.runner]);
+  const { interceptor } = file.network ?? {};
+  await cacheModules([BOX_PROCESS, file.runner, ...interceptor ? [interceptor.module] : []]);
   options.signal.throwIfAborted();
   const log = openSync(logPath, "w", 0o600);
   const child = (() => {
@@ -94,6 +97,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
   const { stdin, stdout } = child;
   // A write to one that has just died must not end this program.
   stdin?.on("error", () => {});
+  if (options.secretLine !== undefined) stdin?.write(`${options.secretLine}\n`);
   try {
     const line = stdout ? await firstLine(stdout) : "";
     options.signal.throwIfAborted();
@@ -179,6 +183,7 @@ function shareMode({ readOnly, owner }: MachineShare): string {
  */
 function boxProcessArguments(options: StartOptions, filePath: string): string[] {
   const { file, permissions } = options;
+  const { interceptor } = file.network ?? {};
   const writable = [
     file.spec.folder,
     file.socketPath,
@@ -187,9 +192,14 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     `${file.spec.controlPath}.own`,
     ...(file.spec.shares ? [file.spec.shares.socketPath] : []),
     ...(file.network ? [file.network.socketPath, file.network.controlPath] : []),
+    ...(interceptor ? [interceptor.socketPath] : []),
   ].join(",");
   const ffi = [...permissions.ffi ?? [], file.confine];
-  const run = [...permissions.run ?? [], ...file.network ? [file.network.program] : []];
+  const run = [
+    ...permissions.run ?? [],
+    ...file.network ? [file.network.program] : [],
+    ...interceptor ? [Deno.execPath()] : [],
+  ];
   const readable = file.runner.startsWith("file:")
     ? `${writable},${dirname(fileURLToPath(file.runner))}`
     : writable;
