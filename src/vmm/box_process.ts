@@ -41,7 +41,8 @@ const DRAIN_MS = 2_000;
 
 if (import.meta.main) await main(Deno.args[0] ?? "");
 
-async function main(path: string): Promise<void> {
+/** Is the box process of a {@link MachineFile}; ends with the program. */
+export async function main(path: string): Promise<void> {
   let code = 1;
   try {
     await run(JSON.parse(Deno.readTextFileSync(path)));
