@@ -139,7 +139,9 @@ export function partPath(name: PartName): string {
   if (named) return named;
   if (BASE.protocol === "file:") {
     const built = fileURLToPath(new URL(`build/${file}`, BASE));
-    return isCompiled() ? unpacked(file, built) : built;
+    if (isCompiled()) return unpacked(file, built);
+    const { prebuilt } = prebuiltOf(name); // of a release's archive
+    return prebuilt && !isFile(built) ? fileURLToPath(new URL(prebuilt.file, BASE)) : built;
   }
   const { prebuilt } = prebuiltOf(name);
   return prebuilt && isFile(prebuilt.path) ? prebuilt.path : compiledPath(name);
