@@ -1,5 +1,5 @@
 /**
- * The helper library's C interface, as `ffi/helper/helper.h`, `pack.h`, `copy.h` and
+ * The helper library's C interface, as `ffi/helper/helper.h`, `chain.h`, `pack.h`, `copy.h` and
  * `ffi/confine/confine.h` have it.
  *
  * @module
@@ -152,6 +152,33 @@ export const SYMBOLS = {
   },
   hutch_copy_close: {
     parameters: ["pointer"], // hutch_copy *copy
+    result: "void",
+  },
+  hutch_chain_open: {
+    parameters: ["buffer", "usize", "buffer"], // const char *files, size_t length, hutch_chain **out
+    result: "i32",
+  },
+  hutch_chain_size: {
+    parameters: ["pointer"], // const hutch_chain *chain
+    result: "u64",
+  },
+  hutch_chain_next: {
+    // hutch_chain *chain, uint32_t depth, uint64_t offset, uint64_t run[3]
+    parameters: ["pointer", "u32", "u64", "buffer"],
+    result: "i32",
+  },
+  hutch_chain_read: {
+    // hutch_chain *chain, uint64_t offset, uint8_t *buffer, size_t length
+    parameters: ["pointer", "u64", "buffer", "usize"],
+    result: "i64",
+    nonblocking: true,
+  },
+  hutch_chain_error: {
+    parameters: ["pointer"], // const hutch_chain *chain
+    result: "pointer", // const char *
+  },
+  hutch_chain_close: {
+    parameters: ["pointer"], // hutch_chain *chain
     result: "void",
   },
   hutch_next_data: {

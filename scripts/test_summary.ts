@@ -10,9 +10,9 @@
  * reason). What was printed is in `BASE.log`.
  *
  * In the emulated machine with KVM a guest may end before it has said a word, for no fault of ours
- * (`scripts/lib/lab_hold.c` tells of one way). `--silent-ends` prints the files of the tests that
- * failed so, then a line with a pattern of their names; nothing if anything else failed. What they
- * gave when they were run once more is in `BASE.again.xml`, and who passed then is named.
+ * (`scripts/lib/lab_hold.c` tells of one way), or stand still. `--silent-ends` prints a pattern of the
+ * names of the tests that failed so; nothing if anything else failed. What they gave when they were run
+ * once more is in `BASE.again.xml`, and who passed then is named.
  *
  * @module
  */
@@ -72,9 +72,7 @@ export function tallyOf(entry: Entry): Tally {
     const { suite, name, result, text } = each;
     const notice = { name: `${entry.name}: ${suite}: ${name}`, reason: text };
     // A step counts with its test, which fails with it; but nobody else tells of a skipped one.
-    const isStep = [...name.matchAll(/ > /g)].some(({ index }) =>
-      names.has(`${suite}\n${name.slice(0, index)}`)
-    );
+    const isStep = isStepOf(keyOf(each), names);
     if (result === "skipped") tally.skipped.push(notice);
     else if (isStep) continue;
     else if (result === "failed" && !(isSilentEnd(each) && second.has(keyOf(each)))) {
@@ -101,20 +99,24 @@ function keyOf({ suite, name }: Case): string {
   return `${suite}\n${name}`;
 }
 
-/** Whether its machine ended, or never answered, without a word on its console. */
+/** Whether its machine ended, or never answered, without a word on its console, or stood still. */
 function isSilentEnd({ result, text }: Case): boolean {
-  return result === "failed" && text.includes("; its console is empty");
+  return result === "failed" && /; its console is empty|the guest stood still/.test(text);
 }
 
-/** The files and names of the tests that are worth a second run: none if anything else failed. */
-export function silentEnds(report: string): { files: readonly string[]; names: string } {
-  const failed = (casesOf(report) ?? []).filter(({ result }) => result === "failed");
-  if (!failed.every(isSilentEnd)) return { files: [], names: "" };
+/** A pattern of the tests that are worth a second run; empty if anything else failed. */
+export function silentEnds(report: string): string {
+  const cases = casesOf(report) ?? [];
+  const names = new Set(cases.map(({ name }) => name));
+  const failed = cases.filter(({ name, result }) => result === "failed" && !isStepOf(name, names));
+  if (failed.length === 0 || !failed.every(isSilentEnd)) return "";
   const escaped = failed.map(({ name }) => name.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
-  return {
-    files: [...new Set(failed.map(({ suite }) => suite))],
-    names: `/^(?:${escaped.join("|")})$/`,
-  };
+  return `/^(?:${escaped.join("|")})$/`;
+}
+
+/** Whether a case is a step of a test that is among `names`. */
+function isStepOf(name: string, names: ReadonlySet<string>): boolean {
+  return [...name.matchAll(/ > /g)].some(({ index }) => names.has(name.slice(0, index)));
 }
 
 function ended({ name, code, log }: Entry): Notice {
@@ -225,8 +227,8 @@ function read(path: string): string | undefined {
 }
 
 if (import.meta.main && Deno.args[0] === "--silent-ends") {
-  const { files, names } = silentEnds(read(Deno.args[1] ?? "") ?? "");
-  if (files.length > 0) console.log([...files, names].join("\n"));
+  const names = silentEnds(read(Deno.args[1] ?? "") ?? "");
+  if (names !== "") console.log(names);
 } else if (import.meta.main) {
   const lines = Deno.readTextFileSync(Deno.args[0] ?? "").split("\n").filter((line) => line !== "");
   const { text, ok } = summaryOf(lines.map((line) => tallyOf(readEntry(line))));

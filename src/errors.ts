@@ -8,6 +8,7 @@
 export type ErrorCode =
   | "agent_protocol" // the guest agent broke the protocol, or speaks another version
   | "ambiguous_box" // an id prefix fits several boxes
+  | "archive_too_new" // a newer hutch wrote the archive
   | "bad_cwd" // the command's working folder doesn't exist in the box
   | "boot_failed" // the machine ended before its agent answered
   | "boot_timeout" // the agent never answered
@@ -24,11 +25,13 @@ export type ErrorCode =
   | "digest_mismatch"
   | "engine_unavailable" // no engine, or the asked-for one, can run here
   | "execution_not_found" // the box holds no command of this id (any more)
+  | "freeze_failed" // file systems of the box can't be made to stand still, and that was required
   | "guest_failed" // the guest couldn't do what was asked; the message has its reason
   | "home_unusable" // home can't be made or written
   | "image_in_use" // boxes, or other names, need the image
   | "image_not_found"
   | "image_refused" // a plugin doesn't let the image be used
+  | "invalid_archive" // it isn't a box's archive, or is damaged
   | "invalid_image" // a manifest, configuration or layer breaks its specification
   | "invalid_option"
   | "invalid_reference"
@@ -46,6 +49,7 @@ export type ErrorCode =
   | "registry_denied"
   | "registry_failed" // the registry answered something that isn't an image
   | "registry_unreachable"
+  | "snapshot_not_found"
   | "state_corrupt"
   | "state_too_new"
   | "volume_in_use" // boxes have the volume

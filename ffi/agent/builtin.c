@@ -9,8 +9,10 @@
 static const struct builtin BUILTINS[] = {
   {"connect", connect_main},
   {"files", files_main},
+  {"freeze", freeze_main},
   {"metrics", metrics_main},
   {"pack", pack_main},
+  {"renew", renew_main},
   {"unpack", unpack_main},
   {"watch", watch_main},
 };

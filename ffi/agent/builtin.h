@@ -19,7 +19,9 @@ _Noreturn void builtin_run(const struct builtin *builtin, char **argv);
 
 int connect_main(int argc, char **argv);
 int files_main(int argc, char **argv);
+int freeze_main(int argc, char **argv);
 int metrics_main(int argc, char **argv);
+int renew_main(int argc, char **argv);
 int watch_main(int argc, char **argv);
 
 #endif

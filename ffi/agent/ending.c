@@ -12,11 +12,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <linux/fs.h>
 
 #define KILL_MS 2000  /* for killed processes to be gone; some can hang in the kernel */
 #define FLUSH_MS 250  /* for the last frames to be taken */
@@ -91,6 +94,10 @@ int ending_wait_ms(const struct agent *agent) {
 /* Marks the box's file system clean. The namespaces of the box are gone, or nearly. */
 static void clean_disk(struct box *box) {
   if (box_mounted(box) != 0) return;
+  /* Whoever froze it was killed with all the others. */
+  int root = open(BOX_MOUNT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (root >= 0) ioctl(root, FITHAW, 0);
+  if (root >= 0) close(root);
   if (mount(NULL, BOX_MOUNT, NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0) {
     umount2(BOX_MOUNT, MNT_DETACH);
     return;

@@ -2,6 +2,7 @@
 #include "control.h"
 
 #include "dns.h"
+#include "dns_message.h"
 #include "ports.h"
 #include "stack.h"
 
@@ -112,7 +113,7 @@ static bool protocol_of(const char *text, uint8_t *protocol) {
 }
 
 static const char *name_of(uint8_t protocol) {
-  return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "icmp";
+  return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : protocol == 0 ? "dns" : "icmp";
 }
 
 static bool do_mode(struct client *client, char **words, size_t count) {
@@ -344,7 +345,19 @@ int control_init(struct filter *own_filter, struct wire *own_wire, const char *p
   return add(STDIN_FILENO, STDOUT_FILENO);
 }
 
-void control_denied(const struct flow_key *key, enum group group, int rule) {
+/* A name as JSON: what names don't have is in it as \DDD. */
+static void quote(const char *name, char text[2 * DNS_NAME_TEXT + 3]) {
+  size_t at = 0;
+  text[at++] = '"';
+  for (; *name != '\0' && at < 2 * DNS_NAME_TEXT; name++) {
+    if (*name == '\\' || *name == '"') text[at++] = '\\';
+    text[at++] = *name;
+  }
+  text[at++] = '"';
+  text[at] = '\0';
+}
+
+void control_denied(const struct flow_key *key, enum group group, int rule, const char *name) {
   uint64_t second = now_ms() / 1000;
   if (second != events_second) {
     events_second = second;
@@ -355,10 +368,12 @@ void control_denied(const struct flow_key *key, enum group group, int rule) {
     return;
   }
   events_told++;
-  char text[320], address[ADDRESS_TEXT];
+  char text[320 + 2 * DNS_NAME_TEXT], address[ADDRESS_TEXT], quoted[2 * DNS_NAME_TEXT + 3] = "null";
   address_format(&key->remote, address);
-  snprintf(text, sizeof text, "{\"event\":\"denied\",\"protocol\":\"%s\",\"address\":\"%s\",\"port\":%u,\"group\":\"%s\",\"rule\":%d,\"lost\":%llu}\n",
-           name_of(key->protocol), address, key->remote_port, GROUP_NAMES[group], rule, (unsigned long long)events_lost);
+  if (name != NULL) quote(name, quoted);
+  snprintf(text, sizeof text,
+           "{\"event\":\"denied\",\"protocol\":\"%s\",\"address\":\"%s\",\"port\":%u,\"group\":\"%s\",\"domain\":%s,\"rule\":%d,\"lost\":%llu}\n",
+           name_of(key->protocol), address, key->remote_port, GROUP_NAMES[group], quoted, rule, (unsigned long long)events_lost);
   for (struct client *client = clients; client != NULL; client = client->next) {
     if (client->listens) say(client, text);
   }

@@ -23,7 +23,7 @@
 /* Listens at `path`, and takes orders from standard input, whose end ends the program. */
 int control_init(struct filter *filter, struct wire *wire, const char *path);
 
-/* Tells those who asked for it. */
-void control_denied(const struct flow_key *key, enum group group, int rule);
+/* Tells those who asked for it. `name` may be NULL; protocol 0 is a question for it. */
+void control_denied(const struct flow_key *key, enum group group, int rule, const char *name);
 
 #endif

@@ -2,6 +2,7 @@
 #include "dns.h"
 
 #include "dns_message.h"
+#include "dns_policy.h"
 #include "stack.h"
 
 #include <errno.h>
@@ -35,14 +36,18 @@ static struct wire *wire;
 /* Every question that the guest asks. DNS_OK: it is asked on; else the code that answers it. */
 static int look_at_question(const uint8_t *message, size_t length, struct dns_question *question) {
   dns_counts.questions++;
-  return dns_read_question(message, length, question);
+  int code = dns_read_question(message, length, question);
+  return code == DNS_OK ? dns_policy_question(filter, question) : code;
 }
 
-/* Every answer before the guest gets it. False: it isn't one, and another may come. */
-static bool look_at_answer(const uint8_t *query, size_t query_length, const uint8_t *answer, size_t length) {
-  if (!dns_is_answer(query, query_length, answer, length)) return false;
+/* Every answer before the guest gets it. DNS_OK: it gets it; -1: it isn't one, and another may come;
+ * else the code that it gets instead. */
+static int look_at_answer(const uint8_t *query, size_t query_length, uint8_t *answer, size_t length) {
+  struct dns_question question;
+  if (!dns_is_answer(query, query_length, answer, length)) return -1;
   dns_counts.answers++;
-  return true;
+  if (dns_read_question(query, query_length, &question) != DNS_OK) return -1;
+  return dns_policy_answer(filter, &question, answer, length);
 }
 
 /* ---- the servers ---------------------------------------------------------------------------------- */
@@ -132,10 +137,10 @@ static void asked_gone(struct watch *watch) {
   free(asked);
 }
 
-static void asked_fail(struct asked *asked) {
+static void asked_fail(struct asked *asked, int code) {
   dns_counts.failures++;
   memcpy(asked->query, asked->id, 2);
-  reply(&asked->packet, asked->query, dns_fail(asked->query, asked->length, DNS_SERVER_FAILURE));
+  reply(&asked->packet, asked->query, dns_fail(asked->query, asked->length, code));
   loop_drop(&asked->watch);
 }
 
@@ -155,7 +160,7 @@ static void asked_try(struct asked *asked) {
     asked->until_ms = now_ms() + TRY_MS;
     return;
   }
-  asked_fail(asked);
+  asked_fail(asked, DNS_SERVER_FAILURE);
 }
 
 static void asked_ready(struct watch *watch, short events) {
@@ -168,7 +173,12 @@ static void asked_ready(struct watch *watch, short events) {
     return;
   }
   if (got < 2 || memcmp(answer, asked->query, 2) != 0) return;
-  if (!look_at_answer(asked->query, asked->length, answer, (size_t)got)) return;
+  int code = look_at_answer(asked->query, asked->length, answer, (size_t)got);
+  if (code < 0) return;
+  if (code != DNS_OK) {
+    asked_fail(asked, code);
+    return;
+  }
   memcpy(answer, asked->id, 2);
   reply(&asked->packet, answer, (size_t)got);
   loop_drop(watch);
@@ -186,7 +196,7 @@ void dns_ask(const struct packet *packet) {
     uint8_t failed[DNS_QUERY_MAX];
     size_t part = length < sizeof failed ? length : sizeof failed;
     memcpy(failed, query, part);
-    dns_counts.failures++;
+    if (code != DNS_NOTHING) dns_counts.failures++;
     reply(packet, failed, dns_fail(failed, part, code == DNS_OK ? DNS_SERVER_FAILURE : code));
     return;
   }
@@ -278,7 +288,7 @@ static void call_fail(struct call *call, int code) {
   length = dns_fail(failed + 2, length, code);
   failed[0] = (uint8_t)(length >> 8);
   failed[1] = (uint8_t)length;
-  dns_counts.failures++;
+  if (code != DNS_NOTHING) dns_counts.failures++;
   answer_guest(call, failed, 2 + length);
 }
 
@@ -301,7 +311,9 @@ static void server_ready(struct watch *watch, short events) {
   loop_drop(watch);
   size_t length = got > 0 ? size_of(call->answer) : 0;
   if (length < 2 || memcmp(call->answer + 2, call->query + 2, 2) != 0) return;
-  if (look_at_answer(call->query + 2, size_of(call->query), call->answer + 2, length)) answer_guest(call, call->answer, 2 + length);
+  int code = look_at_answer(call->query + 2, size_of(call->query), call->answer + 2, length);
+  if (code == DNS_OK) answer_guest(call, call->answer, 2 + length);
+  else if (code > 0) call_fail(call, code);
 }
 
 /* Asks on what the guest has asked, once the last server is done with. */

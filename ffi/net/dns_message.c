@@ -3,10 +3,21 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LABEL_MAX = 63, NAME_MAX_BYTES = 255, CLASS_IN = 1, QUESTION_TAIL = 4 };
+enum {
+  LABEL_MAX = 63, NAME_MAX_BYTES = 255, POINTERS_MAX = 64, CLASS_IN = 1, QUESTION_TAIL = 4,
+  RECORD_HEAD = 10, TYPE_A = 1, TYPE_CNAME = 5, TYPE_AAAA = 28,
+};
 
 static uint16_t get16(const uint8_t *at) {
   return (uint16_t)(at[0] << 8 | at[1]);
+}
+
+static uint32_t get32(const uint8_t *at) {
+  return (uint32_t)get16(at) << 16 | get16(at + 2);
+}
+
+static void put32(uint8_t *at, uint32_t value) {
+  for (int i = 0; i < 4; i++) at[i] = (uint8_t)(value >> (24 - 8 * i));
 }
 
 static uint8_t lower(uint8_t byte) {
@@ -44,6 +55,54 @@ int dns_read_question(const uint8_t *message, size_t length, struct dns_question
   return get16(message + at + 2) == CLASS_IN ? DNS_OK : DNS_NOT_IMPLEMENTED;
 }
 
+/* A name of an answer, where pointers may be: where it ends, 0 for none. `text` as in dns_question. */
+static size_t read_name(const uint8_t *message, size_t length, size_t at, char text[DNS_NAME_TEXT]) {
+  size_t end = 0, used = 0, bytes = 0;
+  for (int pointers = 0;;) {
+    if (at >= length) return 0;
+    size_t label = message[at++];
+    if (label >= 0xc0) {
+      if (at >= length || ++pointers > POINTERS_MAX) return 0;
+      if (end == 0) end = at + 1;
+      at = (label & 0x3f) << 8 | message[at];
+      continue;
+    }
+    if (label == 0) break;
+    bytes += label + 1;
+    if (label > LABEL_MAX || label > length - at || bytes >= NAME_MAX_BYTES) return 0;
+    if (used > 0) text[used++] = '.';
+    used += put_label(text + used, message + at, label);
+    at += label;
+  }
+  text[used] = '\0';
+  return end > 0 ? end : at;
+}
+
+int dns_read_addresses(uint8_t *answer, size_t length, uint32_t ttl_most_s, struct dns_address *list, size_t most) {
+  char wanted[DNS_NAME_TEXT], owner[DNS_NAME_TEXT];
+  size_t at = read_name(answer, length, DNS_HEADER, wanted), count = 0;
+  if (at == 0 || get16(answer + 4) != 1 || length - at < QUESTION_TAIL) return get16(answer + 4) == 0 ? 0 : -1;
+  at += QUESTION_TAIL;
+  for (unsigned left = get16(answer + 6); left > 0; left--) {
+    at = read_name(answer, length, at, owner);
+    if (at == 0 || length - at < RECORD_HEAD) return -1;
+    uint8_t *head = answer + at;
+    uint16_t type = get16(head), size = get16(head + 8);
+    at += RECORD_HEAD;
+    if (length - at < size) return -1;
+    if (get32(head + 4) > ttl_most_s) put32(head + 4, ttl_most_s);
+    bool own = get16(head + 2) == CLASS_IN && strcmp(owner, wanted) == 0;
+    if (own && type == TYPE_CNAME && read_name(answer, length, at, wanted) == 0) return -1;
+    if ((type == TYPE_A && size == 4) || (type == TYPE_AAAA && size == 16)) {
+      if (!own || count == most) return -1;
+      struct address address = type == TYPE_A ? address_v4(answer + at) : address_v6(answer + at);
+      list[count++] = (struct dns_address){.address = address, .ttl_s = get32(head + 4)};
+    }
+    at += size;
+  }
+  return (int)count;
+}
+
 bool dns_is_answer(const uint8_t *query, size_t query_length, const uint8_t *answer, size_t length) {
   struct dns_question question;
   if (dns_read_question(query, query_length, &question) != DNS_OK) return false;
@@ -62,7 +121,7 @@ size_t dns_fail(uint8_t *query, size_t length, int code) {
   int read = dns_read_question(query, length, &question);
   bool asked = read == DNS_OK;
   query[2] = (uint8_t)((query[2] & 0x79) | 0x80);
-  query[3] = (uint8_t)(0x80 | code);
+  query[3] = (uint8_t)(0x80 | (code & 15));
   memset(query + 4, 0, 8);
   query[5] = asked;
   return asked ? question.end : DNS_HEADER;

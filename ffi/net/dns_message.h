@@ -1,13 +1,12 @@
-/* As much of DNS messages as tells a question, and whether an answer is to it. */
+/* As much of DNS messages as tells a question, whether an answer is to it, and which addresses it has. */
 #ifndef HUTCH_NET_DNS_MESSAGE_H
 #define HUTCH_NET_DNS_MESSAGE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "address.h"
 
 enum { DNS_HEADER = 12, DNS_NAME_TEXT = 1024, DNS_QUERY_MAX = 4096, DNS_ANSWER_MAX = 65535 };
-enum { DNS_OK = 0, DNS_FORMAT_ERROR = 1, DNS_SERVER_FAILURE = 2, DNS_NOT_IMPLEMENTED = 4, DNS_REFUSED = 5 };
+enum { DNS_OK = 0, DNS_FORMAT_ERROR = 1, DNS_SERVER_FAILURE = 2, DNS_NOT_IMPLEMENTED = 4, DNS_REFUSED = 5, DNS_NOTHING = 16 /* no such record, and no error */ };
+enum { DNS_TYPE_SVCB = 64, DNS_TYPE_HTTPS = 65 };
 
 struct dns_question {
   char name[DNS_NAME_TEXT]; /* lower case, without the last dot; bytes that names don't have as \DDD */
@@ -20,6 +19,16 @@ int dns_read_question(const uint8_t *message, size_t length, struct dns_question
 
 /* Whether `answer` is one to the query: its number aside, the same question. */
 bool dns_is_answer(const uint8_t *query, size_t query_length, const uint8_t *answer, size_t length);
+
+/* An address in an answer. */
+struct dns_address {
+  struct address address;
+  uint32_t ttl_s;
+};
+
+/* Reads the addresses in an answer (dns_is_answer) that are the question's, by aliases too, and lowers
+ * their times to `ttl_most_s`. How many, at most `most`; -1: the answer isn't well-formed. */
+int dns_read_addresses(uint8_t *answer, size_t length, uint32_t ttl_most_s, struct dns_address *list, size_t most);
 
 /* Turns a query into the answer that has nothing but a code, in place; its new length. */
 size_t dns_fail(uint8_t *query, size_t length, int code);

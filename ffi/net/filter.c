@@ -23,6 +23,7 @@ void filter_init(struct filter *filter, uint64_t seed) {
 
 void filter_free(struct filter *filter) {
   policy_free(&filter->policy);
+  names_free(&filter->names);
 }
 
 void filter_publish(struct filter *filter, uint8_t protocol, uint16_t port, bool open) {
@@ -34,19 +35,36 @@ static bool is_published(const struct filter *filter, uint8_t protocol, uint16_t
   return protocol != IPPROTO_ICMP && (filter->published[protocol == IPPROTO_UDP][port / 8] >> port % 8 & 1) != 0;
 }
 
-static enum group group_of(const struct filter *filter, const struct packet *packet, uint64_t now_ms) {
-  int kind = packet->v6;
-  if (address_equal(&packet->target, &filter->gateway[kind])) return GROUP_HOST;
+enum group filter_group(const struct filter *filter, const struct address *address, uint64_t now_ms) {
+  int kind = !address_is_v4(address);
+  if (address_equal(address, &filter->gateway[kind])) return GROUP_HOST;
   /* The stack takes all of its own network for this machine. */
-  if (address_within(&packet->target, &filter->net[kind], kind ? NET_V6_BITS : 96 + NET_V4_BITS)) return GROUP_INVALID;
-  enum group group = address_group(&packet->target);
+  if (address_within(address, &filter->net[kind], kind ? NET_V6_BITS : 96 + NET_V4_BITS)) return GROUP_INVALID;
+  enum group group = address_group(address);
   if (group == GROUP_LOOPBACK || group == GROUP_INVALID) return group;
-  return address_is_own(&packet->target, now_ms) ? GROUP_HOST : group;
+  return address_is_own(address, now_ms) ? GROUP_HOST : group;
 }
 
-static enum verdict refuse(struct filter *filter, const struct flow_key *key, enum group group, int rule) {
+static struct decision decide(const struct filter *filter, struct peer *peer, uint64_t now_ms) {
+  names_of(&filter->names, &peer->address, now_ms, &peer->names);
+  return policy_decide(&filter->policy, peer);
+}
+
+struct decision filter_decide(const struct filter *filter, const struct flow_key *key, const char *said, uint64_t now_ms) {
+  struct peer peer = {.protocol = key->protocol, .port = key->remote_port, .address = key->remote, .said = said};
+  peer.group = filter_group(filter, &key->remote, now_ms);
+  return decide(filter, &peer, now_ms);
+}
+
+void filter_denied(struct filter *filter, const struct flow_key *key, enum group group, int rule, const char *name) {
   filter->counts.denied++;
-  if (filter->on_denied != NULL) filter->on_denied(filter->context, key, group, rule);
+  if (filter->on_denied != NULL) filter->on_denied(filter->context, key, group, rule, name);
+}
+
+static enum verdict refuse(struct filter *filter, const struct flow_key *key, enum group group, int rule, uint64_t now_ms) {
+  struct known_names known;
+  names_of(&filter->names, &key->remote, now_ms, &known);
+  filter_denied(filter, key, group, rule, known.count > 0 ? known.list[0] : NULL);
   filter->reply_length = packet_refuse(&filter->packet, &filter->gateway[filter->packet.v6], filter->reply);
   return filter->reply_length > 0 ? FILTER_REPLY : FILTER_DROP;
 }
@@ -66,19 +84,24 @@ static enum verdict begin(struct filter *filter, const struct flow_key *key, boo
   bool to_dns = address_equal(&packet->target, &filter->dns[packet->v6]);
   if (to_dns && packet->protocol == IPPROTO_UDP && packet->target_port == DNS_PORT) return FILTER_DNS;
   struct decision decision = {.rule = -1};
-  enum group group = to_dns ? GROUP_HOST : group_of(filter, packet, now_ms);
+  enum group group = to_dns ? GROUP_HOST : filter_group(filter, &packet->target, now_ms);
   if (to_dns && !packet->v6 && packet->protocol == IPPROTO_TCP && packet->target_port == DNS_PORT && filter->dns_divert != 0) {
     decision = (struct decision){.allow = true, .rule = -1, .divert = filter->dns_divert};
   } else if (!to_dns) {
-    decision = policy_decide(&filter->policy, packet->protocol, &packet->target, packet->target_port, group);
+    struct peer peer = {.protocol = packet->protocol, .port = packet->target_port, .address = packet->target, .group = group};
+    decision = decide(filter, &peer, now_ms);
+    if (decision.allow && decision.by_name && packet->protocol == IPPROTO_TCP && decision.divert == 0) {
+      decision.divert = filter->gate[packet->v6];
+      decision.allow = decision.divert != 0;
+    }
     /* The gateway answers echoes itself: that leads nowhere. */
     if (packet->protocol == IPPROTO_ICMP && address_equal(&packet->target, &filter->gateway[packet->v6])) decision.allow = true;
   }
-  if (!decision.allow) return refuse(filter, key, group, decision.rule);
+  if (!decision.allow) return refuse(filter, key, group, decision.rule, now_ms);
   /* What comes after the end of a conversation, or was forgotten in its middle: the stack knows it, or
    * refuses it. */
   if (packet->protocol == IPPROTO_TCP && !opens) {
-    return decision.divert == 0 ? FILTER_PASS : refuse(filter, key, group, decision.rule);
+    return decision.divert == 0 ? FILTER_PASS : refuse(filter, key, group, decision.rule, now_ms);
   }
   struct flow_key inner;
   struct flow *flow = NULL;
@@ -88,7 +111,7 @@ static enum verdict begin(struct filter *filter, const struct flow_key *key, boo
   if (free) flow = flows_add(&filter->flows, key, now_ms);
   if (flow == NULL) {
     filter->counts.full++;
-    return refuse(filter, key, group, -1);
+    return refuse(filter, key, group, -1, now_ms);
   }
   filter->counts.flows++;
   if (decision.divert != 0) {
@@ -174,16 +197,42 @@ enum verdict filter_guest(struct filter *filter, uint8_t *frame, size_t length, 
   return kind == PACKET_FLOW ? guest_flow(filter, now_ms) : FILTER_PASS;
 }
 
-bool filter_host(struct filter *filter, uint8_t *frame, size_t length, uint64_t now_ms) {
+/* A conversation that begins outside: whether it may come to the guest. */
+static enum verdict begin_inbound(struct filter *filter, const struct packet *packet, const struct flow_key *key, uint64_t now_ms) {
+  /* The stack's UDP sockets hear whoever writes to them: only answers, and what is published. */
+  if (!is_published(filter, packet->protocol, packet->target_port)) {
+    filter->counts.unasked++;
+    return FILTER_DROP;
+  }
+  enum group group = filter_group(filter, &packet->source, now_ms);
+  struct peer peer = {.inbound = true, .protocol = packet->protocol, .port = packet->target_port, .address = packet->source, .group = group};
+  struct decision decision = policy_decide(&filter->policy, &peer);
+  if (!decision.allow) {
+    filter_denied(filter, key, group, decision.rule, NULL);
+    if (packet->protocol != IPPROTO_TCP) return FILTER_DROP;
+    filter->reply_length = packet_refuse(packet, &filter->guest[packet->v6], filter->reply);
+    return filter->reply_length > 0 ? FILTER_REPLY : FILTER_DROP;
+  }
+  struct flow *flow = flows_add(&filter->flows, key, now_ms);
+  if (flow == NULL) {
+    filter->counts.full++;
+    return FILTER_DROP;
+  }
+  flow->inbound = true;
+  filter->counts.flows++;
+  return FILTER_PASS;
+}
+
+enum verdict filter_host(struct filter *filter, uint8_t *frame, size_t length, uint64_t now_ms) {
   struct packet packet;
   enum packet_kind kind = packet_parse(frame, length, &packet);
   if (kind == PACKET_BAD || kind == PACKET_FRAGMENT) {
     filter->counts.bad++;
-    return false;
+    return FILTER_DROP;
   }
   /* The guest's addresses are what they are: no router advertises others. */
-  if (kind == PACKET_NEEDLESS) return !(packet.v6 && packet.body_length > 0 && packet.body[0] == 134);
-  if (kind != PACKET_FLOW) return true;
+  if (kind == PACKET_NEEDLESS) return packet.v6 && packet.body_length > 0 && packet.body[0] == 134 ? FILTER_DROP : FILTER_PASS;
+  if (kind != PACKET_FLOW) return FILTER_PASS;
   struct flow_key key = {.remote = packet.source, .remote_port = packet.source_port,
                          .guest_port = packet.target_port, .protocol = packet.protocol};
   if (packet.protocol == IPPROTO_ICMP) key.guest_port = packet.source_port, key.remote_port = 0;
@@ -192,22 +241,14 @@ bool filter_host(struct filter *filter, uint8_t *frame, size_t length, uint64_t 
     flow = flows_find_inner(&filter->flows, &key);
     if (flow != NULL && !flow->diverted) flow = NULL;
   }
+  bool opens = packet.protocol == IPPROTO_TCP && (packet.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
   if (flow == NULL) {
-    /* The stack's UDP sockets hear whoever writes to them: only answers, and what is published. */
-    bool opens = packet.protocol == IPPROTO_UDP || (packet.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-    if (packet.protocol == IPPROTO_TCP && !opens) return true;
-    if (!is_published(filter, packet.protocol, packet.target_port)) {
-      filter->counts.unasked++;
-      return false;
-    }
-    flow = flows_add(&filter->flows, &key, now_ms);
-    if (flow == NULL) {
-      filter->counts.full++;
-      return false;
-    }
-    flow->inbound = true;
-    filter->counts.flows++;
-  } else if (flow->inbound && packet.protocol == IPPROTO_TCP && (packet.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+    if (packet.protocol == IPPROTO_TCP && !opens) return FILTER_PASS;
+    enum verdict verdict = begin_inbound(filter, &packet, &key, now_ms);
+    if (verdict != FILTER_PASS) return verdict;
+    flow = flows_find(&filter->flows, &key);
+    if (flow == NULL) return FILTER_DROP;
+  } else if (flow->inbound && opens) {
     flow->guest_ended = flow->host_ended = flow->reset = false; /* the same port again */
   }
   flows_seen(&filter->flows, flow, now_ms);
@@ -217,5 +258,5 @@ bool filter_host(struct filter *filter, uint8_t *frame, size_t length, uint64_t 
     packet_set_source(&packet, &flow->key.remote, flow->key.remote_port);
     packet_set_target(&packet, &packet.target, flow->key.guest_port);
   }
-  return true;
+  return FILTER_PASS;
 }

@@ -25,7 +25,7 @@ enum { DNS_PORT = 53 };
 enum verdict {
   FILTER_DROP,
   FILTER_PASS,  /* to the other side; it may have been changed */
-  FILTER_REPLY, /* `reply` goes back to the guest */
+  FILTER_REPLY, /* `reply` goes back to whoever sent it */
   FILTER_DNS,   /* a question for the name server, see `packet` */
 };
 
@@ -38,15 +38,17 @@ struct filter {
   uint8_t guest_mac[MAC_SIZE];
   struct policy policy;
   struct flows flows;
+  struct names names;               /* what rules for names go by */
   uint16_t dns_divert;              /* port of the host's loopback for questions by TCP; 0: none */
+  uint16_t gate[2];                 /* the same for connections whose first bytes tell a name: IPv4, IPv6 */
   uint8_t published[2][65536 / 8];  /* the guest's ports that can be reached from outside: TCP, UDP */
   struct filter_counts counts;
   struct packet packet;             /* the last one */
   uint8_t reply[REPLY_MAX];
   size_t reply_length;
   struct flow *begun;               /* the flow that the last packet began, if it is diverted */
-  /* A conversation was denied; may be NULL. */
-  void (*on_denied)(void *context, const struct flow_key *key, enum group group, int rule);
+  /* A conversation was denied; may be NULL. `name`: what it was about, or NULL. */
+  void (*on_denied)(void *context, const struct flow_key *key, enum group group, int rule, const char *name);
   void *context;
 };
 
@@ -56,10 +58,19 @@ void filter_free(struct filter *filter);
 /* Opens or closes a port of the guest to what comes from outside. */
 void filter_publish(struct filter *filter, uint8_t protocol, uint16_t port, bool open);
 
+/* Where an address leads to: GROUP_HOST too. */
+enum group filter_group(const struct filter *filter, const struct address *address, uint64_t now_ms);
+
+/* What the policy says of a conversation of the guest's; `said` as in struct peer. */
+struct decision filter_decide(const struct filter *filter, const struct flow_key *key, const char *said, uint64_t now_ms);
+
+/* Counts a denial, and tells of it. */
+void filter_denied(struct filter *filter, const struct flow_key *key, enum group group, int rule, const char *name);
+
 /* What to do with a frame of the guest's. */
 enum verdict filter_guest(struct filter *filter, uint8_t *frame, size_t length, uint64_t now_ms);
 
-/* Whether a frame of the stack's may go to the guest. */
-bool filter_host(struct filter *filter, uint8_t *frame, size_t length, uint64_t now_ms);
+/* Whether a frame of the stack's may go to the guest; a reply is for the stack. */
+enum verdict filter_host(struct filter *filter, uint8_t *frame, size_t length, uint64_t now_ms);
 
 #endif

@@ -5,11 +5,13 @@
  *     orders on standard input as well (control.h), and ends with it.
  *
  * Frames come from the device (wire.c), are looked at (filter.c, packet.c, flows.c, policy.c) and go to
- * libslirp (stack.c), whose answers take the same way back. dns.c answers questions for names. */
+ * libslirp (stack.c), whose answers take the same way back. dns.c answers questions for names, and
+ * remembers what it answered (names.c) for rules that have names; gate.c looks whom connections are for. */
 #define _GNU_SOURCE 1
 #include "control.h"
 #include "dns.h"
 #include "filter.h"
+#include "gate.h"
 #include "jail.h"
 #include "ports.h"
 #include "stack.h"
@@ -52,9 +54,9 @@ static void on_frame(struct wire *from, uint8_t *frame, size_t length) {
   }
 }
 
-static void on_denied(void *context, const struct flow_key *key, enum group group, int rule) {
+static void on_denied(void *context, const struct flow_key *key, enum group group, int rule, const char *name) {
   (void)context;
-  control_denied(key, group, rule);
+  control_denied(key, group, rule, name);
 }
 
 static void on_door(struct watch *watch, short events) {
@@ -107,6 +109,8 @@ int main(int count, char **arguments) {
   if (stack_init(&filter, &wire) < 0) give_up("make a network stack", ENOMEM);
   int error = dns_init(&filter, &wire);
   if (error < 0) give_up("listen for questions to the name server", error);
+  error = gate_init(&filter);
+  if (error < 0) give_up("listen for connections by name", error);
   open_door(arguments[1]);
   error = control_init(&filter, &wire, arguments[2]);
   if (error < 0) give_up("listen for orders", error);
@@ -114,6 +118,6 @@ int main(int count, char **arguments) {
   if (error < 0) give_up("give up what isn't needed", error);
   for (;;) {
     if (connected && wire.watch.fd < 0) return 0; /* the machine has ended */
-    stack_turn(shorter(connected ? wire_step(&wire) : -1, dns_step()));
+    stack_turn(shorter(connected ? wire_step(&wire) : -1, shorter(dns_step(), gate_step())));
   }
 }

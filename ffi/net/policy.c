@@ -1,119 +1,94 @@
 #define _GNU_SOURCE 1
 #include "policy.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static bool fits(const struct rule *rule, uint8_t protocol, const struct address *remote, uint16_t port, enum group group) {
-  if (rule->protocol != 0 && rule->protocol != protocol) return false;
-  if (protocol != IPPROTO_ICMP && (port < rule->first || port > rule->last)) return false;
-  if (rule->by_group) return rule->group == group;
-  return address_within(remote, &rule->network, rule->bits);
-}
-
-struct decision policy_decide(const struct policy *policy, uint8_t protocol, const struct address *remote,
-                              uint16_t port, enum group group) {
-  /* What would lead the stack to this machine's own loopback under another name. */
-  if (group == GROUP_LOOPBACK || group == GROUP_INVALID) return (struct decision){.rule = -1};
-  for (size_t i = 0; i < policy->count; i++) {
-    const struct rule *rule = &policy->rules[i];
-    if (!fits(rule, protocol, remote, port, group)) continue;
-    return (struct decision){.allow = rule->allow, .rule = (int)i, .divert = rule->divert};
-  }
-  bool open = policy->mode == POLICY_OPEN && group != GROUP_METADATA;
-  return (struct decision){.allow = open || group == GROUP_PUBLIC, .rule = -1};
-}
-
-static bool number(const char *text, unsigned most, unsigned *value) {
-  size_t digits = strspn(text, "0123456789");
-  if (digits == 0 || digits > 5 || text[digits] != '\0') return false;
-  *value = (unsigned)atoi(text);
-  return *value <= most;
-}
-
-static bool read_protocol(const char *word, uint8_t *protocol) {
-  static const struct { const char *name; uint8_t number; } NAMES[] = {
-    {"any", 0}, {"tcp", IPPROTO_TCP}, {"udp", IPPROTO_UDP}, {"icmp", IPPROTO_ICMP},
-  };
-  for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
-    if (strcmp(word, NAMES[i].name) != 0) continue;
-    *protocol = NAMES[i].number;
-    return true;
+static bool fits_any(const char *pattern, const struct known_names *names) {
+  for (size_t i = 0; i < names->count; i++) {
+    if (name_fits(pattern, names->list[i])) return true;
   }
   return false;
 }
 
-static bool read_target(char *word, struct rule *rule) {
-  if (strcmp(word, "any") == 0) return true;
-  for (int group = 0; group < GROUP_COUNT; group++) {
-    if (strcmp(word, GROUP_NAMES[group]) != 0) continue;
-    rule->by_group = true;
-    rule->group = (enum group)group;
-    return true;
+/* A name that is denied counts wherever it is said; one that is allowed only at an address that the box
+ * was told for it, and not at one that the mode keeps it from: whoever owns a name can say anything of
+ * where it is. */
+static bool fits_name(const struct policy *policy, const struct rule *rule, const struct peer *peer) {
+  if (peer->said != NULL && peer->said[0] != '\0' && !rule->allow) return name_fits(rule->domain, peer->said);
+  if (!fits_any(rule->domain, &peer->names)) return false;
+  if (!rule->allow) return true;
+  return policy_default(policy, peer->group) && (peer->said == NULL || name_fits(rule->domain, peer->said));
+}
+
+static bool fits_address(const struct rule *rule, const struct address *address, enum group group) {
+  return rule->by_group ? rule->group == group : address_within(address, &rule->network, rule->bits);
+}
+
+static bool fits_kind(const struct rule *rule, const struct peer *peer) {
+  if (rule->inbound != peer->inbound || (rule->protocol != 0 && rule->protocol != peer->protocol)) return false;
+  return peer->protocol == IPPROTO_ICMP || (peer->port >= rule->first && peer->port <= rule->last);
+}
+
+bool policy_default(const struct policy *policy, enum group group) {
+  if (group == GROUP_LOOPBACK || group == GROUP_INVALID) return false;
+  return group == GROUP_PUBLIC || (policy->mode == POLICY_OPEN && group != GROUP_METADATA);
+}
+
+struct decision policy_decide(const struct policy *policy, const struct peer *peer) {
+  bool by_name = false;
+  /* What would lead the stack to this machine's own loopback under another name. */
+  if (!peer->inbound && (peer->group == GROUP_LOOPBACK || peer->group == GROUP_INVALID)) return (struct decision){.rule = -1};
+  for (size_t i = 0; i < policy->count; i++) {
+    const struct rule *rule = &policy->rules[i];
+    if (!fits_kind(rule, peer)) continue;
+    bool fits = rule->domain == NULL ? fits_address(rule, &peer->address, peer->group) : fits_name(policy, rule, peer);
+    if (rule->domain != NULL && (fits || !rule->allow)) by_name = true;
+    if (fits) return (struct decision){.allow = rule->allow, .by_name = by_name, .rule = (int)i, .divert = rule->divert};
   }
-  char *slash = strchr(word, '/');
-  if (slash != NULL) *slash = '\0';
-  if (!address_parse(word, &rule->network)) return false;
-  unsigned before = address_is_v4(&rule->network) ? 96 : 0, bits = 128 - before;
-  if (slash != NULL && !number(slash + 1, 128 - before, &bits)) return false;
-  rule->bits = before + bits;
+  return (struct decision){.allow = peer->inbound || policy_default(policy, peer->group), .by_name = by_name, .rule = -1};
+}
+
+/* ---- names ------------------------------------------------------------------------------------------ */
+
+static bool is_whole(const struct rule *rule) {
+  return rule->protocol == 0 && rule->first == 0 && rule->last == 65535;
+}
+
+static bool is_anything(const struct rule *rule) {
+  return rule->domain == NULL && !rule->by_group && rule->bits == 0;
+}
+
+bool policy_may_ask(const struct policy *policy, const char *name, int *found) {
+  for (size_t i = 0; i < policy->count; i++) {
+    const struct rule *rule = &policy->rules[i];
+    bool about = rule->domain == NULL ? is_anything(rule) || (rule->allow && rule->by_group) : name_fits(rule->domain, name);
+    if (rule->inbound || !about || (!rule->allow && !is_whole(rule))) continue;
+    *found = (int)i;
+    return rule->allow;
+  }
   return true;
 }
 
-static bool read_ports(char *word, struct rule *rule) {
-  unsigned first = 0, last = 65535;
-  rule->first = 0;
-  rule->last = 65535;
-  if (strcmp(word, "any") == 0) return true;
-  char *dash = strchr(word, '-');
-  if (dash != NULL) *dash = '\0';
-  if (!number(word, 65535, &first)) return false;
-  last = first;
-  if (dash != NULL && !number(dash + 1, 65535, &last)) return false;
-  rule->first = (uint16_t)first;
-  rule->last = (uint16_t)last;
-  return first <= last;
-}
-
-static bool read_rule(char *text, struct rule *rule) {
-  char *words[7], *rest = NULL;
-  size_t count = 0;
-  for (char *word = strtok_r(text, " ", &rest); word != NULL && count < 7; word = strtok_r(NULL, " ", &rest)) words[count++] = word;
-  *rule = (struct rule){0};
-  if (count != 4 && count != 6) return false;
-  rule->allow = strcmp(words[0], "allow") == 0;
-  if (!rule->allow && strcmp(words[0], "deny") != 0) return false;
-  if (!read_protocol(words[1], &rule->protocol) || !read_target(words[2], rule) || !read_ports(words[3], rule)) return false;
-  if (count == 4) return true;
-  unsigned port;
-  if (strcmp(words[4], "divert") != 0 || !number(words[5], 65535, &port) || port == 0) return false;
-  rule->divert = (uint16_t)port;
-  return rule->allow && rule->protocol == IPPROTO_TCP;
-}
-
-bool policy_read(struct policy *policy, char *text, char why[128]) {
-  struct rule *rules = calloc(POLICY_MAX_RULES, sizeof *rules);
-  size_t count = 0;
-  char *rest = NULL;
-  snprintf(why, 128, "there is no memory for rules");
-  if (rules == NULL) return false;
-  for (char *one = strtok_r(text, ";", &rest); one != NULL; one = strtok_r(NULL, ";", &rest)) {
-    if (one[strspn(one, " ")] == '\0') continue;
-    snprintf(why, 128, "rule %zu isn't one", count);
-    if (count == POLICY_MAX_RULES || !read_rule(one, &rules[count])) {
-      free(rules);
-      return false;
-    }
-    count++;
+bool policy_knows(const struct policy *policy, const char *name) {
+  for (size_t i = 0; i < policy->count; i++) {
+    if (policy->rules[i].domain != NULL && name_fits(policy->rules[i].domain, name)) return true;
   }
-  free(policy->rules);
-  policy->rules = rules;
-  policy->count = count;
-  return true;
+  return false;
+}
+
+bool policy_reaches(const struct policy *policy, const struct address *address, enum group group) {
+  if (group == GROUP_LOOPBACK || group == GROUP_INVALID) return false;
+  for (size_t i = 0; i < policy->count; i++) {
+    const struct rule *rule = &policy->rules[i];
+    if (rule->inbound || rule->domain != NULL || !fits_address(rule, address, group)) continue;
+    if (rule->allow || is_whole(rule)) return rule->allow;
+  }
+  return policy_default(policy, group);
 }
 
 void policy_free(struct policy *policy) {
+  for (size_t i = 0; i < policy->count; i++) free(policy->rules[i].domain);
   free(policy->rules);
   policy->rules = NULL;
   policy->count = 0;

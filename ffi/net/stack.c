@@ -15,6 +15,7 @@ enum {
   BACKLOG = 512,    /* connections that may wait to be taken; libslirp asks for one */
   PORT_TRIES = 16,
   RAW_FRAME = FRAME_MAX + 64,
+  REFUSALS_MAX = 128,
 };
 
 static Slirp *slirp;
@@ -23,6 +24,14 @@ static struct wire *wire;
 static struct pollfd *fds;
 static unsigned count, room;
 static int last_fd = -1; /* the newest socket */
+
+/* Answers to the stack's own frames, which it can't take while it sends; what doesn't fit, it asks again. */
+static struct {
+  size_t length;
+  uint8_t frame[REPLY_MAX];
+} refusals[REFUSALS_MAX];
+static unsigned refusal_count;
+static uint16_t flow_of_port[65536]; /* of diverted flows by their sockets' ports, counted from 1 */
 
 /* ---- what libslirp calls ------------------------------------------------------------------------ */
 
@@ -35,7 +44,12 @@ static ssize_t send_packet(const void *frame, size_t length, void *opaque) {
   return (ssize_t)length;
 #endif
   memcpy(copy, frame, length); /* it may be changed on its way */
-  if (filter_host(filter, copy, length, now_ms())) wire_send(wire, copy, length);
+  enum verdict verdict = filter_host(filter, copy, length, now_ms());
+  if (verdict == FILTER_PASS) wire_send(wire, copy, length);
+  if (verdict == FILTER_REPLY && refusal_count < REFUSALS_MAX) {
+    refusals[refusal_count].length = filter->reply_length;
+    memcpy(refusals[refusal_count++].frame, filter->reply, filter->reply_length);
+  }
   return (ssize_t)length;
 }
 
@@ -130,15 +144,27 @@ void stack_input(const uint8_t *frame, size_t length) {
   last_fd = -1;
   slirp_input(slirp, frame, (int)length);
   /* It connects at once, which gives the socket its port. */
-  if (filter->begun != NULL && filter->begun->local_port == 0) filter->begun->local_port = local_port(last_fd);
+  struct flow *begun = filter->begun;
+  if (begun == NULL || begun->local_port != 0) return;
+  begun->local_port = local_port(last_fd);
+  flow_of_port[begun->local_port] = (uint16_t)(begun - filter->flows.list + 1);
 }
 
 const struct flow *stack_origin(uint16_t port) {
-  for (size_t i = 0; port != 0 && i < FLOWS_MAX; i++) {
-    const struct flow *flow = &filter->flows.list[i];
-    if (flow->used && flow->diverted && flow->local_port == port) return flow;
+  if (port == 0 || flow_of_port[port] == 0) return NULL;
+  const struct flow *flow = &filter->flows.list[flow_of_port[port] - 1];
+  return flow->used && flow->diverted && flow->local_port == port ? flow : NULL;
+}
+
+static void give_refusals(void) {
+  unsigned given = refusal_count;
+  refusal_count = 0; /* what they cause has its own */
+  for (unsigned i = 0; i < given; i++) {
+    uint8_t frame[REPLY_MAX];
+    size_t length = refusals[i].length;
+    memcpy(frame, refusals[i].frame, length);
+    slirp_input(slirp, frame, (int)length);
   }
-  return NULL;
 }
 
 static int add_poll(int fd, int events, void *opaque) {
@@ -178,6 +204,7 @@ void stack_turn(int timeout_ms) {
   loop_turn(fds, polled, timeout_ms);
   for (unsigned i = polled; i < count; i++) fds[i].revents = 0;
   slirp_pollfds_poll(slirp, 0, get_revents, NULL);
+  give_refusals();
 }
 
 unsigned stack_sockets(void) {

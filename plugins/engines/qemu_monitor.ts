@@ -1,14 +1,21 @@
 /**
- * Orders to a running QEMU: its machine protocol (QMP), JSON lines over a unix socket.
+ * Orders to a running QEMU from the programs that use a box.
  *
  * @module
  */
-import { HutchError, type MachineHandle, type MachinePauser } from "../../mod.ts";
-
-/** How long QEMU may take to answer everything, in `ms`: it serves one asker at a time. */
-const TIMEOUT_MS = 5_000;
-/** Longest line that is read from it, in bytes. */
-const LINE_LIMIT = 64 * 1024;
+import {
+  HutchError,
+  type MachineDiskSwitch,
+  type MachineHandle,
+  type MachinePauser,
+} from "../../mod.ts";
+import {
+  isObject,
+  type QemuOrder,
+  QemuRefused,
+  type QemuTalk,
+  talkToQemu,
+} from "./qemu_control.ts";
 
 /** Pauses machines by QEMU's own `stop` and `cont`: the box process goes on. */
 export const qemuPauser: MachinePauser = {
@@ -24,55 +31,67 @@ export const qemuPauser: MachinePauser = {
   },
 };
 
-/** What QEMU returns for one command. */
-async function ask({ controlPath }: MachineHandle, command: string): Promise<unknown> {
+/** Puts an overlay on top of a disk by `blockdev-snapshot`, which first writes out what it has. */
+export const qemuDiskSwitch: MachineDiskSwitch = {
+  switchDisk: ({ controlPath }, { disk, path }) =>
+    talkToQemu(controlPath, async (talk) => {
+      try {
+        await switchDisk(talk, disk, path);
+        return undefined;
+      } catch (error) {
+        if (error instanceof QemuRefused) return error.message;
+        throw error;
+      }
+    }),
+};
+
+async function switchDisk(talk: QemuTalk, disk: number, path: string): Promise<void> {
+  const node = await topNode(talk, disk);
+  const overlay = `disk${disk}-${crypto.randomUUID().slice(0, 8)}`;
+  await talk.ask({
+    execute: "blockdev-add",
+    arguments: {
+      driver: "qcow2",
+      "node-name": overlay,
+      discard: "unmap",
+      backing: null,
+      file: { driver: "file", filename: path, discard: "unmap" },
+    },
+  });
   try {
-    using connection = await Deno.connect({ transport: "unix", path: controlPath });
-    const late = setTimeout(() => connection.close(), TIMEOUT_MS);
-    try {
-      const messages = readMessages(connection);
-      await messages.next(); // its greeting
-      await answerTo(connection, messages, "qmp_capabilities");
-      return await answerTo(connection, messages, command);
-    } finally {
-      clearTimeout(late);
+    await talk.ask({ execute: "blockdev-snapshot", arguments: { node, overlay } });
+  } catch (error) {
+    if (error instanceof QemuRefused) {
+      await talk.ask({ execute: "blockdev-del", arguments: { "node-name": overlay } });
     }
+    throw error;
+  }
+}
+
+/** What the guest writes to now; by the name that the runner gives a disk's device. */
+async function topNode(talk: QemuTalk, disk: number): Promise<string> {
+  const devices = await talk.ask({ execute: "query-block" });
+  for (const device of Array.isArray(devices) ? devices : []) {
+    if (!isObject(device) || !isObject(device.inserted)) continue;
+    const { "node-name": node } = device.inserted;
+    if (typeof node !== "string" || typeof device.qdev !== "string") continue;
+    if (device.qdev.split("/").includes(deviceName(disk))) return node;
+  }
+  throw new QemuRefused(`QEMU has no disk ${disk} of this name: it was started by an older hutch`);
+}
+
+/** The name of a disk's device. */
+export function deviceName(disk: number): string {
+  return `device${disk}`;
+}
+
+/** What QEMU returns for one command. */
+async function ask({ controlPath }: MachineHandle, execute: string): Promise<unknown> {
+  const order: QemuOrder = { execute };
+  try {
+    return await talkToQemu(controlPath, (talk) => talk.ask(order));
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new HutchError("box_state", `Cannot tell QEMU to ${command}: ${why}`, { cause });
+    throw new HutchError("box_state", `Cannot tell QEMU to ${execute}: ${why}`, { cause });
   }
-}
-
-async function answerTo(
-  connection: Deno.UnixConn,
-  messages: AsyncGenerator<unknown, never>,
-  command: string,
-): Promise<unknown> {
-  const order = new TextEncoder().encode(`${JSON.stringify({ execute: command })}\n`);
-  for (let at = 0; at < order.length;) at += await connection.write(order.subarray(at));
-  for (;;) {
-    const { value } = await messages.next();
-    if (!isObject(value)) continue;
-    if ("return" in value) return value.return;
-    if ("error" in value) throw new Error(JSON.stringify(value.error)); // others are events
-  }
-}
-
-async function* readMessages(connection: Deno.UnixConn): AsyncGenerator<unknown, never> {
-  const decoder = new TextDecoder();
-  const buffer = new Uint8Array(4096);
-  let text = "";
-  for (;;) {
-    const lines = text.split("\n");
-    text = lines.pop() ?? "";
-    for (const line of lines) yield JSON.parse(line);
-    if (text.length > LINE_LIMIT) throw new Error("its answer is too long");
-    const length = await connection.read(buffer);
-    if (length === null) throw new Error("it closed the connection");
-    text += decoder.decode(buffer.subarray(0, length), { stream: true });
-  }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
 }

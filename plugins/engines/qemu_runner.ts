@@ -45,7 +45,17 @@ async function start(spec: MachineSpec): Promise<Machine> {
     }
   };
   const output = tail(child.stderr);
-  return { exited: end(child, output, server && { ...server, failed: kill }), kill };
+  const order = async (execute: string) => {
+    // Loaded when it is needed: an idle box process is to be small.
+    const { talkToQemu } = await import("./qemu_control.ts");
+    await talkToQemu(spec.controlPath, (talk) => talk.ask({ execute }));
+  };
+  return {
+    exited: end(child, output, server && { ...server, failed: kill }),
+    kill,
+    pause: () => order("stop"),
+    resume: () => order("cont"),
+  };
 }
 
 /** Waits for the machine; one that has lost its file server is ended, since its programs hang. */
@@ -119,7 +129,8 @@ function diskArguments(disk: MachineSpec["disks"][number], index: number): strin
     "-blockdev",
     JSON.stringify(node),
     "-device",
-    JSON.stringify({ driver: "virtio-blk-device", drive: name }),
+    // The device's name is what `qemu_monitor.ts` finds it by.
+    JSON.stringify({ driver: "virtio-blk-device", drive: name, id: `device${index}` }),
   ];
 }
 

@@ -14,14 +14,18 @@ import {
   parseManifest,
   parseReference,
   type Plugin,
+  type PushAnswer,
+  type PushRequest,
   type SourceImage,
   type SourceRequest,
   splitMirror,
 } from "../../mod.ts";
-import { apiRoot, RegistryClient } from "./registry/client.ts";
+import { RegistryClient } from "./registry/client.ts";
 import { Connections } from "./registry/connection.ts";
 import { type Endpoint, Endpoints } from "./registry/endpoints.ts";
 import { logIn } from "./registry/login.ts";
+import { pushImage } from "./registry/push.ts";
+import { apiRoot, RegistrySession } from "./registry/session.ts";
 import type { TransportOptions } from "./registry/transport.ts";
 
 /** Options of {@link registrySource}. */
@@ -68,6 +72,7 @@ export function registrySource(options: RegistryOptions = {}): Plugin {
       return formatReference({ registry, repository, digest });
     },
     open: (request) => open(request, options),
+    push: (request) => push(request, patienceOf(options)),
     logIn: (request) => logIn(request, patienceOf(options)),
   };
   return definePlugin({ name: "registry", sources: { registry: source } });
@@ -94,6 +99,27 @@ async function open(request: SourceRequest, options: RegistryOptions): Promise<S
       endpoints.blob({ digest, size: sizes.get(digest), offset, signal }),
     [Symbol.asyncDispose]: () => Promise.resolve(opened.dispose()),
   };
+}
+
+/** To the registry itself: mirrors are read from alone. */
+async function push(
+  request: PushRequest,
+  patience: Omit<TransportOptions, "clientFor">,
+): Promise<PushAnswer> {
+  const reference = parseReference(request.reference);
+  const { registry, repository } = reference;
+  using connections = new Connections(request.registries);
+  const plainHttpAllowed = (host: string) => connections.plainHttpAllowed(host);
+  const clientFor = await connections.open(registry, apiRoot(registry, plainHttpAllowed(registry)));
+  const session = new RegistrySession({
+    ...patience,
+    registry,
+    repository,
+    plainHttpAllowed,
+    clientFor,
+    credentials: () => request.credentials(registry),
+  }, "pull,push");
+  return await pushImage(session, reference, request, patience);
 }
 
 /** Its mirrors in their order, and the registry itself. */

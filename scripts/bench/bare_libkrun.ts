@@ -1,5 +1,6 @@
 /** The floor on libkrun: loads the library and enters the machine; nothing else. */
 import runner from "../../plugins/engines/libkrun_runner.ts";
 
-const machine = await runner.start(JSON.parse(Deno.readTextFileSync(Deno.args[0] ?? "")));
+const spec = JSON.parse(Deno.readTextFileSync(Deno.args[0] ?? ""));
+const machine = await runner.start(spec, { confine: () => {} });
 await machine.exited;

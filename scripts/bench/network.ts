@@ -1,14 +1,16 @@
 /**
  * Transfers between this machine and a box, and new connections, against the same through a
- * `hutch-net` that looks at no frame. All of it on the loopback.
+ * `hutch-net` that looks at no frame; and by a rule for a name, against the same without rules. All
+ * of it on the loopback.
  *
  * @module
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Box } from "../../mod.ts";
+import type { Box, BoxOptions } from "../../mod.ts";
 import { buildTarget } from "../../ffi/build.ts";
 import { PARTS, targetOf } from "../../ffi/parts.ts";
+import { fakeResolver } from "../../tests/e2e/network_peers.ts";
 import type { BootSetting } from "./boot.ts";
 import { type Figure, figure } from "./stats.ts";
 
@@ -18,6 +20,7 @@ const LAB_MIB = 8;
 const CONNECTIONS = 200;
 const PORT = 7000;
 const GATEWAY = "10.213.77.1";
+const NAME = "bench.test";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** Runs the benchmark on two boxes, in turn. */
@@ -33,6 +36,12 @@ export async function benchNetwork(setting: BootSetting): Promise<Figure[]> {
   await using floor = await start(setting);
   Deno.env.delete("HUTCH_NET");
   using host = new Host();
+  using resolver = await fakeResolver({ [NAME]: GATEWAY });
+  await using named = await start(setting, {
+    allowNet: [NAME],
+    dns: [`127.0.0.1:${resolver.port}`],
+  });
+  await named.exec("nslookup", ["-type=a", NAME]);
   const ways = [
     ["from a box to this machine", toHost],
     ["from this machine to a published port", toBox],
@@ -52,6 +61,24 @@ export async function benchNetwork(setting: BootSetting): Promise<Figure[]> {
       target: { atLeast: 0.9 },
     }));
   }
+  const pairs = { ours: [] as number[], floors: [] as number[] };
+  const news = { ours: [] as number[], floors: [] as number[] };
+  for (let run = 0; run < runs; run++) {
+    pairs.floors.push(await toHost(ours, host, bytes));
+    pairs.ours.push(await toHost(named, host, bytes));
+    news.floors.push(await rateOf(ours, host));
+    news.ours.push(await rateOf(named, host));
+  }
+  const byName = { floorName: "without rules", target: { atLeast: 0.5 } };
+  figures.push(
+    figure({
+      name: `${engine}: ${mib} MiB to this machine by name`,
+      ...pairs,
+      ...byName,
+      unit: "MiB/s",
+    }),
+    figure({ name: `${engine}: new connections by name`, ...news, ...byName, unit: "/s" }),
+  );
   const rates = { ours: [] as number[], floors: [] as number[] };
   for (let run = 0; run < runs; run++) {
     rates.floors.push(await rateOf(floor, host));
@@ -67,11 +94,15 @@ export async function benchNetwork(setting: BootSetting): Promise<Figure[]> {
   return figures;
 }
 
-async function start({ runtime, engine, bare }: BootSetting): Promise<Box> {
+async function start(
+  { runtime, engine, bare }: BootSetting,
+  more: Partial<BoxOptions> = {},
+): Promise<Box> {
   const box = await runtime.create({
     ...{ image: "builtin:busybox", engine, memory: bare.memoryMiB, network: "open" },
     ports: [`${PORT}`],
     volumes: [`${bare.folder}/net_guest:/guest:ro`],
+    ...more,
   });
   await box.exec("/guest", ["serve", `${PORT}`]);
   return box;

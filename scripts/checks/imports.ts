@@ -27,6 +27,7 @@ const CONTRACTS = [
   "src/box/options.ts",
   "src/box/copy_options.ts",
   "src/box/exec_options.ts",
+  "src/box/snapshot_options.ts",
   "src/plugin/contract.ts",
   "src/runtime/runtime.ts",
 ];

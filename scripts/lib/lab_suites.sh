@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Inside the lab: the tests of the engines that need KVM.
 #
-#   lab_suites.sh FOLDER SECONDS   leaves FOLDER/ENGINE.xml, .log, .left and .code
+#   lab_suites.sh FOLDER SECONDS   leaves FOLDER/list, and of each name in it .xml, .log, .left, .code
 #
-# libkrun gets the whole run, but for what doesn't hold there yet or takes the lab too long: detached
-# and main commands, networks (the boxes of other tests have one all the same). QEMU on KVM differs
-# from its emulation by the accelerator alone: what every engine must do, and one run by the command
-# line. Tests whose guest ended before it said a word are run once more: the processor here is
-# emulated, and scripts/lib/lab_hold.c tells what it may lose.
+# libkrun gets the whole run, but for what takes the lab too long: networks (the boxes of other tests
+# have one all the same). QEMU on KVM differs from its emulation by the accelerator alone: what every
+# engine must do, and one run by the command line. SECONDS is the limit of each file.
+#
+# What is there is left out: a lab that stood still is followed by another one, for the rest.
+#
+# The processor here is emulated, and scripts/lib/lab_hold.c tells what it may lose: tests whose guest
+# ended before it said a word, or stood still, are run once more, and so is a file that didn't end.
 set -euo pipefail
 # shellcheck source=scripts/setup
 . "${BASH_SOURCE[0]%/*}/../setup"
@@ -15,30 +18,47 @@ set -euo pipefail
 . "$hutch_root/scripts/lib/suite.sh"
 hutch_setup test
 results=$1 limit=$2
+export HUTCH_TEST_TEMPLATE=/run/template
 declare -A files=(
-  [libkrun]="tests/e2e/engine_test.ts tests/e2e/hello_test.ts tests/e2e/run_test.ts tests/e2e/life_test.ts tests/e2e/volumes_test.ts tests/e2e/disk_test.ts"
-  [qemu-kvm]="tests/e2e/engine_test.ts tests/e2e/hello_test.ts"
+  [libkrun]="engine hello run volumes"
+  [qemu-kvm]="engine hello"
 )
-for engine in libkrun qemu-kvm; do
-  echo "-- on $engine"
-  code=0
-  read -ra chosen <<<"${files[$engine]}"
-  HUTCH_TEST_ENGINE=$engine suite "/run/$engine" "$limit" "${chosen[@]}" || code=$?
-  again=()
-  if ((code == 1)); then
+
+# run ENGINE NAME FILE: one file, and what of it is worth a second run.
+run() {
+  local engine=$1 name=$2 file=$3 code=0 again=""
+  echo "-- $file on $engine"
+  HUTCH_TEST_ENGINE=$engine suite "/run/$name" "$limit" "$file" || code=$?
+  if ((code == 124 || code == 137)); then
     dmesg | tail -n 20
-    mapfile -t again < <("$hutch_deno" run -R scripts/test_summary.ts --silent-ends "/run/$engine.xml")
-  fi
-  if ((${#again[@]})); then
-    echo "-- on $engine, once more"
-    HUTCH_TEST_ENGINE=$engine suite "/run/$engine.again" "$limit" --filter "${again[-1]}" \
-      "${again[@]:0:${#again[@]}-1}" || true
-    cat "/run/$engine.again.left" >>"/run/$engine.left"
+    cp "/run/$name.log" "$results/$name.first.log"
+    echo "-- $file on $engine, once more: it didn't end"
+    code=0
+    HUTCH_TEST_ENGINE=$engine suite "/run/$name" "$limit" "$file" || code=$?
+  elif ((code == 1)); then
+    dmesg | tail -n 20
+    again=$("$hutch_deno" run -R scripts/test_summary.ts --silent-ends "/run/$name.xml")
+    if [[ -n $again ]]; then
+      echo "-- once more: $again"
+      HUTCH_TEST_ENGINE=$engine suite "/run/$name.again" "$limit" --filter "$again" "$file" || true
+      cat "/run/$name.again.left" >>"/run/$name.left"
+    fi
   fi
   # Written here and copied when whole: the machine may end at any time.
-  cp "/run/$engine".{log,left} "$results/"
-  for report in "/run/$engine"{,.again}.xml; do
+  cp "/run/$name".{log,left} "$results/"
+  for report in "/run/$name"{,.again}.xml; do
     if [[ -f $report ]]; then cp "$report" "$results/"; fi
   done
-  echo "$code" >"$results/$engine.code"
+  echo "$code" >"$results/$name.code"
+}
+
+for engine in libkrun qemu-kvm; do
+  for file in ${files[$engine]}; do echo "$engine.$file"; done
+done >"$results/list"
+for engine in libkrun qemu-kvm; do
+  for file in ${files[$engine]}; do
+    name=$engine.$file
+    if [[ ! -f $results/$name.code ]]; then run "$engine" "$name" "tests/e2e/${file}_test.ts"; fi
+  done
 done
+: >"$results/done"

@@ -3,7 +3,8 @@
 #
 #   suite BASE SECONDS FILE...   output to the terminal and BASE.log, report to BASE.xml; its exit code
 #
-# FILE... are files or folders. Nothing here is inherited by the user's home: HUTCH_HOME and the
+# FILE... are files or folders. HUTCH_TEST_TEMPLATE is where the tests keep the home that each of theirs
+# is copied from; the suite has its own unless it is set. Nothing here is inherited by the user's home: HUTCH_HOME and the
 # sockets' folder are new for each suite, and removed after it; nobody's Docker logins are used. What
 # it leaves running is said in BASE.left and ended.
 
@@ -14,7 +15,7 @@ suite() {
   suite_folder=$folder
   mkdir -m 700 "$folder/run" "$folder/home" || return
   local run=(env HUTCH_HOME="$folder/home" XDG_RUNTIME_DIR="$folder/run" HUTCH_TEST_RUN="$folder"
-    DOCKER_CONFIG="$folder/home"
+    HUTCH_TEST_TEMPLATE="${HUTCH_TEST_TEMPLATE:-$folder/template}" DOCKER_CONFIG="$folder/home"
     timeout -k 10 "$limit" "$hutch_deno" test --quiet --no-prompt --no-check -A
     --config "$hutch_root/deno.json" --junit-path="$base.xml" "$@")
   logged "$base.log" "${run[@]}" || code=$?

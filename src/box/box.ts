@@ -11,6 +11,7 @@ import { startOf } from "../plugin/scope.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { ACTIVE, type BoxRecord } from "../state/boxes.ts";
 import { removed } from "./change.ts";
+import { exportBox, type ExportOptions, type ExportResult } from "./archive/export.ts";
 import { randomId } from "./config.ts";
 import type { BoxContext } from "./context.ts";
 import { BoxExecution, type ExecutionInfo, executionInfo } from "./box_execution.ts";
@@ -37,6 +38,10 @@ import { tellDenied } from "./denied.ts";
 import { boxRequest, fetchOver } from "./fetching.ts";
 import { publish, unpublish } from "./publishing.ts";
 import type { PublishedPort } from "../network/ports.ts";
+import { cloneBox, startAll } from "./clone.ts";
+import { quiesceBox } from "./quiesce.ts";
+import type { CloneOptions, Quiesced, QuiesceOptions } from "./snapshot_options.ts";
+import { Snapshots } from "./snapshots.ts";
 import { stepOf } from "./transitions.ts";
 import { type BoxUpdate, renameBox, updateBox } from "./update.ts";
 import { type BoxWaitOptions, waitForBox } from "./wait.ts";
@@ -80,6 +85,7 @@ export class Box implements AsyncDisposable {
   #live: SharedTask<LiveBox> | undefined;
   #cpu: CpuSample | undefined;
   #fs: BoxFiles | undefined;
+  #snapshots: Snapshots | undefined;
   #mine = false; // this program started it
 
   /** For the runtime. */
@@ -383,6 +389,32 @@ export class Box implements AsyncDisposable {
     return this.#copy(options, (port) => runCopyOut(this.#context, this, input, port));
   }
 
+  /**
+   * Writes the box into one file or stream, which `Runtime.import` makes a box of, here or elsewhere:
+   * its configuration, its disk and, unless told otherwise, its image. Nothing that hutch was told to
+   * keep secret goes along, but what is on the disk or in the box's environment does. A box that
+   * runs stands still meanwhile.
+   *
+   * @param to Path of a file, which is replaced when all is written, or a stream, which is closed then.
+   * @throws HutchError `box_state`, `image_not_found`, `no_space`, `state_corrupt`, `cancelled`.
+   * @example
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * const box = await runtime.get("web");
+   * const { bytes } = await box.export("/tmp/web.hutch");
+   * console.log(bytes);
+   * ```
+   */
+  export(
+    to: string | WritableStream<Uint8Array<ArrayBuffer>>,
+    options: ExportOptions = {},
+  ): Promise<ExportResult> {
+    const signals = [this.#context.signal, ...options.signal ? [options.signal] : []];
+    const signal = AbortSignal.any(signals);
+    return exportBox(this.#context, this.id, to, { ...options, signal });
+  }
+
   #copy(
     options: CopyOptions,
     run: (port: CopyPort) => Promise<CopyResult>,
@@ -457,6 +489,67 @@ export class Box implements AsyncDisposable {
    */
   async resume(): Promise<void> {
     this.#seen(await resumeBox(this.#context, this.id));
+  }
+
+  /** The box's snapshots. */
+  get snapshots(): Snapshots {
+    return this.#snapshots ??= new Snapshots(this.#context, {
+      box: this,
+      stop: () => this.#shutDown({}),
+    });
+  }
+
+  /**
+   * Runs a function while the box stands still: its agent freezes its file systems (5 s at most), the
+   * machine is paused, and both go on afterwards, whatever happens; seconds later at most when this
+   * program dies meanwhile. Where freezing fails the function runs all the same, and the result says
+   * so, unless `consistency` is `"required"`. A box that doesn't run is held from being started.
+   *
+   * The function can't use operations that wait for the box: starts, stops, snapshots.
+   *
+   * @throws HutchError `freeze_failed`, `box_state`; what the function throws.
+   * @example
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * await using box = await runtime.create({ image: "builtin:busybox" });
+   * await box.start();
+   * const { consistency, pausedMs } = await box.quiesce(() => console.log("nothing moves"));
+   * console.log(consistency, pausedMs);
+   * ```
+   */
+  async quiesce<T>(body: () => T | Promise<T>, options: QuiesceOptions = {}): Promise<Quiesced<T>> {
+    this.#record();
+    return await quiesceBox(this.#context, this.id, options, body);
+  }
+
+  /**
+   * Makes boxes that have this one's disk, as it is or as a snapshot has it, and share its blocks. Each
+   * is somebody else: id, name, host name, and (when it first starts) machine id, SSH host keys and
+   * random seed. Options are this box's; fixed ports of this machine become ones that the system picks,
+   * and the clones don't remove themselves. A box that runs stands still for a moment.
+   *
+   * @throws HutchError `name_taken` (and no box is made), `invalid_option`, `snapshot_not_found`,
+   * `no_space`, `freeze_failed`.
+   * @example
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * await using box = await runtime.create({ image: "builtin:busybox" });
+   * await box.sh`echo hello > /note`;
+   * const clones = await box.clone({ name: "worker", count: 3 });
+   * for (const clone of clones) {
+   *   console.log(clone.name, await clone.sh`cat /note`.text()); // worker-1 hello …
+   *   await clone.remove({ force: true });
+   * }
+   * ```
+   */
+  async clone(options: CloneOptions = {}): Promise<Box[]> {
+    this.#record();
+    const configs = await cloneBox(this.#context, this.id, options);
+    const clones = configs.map((config) => this.#context.adopt(config, options.detached ?? false));
+    if (options.start) await startAll(clones);
+    return clones;
   }
 
   /**

@@ -12,8 +12,11 @@ import { parseConfig } from "../state/box_rows.ts";
 import type { BoxConfig } from "./options.ts";
 
 const NAME = "box.json";
-/** What a box that was never started has in its folder: nothing that would be missed. */
-const WORTHLESS = /^(?:box\.json(?:\.[0-9a-f]{8}\.new)?|[a-z]+\.lock)$/;
+/**
+ * What a box that was never started has in its folder, or one whose import was killed: nothing that
+ * would be missed.
+ */
+const WORTHLESS = /^(?:box\.json(?:\.[0-9a-f]{8}\.new)?|import\.new|[a-z]+\.lock)$/;
 /** Largest file that is read, in bytes. */
 const LIMIT = 16 * 2 ** 20;
 

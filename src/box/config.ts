@@ -174,7 +174,8 @@ export function checkCwd(cwd: string): void {
   checkText("working folder", cwd);
 }
 
-function checkLabels(labels: Readonly<Record<string, string>>): void {
+/** Throws `invalid_option` unless these can be a box's labels. */
+export function checkLabels(labels: Readonly<Record<string, string>>): void {
   for (const [key, value] of Object.entries(labels)) {
     if (key === "" || key.startsWith("hutch.")) {
       refuse(

@@ -4,10 +4,14 @@
  * @module
  */
 import type { Box } from "./box.ts";
+import type { ImageManager } from "../images/manage/manage.ts";
+import type { ImageStore } from "../images/store.ts";
+import type { BoxConfig } from "./options.ts";
 import type { Keepers } from "./keepers.ts";
 import type { PluginHost } from "../plugin/host.ts";
 import type { Paths } from "../runtime/paths.ts";
 import type { BoxRecords } from "../state/boxes.ts";
+import type { DiskTable } from "../state/disks.ts";
 import type { Keepings } from "../state/keepings.ts";
 import type { StartContext } from "../init/context.ts";
 import type { CounterReader } from "./metrics.ts";
@@ -16,12 +20,19 @@ import type { CounterReader } from "./metrics.ts";
 export interface BoxContext extends Pick<StartContext, "baseDisk" | "system" | "engines" | "kvm"> {
   readonly paths: Paths;
   readonly records: BoxRecords;
+  readonly disks: DiskTable;
   readonly keepings: Keepings;
   readonly keepers: Keepers;
   readonly plugins: PluginHost;
+  readonly images: ImageStore;
+  readonly imageManager: ImageManager;
   readonly counters: CounterReader;
+  /** The chain of a box's disk, which may be long, is made shorter behind everybody's back. */
+  readonly shorten: (box: string) => void;
   /** The box with an id, if this program holds it. */
   readonly boxOf: (id: string) => Box | undefined;
+  /** The box of a configuration that was just recorded, held by this program from now on. */
+  readonly adopt: (config: BoxConfig, detached: boolean) => Box;
   /** This program doesn't hold it any more. */
   readonly forget: (box: Box) => void;
   /** The host's boot id; empty where there is none. */

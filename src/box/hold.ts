@@ -4,7 +4,9 @@
  *
  * @module
  */
+import { AsyncLocalStorage } from "node:async_hooks";
 import { basename, join } from "node:path";
+import { HutchError } from "../errors.ts";
 import { FileLock } from "../file_lock.ts";
 import type { LayoutOutput } from "../plugin/contract.ts";
 import { boxPaths } from "../runtime/paths.ts";
@@ -19,7 +21,12 @@ import { type BoxOperation, stepOf } from "./transitions.ts";
 export interface HeldBox extends Disposable {
   /** True now: nobody else changes its state meanwhile. */
   readonly record: BoxRecord;
+  /** Runs a caller's code meanwhile: what would wait for the box in it is refused. */
+  within<T>(body: () => T): T;
 }
+
+/** Ids of boxes that the running code was called with held. */
+const holders = new AsyncLocalStorage<readonly string[]>();
 
 /**
  * Waits for whoever is at work on a box, and holds it.
@@ -35,6 +42,8 @@ export async function holdBox(
   const own = boxPaths(context.paths, id);
   const known = context.records.byId(id);
   if (!known) throw removed(id);
+  const outer = holders.getStore() ?? [];
+  if (outer.includes(id)) throw heldByCaller(known);
   const lock = await lockFolder(own);
   try {
     const record = await settled(context, id);
@@ -43,11 +52,23 @@ export async function holdBox(
       throw removed(known.config.name);
     }
     stepOf(operation, record, options);
-    return { record, [Symbol.dispose]: () => lock[Symbol.dispose]() };
+    return {
+      record,
+      within: (body) => holders.run([...outer, id], body),
+      [Symbol.dispose]: () => lock[Symbol.dispose](),
+    };
   } catch (error) {
     lock[Symbol.dispose]();
     throw error;
   }
+}
+
+function heldByCaller({ config }: BoxRecord): HutchError {
+  return new HutchError(
+    "box_state",
+    `Cannot change box "${config.name}" while this very code has it stand still`,
+    { hint: "do so before quiesce, or after it" },
+  );
 }
 
 /** The box's lock, in a folder that may be removed at any moment, and is made again then. */

@@ -6,6 +6,7 @@
  */
 import { errorText, HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
+import { collectDisks } from "../init/box_disk.ts";
 import { startBox, StartError } from "../init/pipeline.ts";
 import { endedReason } from "../init/stages.ts";
 import type { LayoutOutput, StopInput } from "../plugin/contract.ts";
@@ -242,6 +243,7 @@ export async function removeBox(context: BoxContext, id: string, force: boolean)
   const own = boxPaths(context.paths, id);
   await killBoxProcess(record.state.pid, own);
   await removeFiles(own, () => context.records.remove(id));
+  await collectDisks(context);
   context.plugins.emit("box.removed", { box: id, name: record.config.name });
 }
 

@@ -9,6 +9,7 @@
  */
 import { removeIfThere, removeIfThereSync } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
+import { collectDisks } from "../init/box_disk.ts";
 import type { LayoutOutput } from "../plugin/contract.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import type { BoxStatus } from "./options.ts";
@@ -72,6 +73,7 @@ async function reconcileLocked(
       : undefined;
     let forgotten = false;
     await removeFiles(own, () => forgotten = context.records.remove(config.id));
+    await collectDisks(context);
     if (forgotten) {
       if (ended) emitEnd(context, { ...record, state: ended });
       context.plugins.emit("box.removed", { box: config.id, name: config.name });
@@ -99,6 +101,7 @@ async function removeEnded(
 ): Promise<undefined> {
   let forgotten = false;
   await removeFiles(own, () => forgotten = context.records.remove(config.id));
+  await collectDisks(context);
   if (forgotten) context.plugins.emit("box.removed", { box: config.id, name: config.name });
 }
 

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { removeIfThere } from "../atomic_file.ts";
 import { errorText } from "../errors.ts";
 import { FileLock } from "../file_lock.ts";
+import { sweepDisks } from "../init/box_disk.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { isAlive } from "../vmm/machine.ts";
 import { holdsData } from "./box_file.ts";
@@ -27,6 +28,7 @@ export async function sweepFolders(context: BoxContext): Promise<void> {
     if (id !== undefined) found.push({ name, id, removed: removed !== undefined });
   }
   finishRemovals(context, found);
+  await sweepDisks(context).catch((error: unknown) => log(`backing disks: ${errorText(error)}`));
   // Each box has a folder. Counting is quick; of boxes made before that was so, it may miss folders
   // that are nobody's, until one more goes.
   if (found.length <= records.count()) return;

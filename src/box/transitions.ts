@@ -11,6 +11,11 @@
  *     kill       ·          failed   stopped stopped stopped stopped  ·       ·       ·
  *     restart    running    …        running …       running …        running running running
  *     publish    -          …        ·       …       ·       …        -       -       -
+ *     export     ·          …        ·       …       ·       …        ·       ·       ·
+ *     quiesce    ·          …        ·       …       ·       …        ·       ·       ·
+ *     snapshot   ·          …        ·       …       ·       …        ·       ·       ·
+ *     clone      ·          …        ·       …       ·       …        ·       ·       ·
+ *     restore    ·          …        -       …       -       …        ·       ·       ·
  *     wait       ·          ·        ·       ·       ·       ·        ·       ·       ·
  *     rename     ·          ·        ·       ·       ·       ·        ·       ·       ·
  *     update     ·          ·        ·       ·       ·       ·        ·       ·       ·
@@ -42,6 +47,11 @@ export type BoxOperation =
   | "pause"
   | "resume"
   | "publish"
+  | "export"
+  | "quiesce"
+  | "snapshot"
+  | "clone"
+  | "restore"
   | "wait"
   | "remove"
   | "rename"
@@ -73,11 +83,15 @@ const STAYS: Row = {
 };
 /** States in which somebody is at work on the box. */
 const BUSY = { starting: "waits", pausing: "waits", stopping: "waits" } as const;
+const WAITS_FOR_OTHERS: Row = { ...STAYS, ...BUSY };
 const RUNNING = { to: "running" } as const;
 const STOPPED = { to: "stopped" } as const;
 const REMOVED = { to: "removed" } as const;
 const START_IT = { refused: "start it first (hutch start NAME)" } as const;
 const RESUME_IT = { refused: "resume it first (hutch resume NAME)" } as const;
+const STOP_IT = {
+  refused: "stop it first (hutch stop NAME), or let it be stopped (--stop)",
+} as const;
 const FORCE_IT = {
   to: "removed",
   force: "stop it first, or use force (hutch rm -f NAME)",
@@ -122,6 +136,11 @@ export const OPERATIONS: Readonly<Record<BoxOperation, Row>> = {
   },
   restart: { ...BOOTS, running: RUNNING, paused: RUNNING },
   publish: { ...NEEDS_RUNNING, running: "stays", paused: "stays" },
+  export: { ...STAYS, ...BUSY },
+  quiesce: WAITS_FOR_OTHERS,
+  snapshot: WAITS_FOR_OTHERS,
+  clone: WAITS_FOR_OTHERS,
+  restore: { ...WAITS_FOR_OTHERS, running: STOP_IT, paused: STOP_IT },
   wait: STAYS,
   rename: STAYS,
   update: STAYS,
@@ -204,6 +223,8 @@ function refusal(
   const phrases: Partial<Record<BoxOperation, string>> = {
     exec: "run a command in",
     publish: "change the ports of",
+    snapshot: "take a snapshot of",
+    restore: "restore a snapshot of",
   };
   const what = phrases[operation] ?? operation;
   return new HutchError("box_state", `Cannot ${what} box "${name}": it is ${status}`, options);

@@ -43,6 +43,8 @@ export interface BoxFlags extends ExecFlags, LifeFlags {
   readonly mount?: readonly string[];
   readonly tmpfs?: readonly string[];
   readonly network?: NetworkMode;
+  readonly allowNet?: readonly string[];
+  readonly denyNet?: readonly string[];
   readonly publish?: readonly string[];
   readonly dns?: readonly string[];
   readonly addHost?: readonly string[];
@@ -120,6 +122,16 @@ export function defineBoxFlags(command: Command): void {
       (text: string) => parseChoice(text, NETWORK_MODES, "--network"),
     )
     .option(
+      "--allow-net <TARGETS>",
+      "all that the box may reach, with commas: example.org, *.example.org:443, 10.0.0.0/8, public, host:8080 (repeatable)",
+      collect,
+    )
+    .option(
+      "--deny-net <TARGETS>",
+      "what it may not reach, written alike (repeatable)",
+      collect,
+    )
+    .option(
       "-p, --publish <PORTS>",
       "port of this machine for one of the box, such as 8080:80, 80 or 53:53/udp (repeatable)",
       collect,
@@ -188,6 +200,8 @@ export async function boxOptionsOf(
       : { entrypoint: flags.entrypoint === "" ? [] : [flags.entrypoint] },
     ...flags.hostname === undefined ? {} : { hostname: flags.hostname },
     ...flags.network === undefined ? {} : { network: flags.network },
+    ...flags.allowNet ? { allowNet: targetsOf(flags.allowNet) } : {},
+    ...flags.denyNet ? { denyNet: targetsOf(flags.denyNet) } : {},
     ...flags.publish ? { ports: flags.publish } : {},
     ...flags.dns ? { dns: flags.dns } : {},
     ...flags.addHost ? { extraHosts: parseHosts(flags.addHost) } : {},
@@ -198,6 +212,11 @@ export async function boxOptionsOf(
     ...flags.bootTimeout === undefined ? {} : { bootTimeoutMs: flags.bootTimeout },
     ...life,
   };
+}
+
+/** Those of all flags; an empty one is none. */
+function targetsOf(flags: readonly string[]): string[] {
+  return flags.flatMap((flag) => flag.split(",")).filter((target) => target !== "");
 }
 
 /** `NAME:ADDRESS` or, as Docker has it too, `NAME=ADDRESS`. */

@@ -5,6 +5,7 @@
  */
 import type { CommandEntry } from "./command.ts";
 import { IMAGE_COMMANDS } from "./image_commands.ts";
+import { SNAPSHOT_COMMANDS } from "./snapshot_commands.ts";
 import { VOLUME_COMMANDS } from "./volume_commands.ts";
 
 /** In the order of `hutch --help`. */
@@ -32,6 +33,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "Copy files between a box and this machine",
     load: () => import("./cp.ts"),
   },
+  { name: "export", summary: "Write a box into one file", load: () => import("./export.ts") },
+  {
+    name: "import",
+    summary: "Make a box of what export wrote",
+    load: () => import("./import.ts"),
+  },
   {
     name: "attach",
     summary: "Join a box's main command, or what runs detached in it",
@@ -43,6 +50,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./executions.ts"),
   },
   { name: "logs", summary: "Show what a box's commands said", load: () => import("./logs.ts") },
+  {
+    name: "publish",
+    summary: "Open ports of this machine to a box that runs",
+    load: () => import("./publish.ts"),
+  },
+  { name: "unpublish", summary: "Close them again", load: () => import("./unpublish.ts") },
   { name: "stop", summary: "Stop boxes", load: () => import("./stop.ts") },
   {
     name: "restart",
@@ -57,6 +70,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./wait.ts"),
   },
   { name: "rename", summary: "Give a box another name", load: () => import("./rename.ts") },
+  {
+    name: "snapshot",
+    summary: "Work with snapshots of boxes: create, ls, rm, restore, diff",
+    commands: SNAPSHOT_COMMANDS,
+  },
+  {
+    name: "clone",
+    summary: "Make boxes that begin with a box's disk",
+    load: () => import("./clone.ts"),
+  },
   {
     name: "update",
     summary: "Change labels and limits of boxes",
@@ -78,6 +101,11 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   { name: "top", summary: "Show what boxes use, live", load: () => import("./top.ts") },
   { name: "pull", summary: "Fetch an image", load: () => import("./pull.ts") },
+  {
+    name: "push",
+    summary: "Bring an image to a registry",
+    load: () => import("./push.ts"),
+  },
   { name: "images", summary: "List images", load: () => import("./images.ts") },
   { name: "rmi", summary: "Remove images", load: () => import("./rmi.ts") },
   {

@@ -63,5 +63,13 @@ function namesOf({ globals, io }: Invocation): NameSource {
           description: "",
         }));
       }),
+    snapshots: (home, box) =>
+      from(home, async (runtime) => {
+        const snapshots = await (await runtime.get(box)).snapshots.list();
+        return snapshots.map(({ name, consistency }) => ({
+          value: name,
+          description: consistency,
+        }));
+      }),
   };
 }

@@ -28,6 +28,8 @@ export interface Completion {
 export interface NameSource {
   boxes(home: string | undefined): Promise<readonly Candidate[]>;
   images(home: string | undefined): Promise<readonly Candidate[]>;
+  /** Of the box that was named before. */
+  snapshots(home: string | undefined, box: string): Promise<readonly Candidate[]>;
 }
 
 const NOTHING: Completion = { candidates: [] };
@@ -67,14 +69,14 @@ async function candidatesAt(
   current: string,
   names: NameSource,
 ): Promise<Completion> {
-  const { command, awaited, operands, literal, home } = place;
-  if (awaited) return await valuesOf(metavarOf(awaited), home, names);
+  const { command, awaited, operands, literal } = place;
+  if (awaited) return await valuesOf(metavarOf(awaited), place, names);
   if (!literal && current.startsWith("-")) {
     const at = current.indexOf("=");
     if (!current.startsWith("--") || at < 0) return optionsOf(command);
     const option = findOption(command, current.slice(0, at));
     if (!option?.required) return NOTHING;
-    const values = await valuesOf(metavarOf(option), home, names);
+    const values = await valuesOf(metavarOf(option), place, names);
     const prefix = current.slice(0, at + 1);
     return {
       ...values,
@@ -85,7 +87,7 @@ async function candidatesAt(
   const parameters = command.registeredArguments;
   const parameter = parameters[operands.length] ??
     (parameters.at(-1)?.variadic ? parameters.at(-1) : undefined);
-  const values = await valuesOf(parameter?.name() ?? "", home, names);
+  const values = await valuesOf(parameter?.name() ?? "", place, names);
   const fresh = values.candidates.filter(({ value }) => !operands.includes(value));
   return { ...values, candidates: fresh };
 }
@@ -180,7 +182,7 @@ function metavarOf(option: Option): string {
 /** The words that a placeholder of usage texts stands for. */
 async function valuesOf(
   metavar: string,
-  home: string | undefined,
+  { home, operands }: Place,
   names: NameSource,
 ): Promise<Completion> {
   switch (metavar) {
@@ -195,6 +197,8 @@ async function valuesOf(
     }
     case "IMAGE":
       return { candidates: await names.images(home) };
+    case "SNAPSHOT":
+      return { candidates: await names.snapshots(home, operands[0] ?? "") };
     case "FILE":
       return { candidates: [], paths: "files" };
     case "DIR":

@@ -39,13 +39,13 @@ async function runRepair({ command, io, globals }: Invocation): Promise<number> 
   const report = await repairHome(globals.home === undefined ? {} : { home: globals.home });
   if (command.opts<Flags>().json) await printJson(io.stdout, report);
   else await print(io.stdout, formatRepair(report));
-  const { boxes, images, volumes } = report;
-  return boxes.lost.length + images.lost.length + volumes.lost.length === 0 ? 0 : 1;
+  const { boxes, images, volumes, snapshots } = report;
+  return [boxes, images, volumes, snapshots].every(({ lost }) => lost.length === 0) ? 0 : 1;
 }
 
 /** What a repair did, for people. */
 export function formatRepair(
-  { home, problems, copies, boxes, images, volumes }: RepairReport,
+  { home, problems, copies, boxes, images, volumes, snapshots }: RepairReport,
 ): string {
   if (problems.length + copies.length === 0) {
     return `Nothing is wrong with ${
@@ -61,15 +61,27 @@ export function formatRepair(
     `images    ${images.kept} kept, ${images.restored.length} restored, ${images.lost.length} lost`,
     ...images.restored.map((reference) => `  restored  ${reference}`),
     ...images.lost.map(({ reference, problem }) => `  lost      ${reference}: ${problem}`),
-    ...[volumes.kept, volumes.restored.length, volumes.lost.length].every((count) => count === 0)
-      ? []
-      : [
-        `volumes   ${volumes.kept} kept, ${volumes.restored.length} restored, ${volumes.lost.length} lost`,
-      ],
+    ...counts("volumes  ", volumes),
     ...volumes.restored.map((name) => `  restored  ${name}`),
     ...volumes.lost.map(({ folder, problem }) => `  lost      ${folder}: ${problem}`),
+    ...counts("snapshots", snapshots),
+    ...snapshots.restored.map((name) => `  restored  ${name}`),
+    ...snapshots.lost.map(({ path, problem }) => `  lost      ${path}: ${problem}`),
   ];
   return lines.map((line) => `${printable(line)}\n`).join("");
+}
+
+/** A line of counts; none where there is nothing of the kind. */
+function counts(
+  what: string,
+  { kept, restored, lost }: {
+    readonly kept: number;
+    readonly restored: readonly unknown[];
+    readonly lost: readonly unknown[];
+  },
+): string[] {
+  if (kept + restored.length + lost.length === 0) return [];
+  return [`${what} ${kept} kept, ${restored.length} restored, ${lost.length} lost`];
 }
 
 /** The report for people: a line per engine and part, the remedies under what is missing. */

@@ -9,6 +9,7 @@ import type { CommandEntry } from "./command.ts";
 export const IMAGE_COMMANDS: readonly CommandEntry[] = [
   { name: "ls", aliases: ["list"], summary: "List images", load: () => import("./images.ts") },
   { name: "pull", summary: "Fetch an image", load: () => import("./pull.ts") },
+  { name: "push", summary: "Bring an image to a registry", load: () => import("./push.ts") },
   {
     name: "inspect",
     summary: "Show everything about images, as JSON",

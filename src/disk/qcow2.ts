@@ -28,7 +28,8 @@ export interface OverlayOptions {
 
 const MAGIC = 0x514649fb; // "QFI\xfb"
 const CLUSTER_BITS = 16;
-const CLUSTER = 1 << CLUSTER_BITS;
+/** Size of the pieces in which overlays grow, in bytes. */
+export const CLUSTER: number = 1 << CLUSTER_BITS;
 const HEADER_LENGTH = 104;
 const EXTENSION_BACKING_FORMAT = 0xe2792aca;
 /** Bytes that one L2 table maps: its 8-byte entries fill a cluster. */
@@ -103,7 +104,7 @@ export function overlayContent(
       `Cannot make a disk over "${options.backingPath}": its path has ${backing.length} bytes and may have 1 to 1023`,
     );
   }
-  const { l2Tables, l1At, blocksAt, blocks, l2At, clusters } = layOut(sizeBytes);
+  const { l2Tables, l1At, blocksAt, blocks, l2At, clusters } = overlayLayout(sizeBytes);
   // Of the refcount blocks only the first count anything yet.
   const counting = Math.ceil(clusters / COUNTS_PER_BLOCK);
   const bytes = new Uint8Array((blocksAt + counting) * CLUSTER);
@@ -144,8 +145,24 @@ export function overlayContent(
   return { head: bytes, length: clusters * CLUSTER };
 }
 
-/** Where everything is, in clusters; the refcount table is the second. */
-function layOut(sizeBytes: number) {
+/** Where everything of an overlay is, in clusters. */
+export interface OverlayLayout {
+  /** How many second-level tables. */
+  readonly l2Tables: number;
+  /** The first-level table. */
+  readonly l1At: number;
+  /** The first refcount block. */
+  readonly blocksAt: number;
+  /** How many. */
+  readonly blocks: number;
+  /** The first second-level table. */
+  readonly l2At: number;
+  /** How many clusters there are in all, without data. */
+  readonly clusters: number;
+}
+
+/** Where everything is; the refcount table is the second cluster. */
+export function overlayLayout(sizeBytes: number): OverlayLayout {
   const l2Tables = Math.ceil(sizeBytes / BYTES_PER_L2_TABLE);
   const l1Clusters = Math.ceil((l2Tables * 8) / CLUSTER);
   const dataClusters = Math.ceil(sizeBytes / CLUSTER);

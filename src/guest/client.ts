@@ -265,6 +265,20 @@ export class GuestClient implements AsyncDisposable {
     );
   }
 
+  /**
+   * Lets the machine stand still until the stream is closed, which resolves when it goes on; it also
+   * does when this program ends.
+   *
+   * @throws {HutchError} through `reply`: `guest_failed` where the box process can't do that
+   */
+  standStill(): GuestStream<EmptyReply> {
+    const payload = makeHeldAsk({ op: "pause" });
+    const options = { background: true };
+    return new GuestStream(
+      this.#send({ op: "pause" }, { payload, held: true, readReply: readEmptyReply, options }),
+    );
+  }
+
   /** The commands that the box process holds, the oldest first. */
   async held(options: RequestOptions = {}): Promise<HeldEntry[]> {
     const payload = makeHeldAsk({ op: "list" });

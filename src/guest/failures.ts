@@ -4,11 +4,11 @@
  * @module
  */
 import { type ErrorCode, HutchError } from "../errors.ts";
-import { type HeldAttach, type HeldList, MAIN } from "./held_messages.ts";
+import { type HeldAttach, type HeldList, type HeldPause, MAIN } from "./held_messages.ts";
 import type { Failure, FailureKind, Request } from "./messages.ts";
 
 /** What is asked of a box: of its guest, or of its box process. */
-export type Asked = Request | HeldAttach | HeldList;
+export type Asked = Request | HeldAttach | HeldList | HeldPause;
 
 interface Mapping {
   readonly code: ErrorCode;
@@ -76,6 +76,8 @@ export function purpose(request: Asked): string {
       return request.id === MAIN
         ? "join the main command"
         : `join execution ${JSON.stringify(request.id)}`;
+    case "pause":
+      return "let the machine stand still";
     case "list":
       return "list what runs detached";
   }

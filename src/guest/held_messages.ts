@@ -1,6 +1,6 @@
 /**
- * What clients ask of the box process about commands that it holds: those that outlive the program
- * which started them. The payload of an OPEN with the flag HELD is a line of JSON, then a newline,
+ * What clients ask of the box process: about commands that it holds, which outlive the program that
+ * started them, and to let its machine stand still. The payload of an OPEN with the flag HELD is a line of JSON, then a newline,
  * then, for `start`, the request for the guest as it would be sent otherwise. Small and free of
  * imports, since the box process loads it.
  *
@@ -47,8 +47,13 @@ export interface HeldList {
   readonly op: "list";
 }
 
+/** Lets the machine stand still until the stream ends, by whatever: the client's end too. */
+export interface HeldPause {
+  readonly op: "pause";
+}
+
 /** The line of JSON. */
-export type HeldAsk = HeldStart | HeldAttach | HeldList;
+export type HeldAsk = HeldStart | HeldAttach | HeldList | HeldPause;
 
 /** One command in the list. */
 export interface HeldEntry {
@@ -110,7 +115,7 @@ export function readHeldAsk(
 
 function isAsk(value: unknown): value is HeldAsk {
   if (!isFields(value)) return false;
-  if (value.op === "list") return true;
+  if (value.op === "list" || value.op === "pause") return true;
   if (!isHeldId(value.id)) return false;
   if (value.op === "attach") {
     return typeof value.output === "boolean" && typeof value.replay === "boolean";

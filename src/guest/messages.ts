@@ -56,7 +56,15 @@ export interface ExecRequest {
 }
 
 /** The programs that the agent has in itself. */
-export type Builtin = "connect" | "files" | "metrics" | "pack" | "unpack" | "watch";
+export type Builtin =
+  | "connect"
+  | "files"
+  | "freeze"
+  | "metrics"
+  | "pack"
+  | "renew"
+  | "unpack"
+  | "watch";
 
 /** A terminal's size in characters. */
 export type TtySize = readonly [rows: number, columns: number];

@@ -65,6 +65,58 @@ export interface ImageSource {
    * without registries leave it out.
    */
   logIn?(request: LoginRequest): Promise<LoginAnswer>;
+  /**
+   * Brings an image to where the reference says. Throws `registry_denied` when it may not. Sources
+   * that can't be written to leave it out.
+   */
+  push?(request: PushRequest): Promise<PushAnswer>;
+}
+
+/** An image that is to be brought somewhere. */
+export interface PushRequest
+  extends Pick<SourceRequest, "reference" | "registries" | "credentials" | "signal"> {
+  /** The exact bytes of its manifest. */
+  readonly manifest: Uint8Array<ArrayBuffer>;
+  /** The manifest's media type. */
+  readonly mediaType: string;
+  /** What the manifest names, each once: its configuration and its layers. */
+  readonly blobs: readonly PushBlob[];
+  /** Told as it goes on. Doesn't throw. */
+  readonly onProgress: (event: PushEvent) => void;
+}
+
+/** A blob that is to be brought along. */
+export interface PushBlob {
+  /** `sha256:…` */
+  readonly digest: string;
+  /** In bytes. */
+  readonly size: number;
+  /** References, without their scheme, of images that have it and came from such a source, too. */
+  readonly from: readonly string[];
+  /** Its bytes, from the beginning each time; throws `digest_mismatch` when they aren't its own. */
+  read(signal: AbortSignal): AsyncIterable<Uint8Array<ArrayBuffer>>;
+}
+
+/** How a push goes. */
+export interface PushEvent {
+  /** The last one of a blob is `blob.done`. */
+  readonly type: "blob" | "blob.done";
+  /** The blob's. */
+  readonly digest: string;
+  /** Bytes of it that were sent. */
+  readonly bytes: number;
+  /** Bytes that it has. */
+  readonly size: number;
+  /** At its end: it was there, the registry took it from another repository, or it was sent. */
+  readonly outcome?: "there" | "mounted" | "sent";
+}
+
+/** What became of a push. */
+export interface PushAnswer {
+  /** Digest of the manifest. */
+  readonly digest: string;
+  /** How many blobs were there, came from another repository there, or were sent. */
+  readonly blobs: { readonly there: number; readonly mounted: number; readonly sent: number };
 }
 
 /** Credentials to be tried. */

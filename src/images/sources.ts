@@ -6,9 +6,16 @@
 import { HutchError } from "../errors.ts";
 import type { Credentials } from "../plugin/contract.ts";
 import type { Platform } from "./platform.ts";
-import { type SchemedReference, splitScheme } from "./reference.ts";
+import { joinScheme, type SchemedReference, splitScheme } from "./reference.ts";
 import type { RegistrySettings } from "./registry/registries.ts";
-import type { ImageSource, KnownImage, SourceImage } from "./source.ts";
+import type {
+  ImageSource,
+  KnownImage,
+  PushAnswer,
+  PushRequest,
+  SourceImage,
+  SourceRequest,
+} from "./source.ts";
 import { orCancelled } from "./wait.ts";
 
 /** What {@link Sources} are made of. */
@@ -68,20 +75,53 @@ export class Sources {
     signal: AbortSignal,
   ): Promise<SourceImage> {
     const opening = source.open({
-      reference,
+      ...this.#asked(reference, signal),
       known,
       platform: this.#options.platform,
-      registries: this.#options.registries,
-      credentials: async (registry) => {
-        const asking = this.#options.credentials(registry, signal);
-        return asking && await orCancelled(asking, `open ${reference}`, { signal });
-      },
-      signal,
     });
     return await orCancelled(opening, `open ${reference}`, {
       signal,
       graceMs: OPEN_GRACE_MS, // it may have processes and files to take away
       late: (image) => void Promise.resolve(image[Symbol.asyncDispose]()).catch(() => {}),
     });
+  }
+
+  /**
+   * Brings an image somewhere.
+   *
+   * @param reference Where to: with its scheme, if it isn't the usual one.
+   * @throws {HutchError} `invalid_reference` when nothing can be brought there, `cancelled`, and what
+   * the source throws.
+   */
+  async push(
+    reference: string,
+    image: Pick<PushRequest, "manifest" | "mediaType" | "blobs" | "onProgress">,
+    signal: AbortSignal,
+  ): Promise<PushAnswer> {
+    const { source, split } = this.find(reference);
+    if (!source.push) {
+      throw new HutchError(
+        "invalid_reference",
+        `Cannot push to ${joinScheme(split)}: nothing can be written there`,
+        { hint: "give the name of a place in a registry, such as registry.example/team/app:1" },
+      );
+    }
+    const pushing = source.push({ ...this.#asked(split.rest, signal), ...image });
+    return await orCancelled(pushing, `push ${split.rest}`, { signal, graceMs: OPEN_GRACE_MS });
+  }
+
+  #asked(
+    reference: string,
+    signal: AbortSignal,
+  ): Pick<SourceRequest, "reference" | "registries" | "credentials" | "signal"> {
+    return {
+      reference,
+      registries: this.#options.registries,
+      credentials: async (registry) => {
+        const asking = this.#options.credentials(registry, signal);
+        return asking && await orCancelled(asking, `open ${reference}`, { signal });
+      },
+      signal,
+    };
   }
 }

@@ -22,7 +22,7 @@ import { referencesFolder, writeReference } from "./reference_files.ts";
 import { referredBlobs } from "./blobs/referred_blobs.ts";
 import { joinScheme } from "./reference.ts";
 import type { RegistrySettings } from "./registry/registries.ts";
-import type { ImageSource, KnownImage } from "./source.ts";
+import type { ImageSource, KnownImage, PushAnswer, PushRequest, SourceImage } from "./source.ts";
 import { Sources } from "./sources.ts";
 import { sweepFolder } from "./blobs/sweep.ts";
 import { orCancelled } from "./wait.ts";
@@ -82,16 +82,22 @@ export interface ResolveOptions extends StorePullOptions {
 }
 
 /** An image that is to be fetched. */
-interface Wanted {
-  readonly source: ImageSource;
-  /** What the source opens. */
-  readonly rest: string;
-  /** The same with its scheme. */
-  readonly from: string;
-  /** What it is to be called. */
-  readonly names: readonly string[];
-  readonly known?: KnownImage | undefined;
-}
+type Wanted =
+  & {
+    /** Where it comes from, with its scheme. */
+    readonly from: string;
+    /** What it is to be called. */
+    readonly names: readonly string[];
+  }
+  & (
+    | { readonly opened: SourceImage }
+    | {
+      readonly source: ImageSource;
+      /** What the source opens. */
+      readonly rest: string;
+      readonly known?: KnownImage | undefined;
+    }
+  );
 
 /** Layers fetched at once, and how many there may be. */
 const PARALLEL = 4;
@@ -261,8 +267,24 @@ export class ImageStore {
     return await this.#fetch({ source, rest: reference, from, names }, options, keep);
   }
 
+  /**
+   * Takes an image that is open already; its blobs are asked for one after the other, each once: the
+   * configuration, then the layers. Its disk is made before `keep` records it.
+   *
+   * @throws {HutchError} what {@link pull} throws.
+   */
+  async adopt(
+    image: SourceImage,
+    from: string,
+    { keep, ...options }: PullOptions & {
+      readonly keep: (record: ImageRecord) => Promise<void>;
+    },
+  ): Promise<ImageRecord> {
+    return await this.#fetch({ opened: image, from, names: [] }, { ...options, disk: true }, keep);
+  }
+
   async #fetch(
-    { source, rest, from, names, known }: Wanted,
+    { from, names, ...wanted }: Wanted,
     options: StorePullOptions,
     keep: (record: ImageRecord) => Promise<void>,
   ): Promise<ImageRecord> {
@@ -271,14 +293,16 @@ export class ImageStore {
     const [reference = from] = names;
     onProgress({ type: "resolving", reference });
     using use = await this.#blobs.use(signal);
-    await using image = await this.#sources.open({ source, reference: rest, known }, signal);
+    await using image = "opened" in wanted
+      ? wanted.opened
+      : await this.#sources.open({ ...wanted, reference: wanted.rest }, signal);
     const { resolvedDigest } = image;
     const pulled = await pullImage({
       reference,
       image,
       blobs: this.#blobs,
       platform: this.#options.platform,
-      parallel: this.#parallel,
+      parallel: "opened" in wanted ? 1 : this.#parallel,
       signal,
       onProgress,
       verify: async (question) =>
@@ -298,6 +322,19 @@ export class ImageStore {
     await keep(record);
     onProgress({ type: "done", reference, digest: record.digest });
     return record;
+  }
+
+  /**
+   * Brings what is here to where a reference says.
+   *
+   * @throws {HutchError} what {@link Sources.push} throws.
+   */
+  async push(
+    reference: string,
+    image: Pick<PushRequest, "manifest" | "mediaType" | "blobs" | "onProgress">,
+    signal: AbortSignal,
+  ): Promise<PushAnswer> {
+    return await this.#sources.push(reference, image, signal);
   }
 
   /** The first refusal of what an image is to be called. */

@@ -9,6 +9,7 @@ import type { GuestClient } from "../guest/client.ts";
 import type { BootOutput, ExecInput } from "../plugin/contract.ts";
 import type { PluginHost } from "../plugin/host.ts";
 import type { Paths } from "../runtime/paths.ts";
+import type { DiskTable } from "../state/disks.ts";
 import type { Engine, EngineProbeOptions, MachineDisk } from "../vmm/engine.ts";
 
 /** One start of one box. */
@@ -17,6 +18,7 @@ export interface StartContext {
   /** The box as this program holds it, for plugins. */
   readonly handle: Box | undefined;
   readonly paths: Paths;
+  readonly disks: DiskTable;
   readonly plugins: PluginHost;
   readonly signal: AbortSignal;
   /** The base disk of an image that was pulled, made if it isn't cached. */

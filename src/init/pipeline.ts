@@ -11,7 +11,7 @@ import { asPermissionError } from "../permissions.ts";
 import type { GuestClient } from "../guest/client.ts";
 import type { Stages } from "../plugin/contract.ts";
 import { type StartScope, withinStart } from "../plugin/scope.ts";
-import type { BoxProcess } from "../vmm/machine.ts";
+import { type BoxProcess, untilEnded } from "../vmm/machine.ts";
 import type { StartContext } from "./context.ts";
 import * as stages from "./stages.ts";
 
@@ -97,6 +97,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     guard.defer(async () => {
       made.process.kill();
       await made.process.ended();
+      await untilEnded(own.lockPath); // an engine that ends its own process leaves the lock's file
     });
     return { engine: made.engine, pid: made.pid, ports: made.ports };
   });

@@ -3,10 +3,8 @@
  *
  * @module
  */
-import { relative } from "node:path";
 import { confinePath, missingPart, netPath } from "../../ffi/library.ts";
 import { exists, removeIfThere } from "../atomic_file.ts";
-import { createOverlay, diskSize } from "../disk/qcow2.ts";
 import { HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
 import type { GuestMount, Hello } from "../guest/messages.ts";
@@ -58,6 +56,7 @@ import {
 import { type MachineNetworkProcess, readExitFile } from "../vmm/machine_file.ts";
 import { selectEngine } from "../vmm/select.ts";
 import { resolveVolumes } from "../volumes/resolve.ts";
+import { ensureDisk } from "./box_disk.ts";
 import type { StartContext } from "./context.ts";
 
 /** Text of the console that goes into an error, in characters. */
@@ -107,29 +106,12 @@ export async function system(context: StartContext): Promise<SystemOutput> {
 
 /** `disk`: the box's overlay; a restart finds it made. */
 export async function disk(
-  { box }: StartContext,
+  context: StartContext,
   input: Stages["disk"]["input"],
 ): Promise<MachineDisk> {
-  const { diskPath, folder } = input.layout;
-  if (!await exists(diskPath)) {
-    const least = Math.ceil(await diskSize(input.image.disk) / 2 ** 20);
-    if (box.diskMiB < least) {
-      throw new HutchError(
-        "invalid_option",
-        `Cannot make a disk of ${box.diskMiB} MiB: its image needs ${least} MiB`,
-        { hint: `give the box a disk of at least ${least}m (--disk)` },
-      );
-    }
-    const temporary = `${diskPath}.new`;
-    await removeIfThere(temporary); // of a start that was killed here; the box's lock is ours
-    await createOverlay({
-      path: temporary,
-      backingPath: relative(folder, input.image.disk.path),
-      backingFormat: input.image.disk.format,
-      sizeBytes: box.diskMiB * 2 ** 20,
-    });
-    await Deno.rename(temporary, diskPath);
-  }
+  const { diskPath } = input.layout;
+  const disk = { id: context.box.id, own: input.layout, diskMiB: context.box.diskMiB };
+  await ensureDisk(context, disk, input.image.disk);
   return { path: diskPath, format: "qcow2", readOnly: false };
 }
 
@@ -195,11 +177,11 @@ function mountsOf(volumes: readonly ResolvedVolume[]): GuestMount[] {
 
 /** `network`: what the box asked for. */
 export function network({ box }: StartContext): Promise<NetworkOutput> {
-  const { mode, ports, dns, extraHosts, bandwidth } = box.network;
+  const { mode, rules, ports, dns, extraHosts, bandwidth } = box.network;
   if (mode === "none") return Promise.resolve({ mode });
   return Promise.resolve({
     mode,
-    rules: [],
+    rules,
     ports,
     nameServers: dns.map(parseServer),
     hosts: [`${GATEWAYS[0]}\t${HOST_ALIAS}`, ...hostsLines(extraHosts)],
@@ -365,7 +347,7 @@ async function consoleText(own: LayoutOutput): Promise<string> {
 
 /** `configure`: the box's view of itself. */
 export async function configure(
-  { box, signal }: StartContext,
+  { box, disks, signal }: StartContext,
   input: Stages["configure"]["input"],
   client: GuestClient,
 ): Promise<{ ms: number }> {
@@ -381,5 +363,24 @@ export async function configure(
   };
   const request = { op: "configure", hostname, grow, mounts, ...init, ...device } as const;
   const reply = await client.request(request, { signal });
+  if (disks.toRenew(box.id)) {
+    await renew(client, signal);
+    disks.renewed(box.id);
+  }
   return { ms: reply.ms };
+}
+
+/** Makes a clone somebody else: its machine id, SSH host keys and random seed. */
+async function renew(client: GuestClient, signal: AbortSignal): Promise<void> {
+  await using stream = client.open({
+    ...{ op: "exec", builtin: "renew", argv: ["renew"], env: [], cwd: "/", user: "", stdin: false },
+  }, { signal });
+  const said = await new Response(stream.stderr).text();
+  const { code } = await stream.exit;
+  if (code === 0) return;
+  throw new HutchError(
+    "guest_failed",
+    `Cannot give the clone an identity of its own: ${said.trim().slice(0, 500) || "it failed"}`,
+    { hint: "it is tried again when the box starts next" },
+  );
 }

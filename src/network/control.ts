@@ -42,14 +42,16 @@ export interface NetworkCounters {
 
 /** Something that the box may not reach. */
 export interface DeniedFlow {
-  /** What is spoken. */
-  readonly protocol: "tcp" | "udp" | "icmp";
-  /** IP address. */
+  /** What is spoken; `dns` is a question for a name, or an answer to it. */
+  readonly protocol: "tcp" | "udp" | "icmp" | "dns";
+  /** IP address; that of the name server where a name may not be asked for. */
   readonly address: string;
   /** 0 for echoes. */
   readonly port: number;
   /** What kind of place it is: `private`, `host`, `metadata`, … */
   readonly group: string;
+  /** The name that it is about, as far as that is known. */
+  readonly domain: string | null;
   /** Index of the rule that says so; -1 for the mode's default. */
   readonly rule: number;
   /** How many before weren't told, since there were too many at once. */
@@ -169,8 +171,8 @@ export async function* deniedFlows(path: string, signal: AbortSignal): AsyncGene
     for await (const line of linesOf(connection.readable)) {
       const event = JSON.parse(line);
       if (event.event !== "denied") continue;
-      const { protocol, address, port, group, rule, lost } = event;
-      yield { protocol, address, port, group, rule, lost };
+      const { protocol, address, port, group, domain, rule, lost } = event;
+      yield { protocol, address, port, group, domain, rule, lost };
     }
   } catch (error) {
     if (!signal.aborted) throw error;

@@ -7,6 +7,7 @@ import { isIP } from "node:net";
 import { HutchError } from "../errors.ts";
 import { GATEWAYS } from "./addresses.ts";
 import { parsePorts, type PublishedPort } from "./ports.ts";
+import { type RuleOptions, ruleTexts } from "./rules.ts";
 
 /**
  * `none`: loopback alone. `nat`: out to public addresses; this machine, private networks, link-local
@@ -17,8 +18,8 @@ import { parsePorts, type PublishedPort } from "./ports.ts";
 export type NetworkMode = "none" | "nat" | "open";
 
 /** The network of a box, as `Runtime.create` is asked for it. */
-export interface NetworkOptions {
-  /** What the box may reach. @default {"nat"} */
+export interface NetworkOptions extends RuleOptions {
+  /** What the box may reach where no rule says. @default {"nat"} */
   readonly network?: NetworkMode;
   /**
    * Ports of this machine that lead to the box, as `[HOSTIP:][HOSTPORT:]GUESTPORT[/tcp|udp]`. They
@@ -40,6 +41,8 @@ export interface NetworkOptions {
 export interface NetworkConfig {
   /** What kind of network. */
   readonly mode: NetworkMode;
+  /** What may be reached before the mode is asked, as the stage `network` has it. */
+  readonly rules: readonly string[];
   /** Ports of the host that lead into the box. */
   readonly ports: readonly PublishedPort[];
   /** Name servers that are asked, by their addresses. */
@@ -64,6 +67,7 @@ export const NETWORK_MODES = ["none", "nat", "open"] as const satisfies readonly
 /** No network. */
 export const NO_NETWORK: NetworkConfig = {
   mode: "none",
+  rules: [],
   ports: [],
   dns: [],
   extraHosts: {},
@@ -92,6 +96,12 @@ export function networkConfig(options: NetworkOptions): NetworkConfig {
       hint: "take the network nat, or reach its ports by box.connect and box.fetch",
     });
   }
+  const rules = ruleTexts(options);
+  if (mode === "none" && rules.length > 0) {
+    refuse("Cannot allow or deny a box anything without a network: it reaches nothing", {
+      hint: "take the network nat or open",
+    });
+  }
   if (dns.length > MAX_SERVERS) {
     refuse(`Cannot ask ${dns.length} name servers: ${MAX_SERVERS} is the most`);
   }
@@ -99,6 +109,7 @@ export function networkConfig(options: NetworkOptions): NetworkConfig {
   checkHosts(extraHosts);
   return {
     mode,
+    rules,
     ports: parsePorts(ports),
     dns: [...dns],
     extraHosts: { ...extraHosts },

@@ -25,6 +25,7 @@ const OPERATIONS: Record<keyof Operations, true> = {
   exec: true,
   copyIn: true,
   copyOut: true,
+  snapshot: true,
   stop: true,
   remove: true,
 };
@@ -44,6 +45,10 @@ const EVENTS: Record<keyof Events, true> = {
   "box.failed": true,
   "box.crashed": true,
   "box.removed": true,
+  "box.quiesced": true,
+  "snapshot.created": true,
+  "snapshot.removed": true,
+  "snapshot.restored": true,
   "box.health": true,
   "network.denied": true,
   "exec.started": true,

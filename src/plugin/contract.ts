@@ -8,12 +8,14 @@ import type { Box } from "../box/box.ts";
 import type { CopyOptions, CopyOutOptions, CopyResult } from "../box/copy_options.ts";
 import type { ExecOptions, ExecStatus, TerminalSize } from "../box/exec_options.ts";
 import type { BoxConfig, BoxInfo, BoxOptions, HealthStatus, VolumeSpec } from "../box/options.ts";
+import type { QuiesceReport, SnapshotCreated } from "../box/snapshot_options.ts";
 import type { Hello } from "../guest/messages.ts";
 import type { ImageSource } from "../images/source.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { DeniedFlow } from "../network/control.ts";
 import type { NameServer, NetworkConfig } from "../network/options.ts";
 import type { PublishedPort } from "../network/ports.ts";
+import type { Consistency } from "../state/snapshot_rows.ts";
 import type { Engine, MachineDisk, MachineSpec } from "../vmm/engine.ts";
 
 /** A value now or later. */
@@ -73,6 +75,8 @@ export interface Operations {
   copyIn: { input: CopyInInput; output: CopyResult };
   /** Copies files or a tree out of a box; the box runs by now. */
   copyOut: { input: CopyOutInput; output: CopyResult };
+  /** Takes a snapshot of a box's disk. */
+  snapshot: { input: SnapshotInput; output: SnapshotCreated };
   /** Shuts a box down. */
   stop: { input: StopInput; output: BoxInfo };
   /** Removes a box and its files. */
@@ -129,6 +133,16 @@ export interface CopyOutInput {
   readonly options: CopyOutOptions;
 }
 
+/** A snapshot as it was asked for. */
+export interface SnapshotInput {
+  /** Unique among the box's snapshots. */
+  readonly name: string;
+  /** Free-form pairs for finding it again. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** Whether it fails when the box's file systems can't be made to stand still. */
+  readonly consistency: "best" | "required";
+}
+
 /** How a box is to be stopped. */
 export interface StopInput {
   /** Time between TERM and KILL for the box's processes, in `ms`; 0 kills them at once. */
@@ -149,6 +163,8 @@ export interface LayoutOutput {
   readonly logPath: string;
   /** The box's log: what its main command, detached executions and console said. */
   readonly outputFolder: string;
+  /** Records of its snapshots. */
+  readonly snapshotsFolder: string;
   /** Where the box process says how its machine ended. */
   readonly exitPath: string;
   /** Lock held by the box process as long as it lives. */
@@ -293,9 +309,9 @@ export type NetworkOutput =
     readonly mode: "nat" | "open";
     /**
      * What may be reached, before the mode's default is asked; the first that fits counts:
-     * `allow|deny any|tcp|udp|icmp TARGET PORTS [divert PORT]`. TARGET is `any`, an address,
-     * `ADDRESS/BITS`, or a group: `public private link-local metadata host`. PORTS is `any`, `N` or
-     * `N-M`. What is diverted goes to that port of this machine's loopback.
+     * `allow|deny [in|out] any|tcp|udp|icmp TARGET PORTS [divert PORT]`. TARGET is `any`, an address,
+     * `ADDRESS/BITS`, a name, `*.NAME`, or a group: `public private link-local metadata host`. PORTS
+     * is `any`, `N` or `N-M`. What is diverted goes to that port of this machine's loopback.
      */
     readonly rules: readonly string[];
     /** Ports of this machine that lead to the box; 0 is one that the system picks. */
@@ -407,6 +423,14 @@ export interface Events {
   "box.crashed": BoxEvent & { reason: string };
   /** Its record and files are gone. */
   "box.removed": BoxEvent;
+  /** It stood still for a moment; `reason` says why its file systems didn't, where they didn't. */
+  "box.quiesced": BoxEvent & QuiesceReport;
+  /** A snapshot of it was taken. */
+  "snapshot.created": BoxEvent & { snapshot: string; consistency: Consistency };
+  /** A snapshot of it went; what others share of it stays. */
+  "snapshot.removed": BoxEvent & { snapshot: string };
+  /** Its disk is a snapshot's again; `safety` names the one of what it was before. */
+  "snapshot.restored": BoxEvent & { snapshot: string; safety: string | null };
   /** Its health changed. */
   "box.health": BoxEvent & { health: HealthStatus; failures: number; message: string };
   /** Its network refused something; told by the program that started the box, 20 a second at most. */

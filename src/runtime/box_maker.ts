@@ -49,6 +49,16 @@ export class BoxMaker {
     return box;
   }
 
+  /** The handle of a box that was just recorded, which others hear of. */
+  recorded(config: BoxConfig): Box {
+    const { boxes, context } = this.#options;
+    const box = new Box(context, config, { detached: false });
+    boxes.set(config.id, box);
+    const about = { box: config.id, name: config.name };
+    context.plugins.emit("box.created", { ...about, image: config.image.reference });
+    return box;
+  }
+
   /** The box that has this very name, if there is one. */
   async named(name: string): Promise<Box | undefined> {
     const { context } = this.#options;

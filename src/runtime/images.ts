@@ -11,6 +11,7 @@ import type {
   ImageSummary,
   SaveReport,
 } from "../images/manage/manage.ts";
+import type { ImagePushOptions, PushReport } from "../images/manage/push.ts";
 import type { ImagePruneOptions, ImagePruneReport } from "../images/manage/prune.ts";
 import { ImagePull } from "../images/pull/image_pull.ts";
 import type { PullEvent } from "../images/pull/pull.ts";
@@ -145,6 +146,21 @@ export interface Images {
     options?: ImageLoadOptions,
   ): Promise<readonly LoadedImage[]>;
   /**
+   * Brings an image that is here to a registry: the blobs that it hasn't, then the manifest. Where
+   * another repository there has a blob, it is asked to take it from there. Mirrors are left alone.
+   *
+   * @throws HutchError such as `image_not_found`, `registry_denied`, `registry_unreachable`,
+   * `invalid_reference` for what isn't in a registry, `cancelled`.
+   * @example
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * const { digest } = await runtime.images.push("debian:12", { to: "registry.test:5000/debian:12" });
+   * console.log(digest);
+   * ```
+   */
+  push(image: string, options?: ImagePushOptions): Promise<PushReport>;
+  /**
    * Tries credentials at a registry, and keeps them for pulls in this home: in a file that nobody
    * else can read, or with the runtime's `credentialHelper`. Where the registry gives an
    * identity token for a password, that is kept in its place.
@@ -217,6 +233,8 @@ export function imagesOf(
       within(options.signal, (signal) => manager.save(images, { ...options, signal })),
     load: (from, options) =>
       within(options?.signal, (signal) => manager.load(from, { ...options, signal })),
+    push: (image, options) =>
+      within(options?.signal, (signal) => manager.push(image, { ...options, signal })),
     login: (registry, credentials, options) => logins.login(registry, credentials, options),
     logout: (registry, options) => logins.logout(registry, options),
   };

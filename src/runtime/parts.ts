@@ -6,8 +6,9 @@
 import { isAbsolute, join, resolve } from "node:path";
 import { Ext4Image, probeKvm as countDown, readKernel } from "../../ffi/helper.ts";
 import { writeBoxFile } from "../box/box_file.ts";
-import type { Box } from "../box/box.ts";
+import { Box } from "../box/box.ts";
 import type { BoxContext } from "../box/context.ts";
+import { ChainShortener } from "../box/shorten.ts";
 import { Keepers } from "../box/keepers.ts";
 import { Logins } from "../images/registry/credentials.ts";
 import { hostPlatform } from "../images/platform.ts";
@@ -19,6 +20,7 @@ import { errorText, HutchError } from "../errors.ts";
 import { PluginHost } from "../plugin/host.ts";
 import { BoxRecords } from "../state/boxes.ts";
 import { openDatabase } from "../state/database.ts";
+import { DiskTable } from "../state/disks.ts";
 import { ImageTable } from "../state/images.ts";
 import { Keepings } from "../state/keepings.ts";
 import { keepReserve } from "../state/reserve.ts";
@@ -136,15 +138,25 @@ export async function openParts(
     tagged: ({ reference, digest }) => plugins.emit("image.tagged", { reference, digest }),
     removed: ({ reference, digest }) => plugins.emit("image.removed", { reference, digest }),
   });
+  const shortener = resources.use(new ChainShortener());
   const kvmPath = join(paths.system, "kvm.json");
   const context: BoxContext = {
     paths,
     records,
+    disks: new DiskTable(database),
     keepings: new Keepings(database),
     keepers: new Keepers({ plugins: options.pluginSpecifiers ?? [] }),
     plugins,
+    images,
+    imageManager: manager,
     counters: journal,
+    shorten: (box) => shortener.soon(context, box),
     boxOf: (id) => boxes.get(id),
+    adopt: (config, detached) => {
+      const box = new Box(context, config, { detached });
+      boxes.set(config.id, box);
+      return box;
+    },
     forget: (box) => {
       if (boxes.get(box.id) === box) boxes.delete(box.id);
     },

@@ -17,6 +17,8 @@ export interface Paths {
   readonly credentials: string;
   /** Base disks by manifest digest. */
   readonly disks: string;
+  /** Disks that were boxes' own and are shared by now, in a folder each. */
+  readonly backing: string;
   /** Kernel and system disk, by digest. */
   readonly system: string;
   /** One folder per box. */
@@ -44,6 +46,7 @@ export function pathsOf(home: string): Paths {
     partial: join(home, "blobs", "partial"),
     credentials: join(home, "credentials.json"),
     disks: join(home, "disks"),
+    backing: join(home, "backing"),
     system: join(home, "system"),
     boxes: join(home, "boxes"),
     volumes: join(home, "volumes"),
@@ -60,6 +63,7 @@ export function boxPaths(paths: Paths, id: string): LayoutOutput {
     consolePath: join(folder, "console.log"),
     logPath: join(folder, "box.log"),
     outputFolder: join(folder, "log"),
+    snapshotsFolder: join(folder, "snapshots"),
     exitPath: join(folder, "exit.json"),
     lockPath: join(folder, "running.lock"),
     operationLockPath: join(folder, "operation.lock"),

@@ -14,10 +14,19 @@ import { endKeepers } from "./end_keepers.ts";
 import { HomeLock } from "./home_lock.ts";
 import { defaultHome, type Paths, pathsOf } from "./paths.ts";
 import { type LostBox, repairBoxes, type RestoredBox } from "./repair_boxes.ts";
+import { type LostSnapshot, repairDisks, type RepairedSnapshots } from "./repair_disks.ts";
 import { type LostImage, repairImages } from "./repair_images.ts";
 import { type LostVolume, type RepairedVolumes, repairVolumes } from "./repair_volumes.ts";
 
-export type { LostBox, LostImage, LostVolume, RepairedVolumes, RestoredBox };
+export type {
+  LostBox,
+  LostImage,
+  LostSnapshot,
+  LostVolume,
+  RepairedSnapshots,
+  RepairedVolumes,
+  RestoredBox,
+};
 
 /** What {@link repairHome} found and did; plain JSON, as `hutch doctor --repair --json` prints it. */
 export interface RepairReport {
@@ -44,6 +53,8 @@ export interface RepairReport {
   };
   /** What became of its volumes. */
   readonly volumes: RepairedVolumes;
+  /** What became of its snapshots, and of the disks that boxes share. */
+  readonly snapshots: RepairedSnapshots;
 }
 
 /** Options of {@link repairHome}. */
@@ -84,6 +95,9 @@ export async function repairHome(options: RepairOptions = {}): Promise<RepairRep
   }
 }
 
+/** What is repaired. */
+type Repaired = Pick<RepairReport, "boxes" | "images" | "volumes" | "snapshots">;
+
 async function repair(paths: Paths, work: string): Promise<RepairReport> {
   const problems: string[] = [];
   const [oldPath, newPath] = [join(work, "old.db"), join(work, "new.db")];
@@ -97,34 +111,37 @@ async function repair(paths: Paths, work: string): Promise<RepairReport> {
     problems.push(`${basename(paths.database)} is missing`);
   }
   const made = openDatabase(newPath);
-  let done: Pick<RepairReport, "boxes" | "images" | "volumes">;
+  let done: Repaired;
   try {
     if (problems.length === 0) problems.push(...salvage(oldPath, made).problems);
     done = await restore(paths, made, problems.length === 0);
   } finally {
     made.close();
   }
-  const { boxes, images, volumes } = done;
+  const { boxes, images, volumes, snapshots } = done;
   problems.push(
     ...boxes.restored.map(({ name, problem }) => `box ${JSON.stringify(name)}: ${problem}`),
     ...boxes.lost.map(({ folder, problem }) => `${folder}: ${problem}`),
   );
-  const changes = [images, volumes].flatMap(({ restored, lost }) => [...restored, ...lost]);
+  const changes = [images, volumes, snapshots].flatMap((
+    { restored, lost },
+  ) => [...restored, ...lost]);
   const whole = problems.length + changes.length === 0;
   const copies = whole ? [] : await replace(paths, newPath, there);
-  return { home: paths.home, problems, copies, boxes, images, volumes };
+  return { home: paths.home, problems, copies, boxes, images, volumes, snapshots };
 }
 
 async function restore(
   paths: Paths,
   database: DatabaseSync,
   trusted: boolean,
-): Promise<Pick<RepairReport, "boxes" | "images" | "volumes">> {
+): Promise<Repaired> {
   const boxes = await repairBoxes(paths, database, trusted);
   return {
     boxes,
     images: await repairImages(paths, database),
     volumes: repairVolumes(paths, database),
+    snapshots: repairDisks(paths, database, boxes.restored.map(({ id }) => id)),
   };
 }
 

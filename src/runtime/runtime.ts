@@ -7,6 +7,7 @@ import type { Box } from "../box/box.ts";
 import { checkName } from "../box/config.ts";
 import { probeKvm as countDown } from "../../ffi/helper.ts";
 import { prepareParts } from "../../ffi/library.ts";
+import { importBox, type Imported, type ImportOptions } from "../box/archive/import.ts";
 import type { BoxContext } from "../box/context.ts";
 import { infoOf } from "../box/info.ts";
 import type { BoxInfo, BoxOptions } from "../box/options.ts";
@@ -192,6 +193,42 @@ export class Runtime implements AsyncDisposable {
       } catch (error) {
         if (!(error instanceof HutchError) || error.code !== "name_taken") throw error;
       }
+    }
+  }
+
+  /**
+   * Makes a box of what `Box.export` wrote. An archive may come from anybody: all of it is checked
+   * before a box is recorded, and settings that reach this machine stay behind unless it is trusted.
+   * The box gets an id of its own, and doesn't run.
+   *
+   * @param from Path of a file, or a stream.
+   * @throws HutchError `invalid_archive`, `archive_too_new`, `name_taken`, `limit_exceeded`,
+   * `digest_mismatch`, `image_not_found`, `no_space`, `cancelled`, and what pulling throws.
+   * @example
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * const { box, leftOut } = await runtime.import("/tmp/web.hutch", { name: "copy" });
+   * console.log(box.id, leftOut);
+   * ```
+   */
+  async import(
+    from: string | ReadableStream<Uint8Array<ArrayBuffer>>,
+    options: ImportOptions = {},
+  ): Promise<Imported> {
+    const closing = this.#refusing.signal;
+    closing.throwIfAborted();
+    const signal = options.signal ? AbortSignal.any([closing, options.signal]) : closing;
+    const made = importBox(this.#context, from, {
+      ...options,
+      signal,
+      handleOf: (config) => this.#maker.recorded(config),
+    });
+    this.#making.add(made);
+    try {
+      return await made;
+    } finally {
+      this.#making.delete(made);
     }
   }
 

@@ -32,6 +32,7 @@ const LATER = {
   health: null,
   network: {
     mode: "none",
+    rules: [],
     ports: [],
     dns: [],
     extraHosts: {},
@@ -45,6 +46,9 @@ const LATER = {
 
 const LATER_KEYS = Object.keys(LATER);
 
+/** The same of networks. */
+const LATER_IN_NETWORK = { rules: [] };
+
 /**
  * Reads a box's configuration.
  *
@@ -55,7 +59,11 @@ export function parseConfig(text: string): BoxConfig {
   if (!isFields(value)) throw new Error("it isn't an object");
   // Copied only where need be: lists read thousands.
   const older = LATER_KEYS.some((key) => value[key] === undefined);
-  const config: unknown = older ? { ...LATER, ...value } : value;
+  const whole: Fields = older ? { ...LATER, ...value } : value;
+  const { network } = whole;
+  const config: unknown = isFields(network) && network.rules === undefined
+    ? { ...whole, network: { ...LATER_IN_NETWORK, ...network } }
+    : whole;
   assertConfig(config);
   return config;
 }
@@ -163,6 +171,7 @@ function assertState(value: unknown): asserts value is BoxState {
 function assertNetwork(value: unknown): void {
   const network = fields(value, "network");
   text(network, "mode");
+  texts(list(network.rules, "network.rules"), "network.rules");
   texts(list(network.dns, "network.dns"), "network.dns");
   texts(fields(network.extraHosts, "network.extraHosts"), "network.extraHosts");
   const bandwidth = fields(network.bandwidth, "network.bandwidth");

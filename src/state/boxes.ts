@@ -92,25 +92,48 @@ export class BoxRecords {
 
   /** Adds a box, unless its name is taken: then nothing is added, and that box is returned. */
   add(config: BoxConfig): BoxRecord | undefined {
+    return transaction(this.#database, () => this.#add(config));
+  }
+
+  /**
+   * Adds boxes whose disks are over a backing disk, or null for their image's, and that are to become
+   * somebody else when they first start; all of them or none: when a name is taken, by the box that is
+   * returned.
+   */
+  addClones(configs: readonly BoxConfig[], backing: string | null): BoxRecord | undefined {
     return transaction(this.#database, () => {
-      const holder = this.byName(config.name);
-      if (holder) return holder;
-      this.#prepare("INSERT INTO boxes VALUES (?, ?, ?, ?, ?, ?)").run(
-        config.id,
-        config.name,
-        config.createdAt,
-        config.image.digest,
-        config.owned ? 1 : 0,
-        JSON.stringify(config),
-      );
-      this.#prepare("INSERT INTO box_states VALUES (?, ?, 0, NULL, NULL, ?)").run(
-        config.id,
-        NEW_STATE.status,
-        documentOf(NEW_STATE),
-      );
-      this.#write(config);
+      for (const { name } of configs) {
+        const holder = this.byName(name);
+        if (holder) return holder;
+      }
+      for (const config of configs) {
+        this.#add(config);
+        if (backing === null) continue;
+        this.#prepare("INSERT INTO box_disks VALUES (?, ?)").run(config.id, backing);
+        this.#prepare("INSERT INTO renewals VALUES (?)").run(config.id);
+      }
       return undefined;
     });
+  }
+
+  #add(config: BoxConfig): BoxRecord | undefined {
+    const holder = this.byName(config.name);
+    if (holder) return holder;
+    this.#prepare("INSERT INTO boxes VALUES (?, ?, ?, ?, ?, ?)").run(
+      config.id,
+      config.name,
+      config.createdAt,
+      config.image.digest,
+      config.owned ? 1 : 0,
+      JSON.stringify(config),
+    );
+    this.#prepare("INSERT INTO box_states VALUES (?, ?, 0, NULL, NULL, ?)").run(
+      config.id,
+      NEW_STATE.status,
+      documentOf(NEW_STATE),
+    );
+    this.#write(config);
+    return undefined;
   }
 
   /**

@@ -155,4 +155,35 @@ export const MIGRATIONS: readonly string[] = [
     WHERE CASE type WHEN 'object' THEN json_type(value, '$.volume') = 'text' ELSE 0 END;
   END;
   `,
+  // What disks are over, and snapshots. A row of box_disks says what a box's disk is, or may be, over;
+  // no row: its image's disk. Nothing that has a row is removed while another row names it. (A parent
+  // isn't declared as one, so that rows can be copied in any order.)
+  `
+  CREATE TABLE backing_disks (
+    id TEXT PRIMARY KEY,
+    parent TEXT,
+    created_at TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX backing_disks_by_parent ON backing_disks (parent);
+  CREATE TABLE box_disks (
+    box_id TEXT NOT NULL REFERENCES boxes (id) ON DELETE CASCADE,
+    backing TEXT NOT NULL REFERENCES backing_disks (id),
+    PRIMARY KEY (box_id, backing)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX box_disks_by_backing ON box_disks (backing);
+  CREATE TABLE snapshots (
+    id TEXT PRIMARY KEY,
+    box_id TEXT NOT NULL REFERENCES boxes (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    backing TEXT REFERENCES backing_disks (id),
+    created_at TEXT NOT NULL,
+    record TEXT NOT NULL,
+    UNIQUE (box_id, name)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX snapshots_by_backing ON snapshots (backing);
+  -- Boxes that have another one's disk, and aren't somebody else yet.
+  CREATE TABLE renewals (
+    box_id TEXT PRIMARY KEY REFERENCES boxes (id) ON DELETE CASCADE
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];

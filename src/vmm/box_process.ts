@@ -98,6 +98,7 @@ async function run(file: MachineFile): Promise<void> {
     setTimeout(() => end(reason, message), graceMs);
     askToShutDown(relay.connect()).catch(() => end(reason, message));
   };
+  let machine: Machine | undefined;
   const relay = new Relay(clients, {
     onGoodbye: (payload) => {
       if (saysLost(payload)) leave("guest", "its agent gave up, and said why on its console");
@@ -107,6 +108,11 @@ async function run(file: MachineFile): Promise<void> {
     },
     held: {
       log,
+      machine() {
+        const pause = machine?.pause?.bind(machine);
+        const resume = machine?.resume?.bind(machine);
+        return pause && resume && { pause, resume };
+      },
       mainEnded: (exit) => {
         main = mainExitOf(exit);
         const { code, signal } = main;
@@ -131,8 +137,8 @@ async function run(file: MachineFile): Promise<void> {
     confined = true;
     confine(file.confine, [...ownRules(file), ...rules]);
   };
-  const machine = await runner.start(file.spec, { confine: confineOnce });
-  kill = () => machine.kill();
+  const started = machine = await runner.start(file.spec, { confine: confineOnce });
+  kill = () => started.kill();
   try {
     confineOnce([]);
   } catch (error) {
@@ -144,7 +150,7 @@ async function run(file: MachineFile): Promise<void> {
   // (A machine that ends takes it along, and may be noticed later.)
   void network?.ended.then((message) => setTimeout(() => end("engine", message), NETWORK_GRACE_MS));
   void watchCreator((detached) => {
-    if (detached) return machine.detached?.();
+    if (detached) return started.detached?.();
     windUp("creator", "");
   });
   const limits = keepLimits({
@@ -155,7 +161,7 @@ async function run(file: MachineFile): Promise<void> {
   });
   void channel.accept().then((agent) => relay.attach(agent)).catch(() => {});
 
-  const exit = await machine.exited;
+  const exit = await started.exited;
   const how = exit.signal ? `signal ${exit.signal}` : `code ${exit.code}`;
   leave(
     exit.code === 0 ? "guest" : "engine",

@@ -137,6 +137,13 @@ export interface Machine {
   kill(): void;
   /** Told when the box is to outlive the program that started it. */
   detached?(): void;
+  /**
+   * Lets the machine stand still. An engine within this process, which would stand still too, has
+   * neither this nor `resume`.
+   */
+  pause?(): Promise<void>;
+  /** Lets it go on. */
+  resume?(): Promise<void>;
 }
 
 /** Default export of an engine's runner module. */
@@ -205,6 +212,28 @@ export interface MachinePauser {
   isPaused(machine: MachineHandle): Promise<boolean>;
 }
 
+/** Another file that a machine writes a disk to from now on. */
+export interface DiskOrder {
+  /** Which of {@link MachineSpec.disks}, from 0. */
+  readonly disk: number;
+  /**
+   * An empty qcow2 overlay; whatever path of a disk below is written in it, that means the file which
+   * the machine has now.
+   */
+  readonly path: string;
+}
+
+/** Lets a machine leave the file of a disk as it is, and go on in an overlay over it. */
+export interface MachineDiskSwitch {
+  /**
+   * Resolves when everything that the guest wrote is in the old file, which isn't written to any more.
+   *
+   * @returns Why the machine surely goes on with the old file; undefined when it doesn't. Rejects where
+   * that can't be known.
+   */
+  switchDisk(machine: MachineHandle, order: DiskOrder): Promise<string | undefined>;
+}
+
 /** A way to run machines. */
 export interface Engine {
   /** As in `--engine NAME`, such as `libkrun`, `qemu`. */
@@ -216,6 +245,8 @@ export interface Engine {
    * machine whose program ends must be continued by the runner or the kernel, to end with it.
    */
   readonly pauser?: MachinePauser;
+  /** Without it a snapshot of a running box is a copy of its disk, made while it stands still. */
+  readonly diskSwitch?: MachineDiskSwitch;
   /** Finds out whether the engine can run here, without starting anything that lasts. */
   probe(options: EngineProbeOptions): Promise<EngineReport>;
 }

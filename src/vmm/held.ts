@@ -5,19 +5,23 @@
  * @module
  */
 import { makeFrame } from "../guest/codec.ts";
-import { type HeldAsk, MAIN, readHeldAsk } from "../guest/held_messages.ts";
+import { type HeldAttach, type HeldStart, MAIN, readHeldAsk } from "../guest/held_messages.ts";
 import { Channel, END, FrameType } from "../guest/protocol.ts";
 import { Attachment } from "./attachment.ts";
 import { cborTexts } from "./cbor_texts.ts";
 import { HeldExecution, type OutputLog } from "./held_execution.ts";
+import type { Machine } from "./engine.ts";
 import type { RelayClient } from "./relay_client.ts";
 import type { RelayStream, StreamOwner } from "./relay_streams.ts";
+import { Standstill } from "./standstill.ts";
 
 /** What {@link HeldExecutions} works with. */
 export interface HeldOptions {
   readonly log: OutputLog;
   /** The main command ended; gets the guest's EXIT payload. */
   readonly mainEnded?: (exit: Uint8Array<ArrayBuffer>) => void;
+  /** The machine, where it can stand still while this process goes on. */
+  readonly machine?: () => Required<Pick<Machine, "pause" | "resume">> | undefined;
 }
 
 /** The guest, as held commands reach it. */
@@ -65,6 +69,7 @@ export class HeldExecutions {
     if (!asked) return false;
     const { ask, request } = asked;
     if (ask.op === "list") return this.#list(client, number);
+    if (ask.op === "pause") return this.#pause(client, number);
     if (this.#attached >= MOST_ATTACHED) return busy(client, number, "too many are joined already");
     const known = this.#all.get(ask.id);
     if (ask.op === "attach") {
@@ -91,7 +96,7 @@ export class HeldExecutions {
 
   #join(
     execution: HeldExecution,
-    ask: Exclude<HeldAsk, { readonly op: "list" }>,
+    ask: HeldStart | HeldAttach,
     client: RelayClient,
     number: number,
   ): void {
@@ -117,6 +122,13 @@ export class HeldExecutions {
     this.#attached++;
     client.held.set(number, attachment);
     execution.attach(attachment, { once });
+  }
+
+  #pause(client: RelayClient, number: number): boolean {
+    const machine = this.#options.machine?.();
+    if (!machine) return refuse(client, number, "failed", "this engine can't pause by itself");
+    client.held.set(number, new Standstill(machine, client, number));
+    return true;
   }
 
   #list(client: RelayClient, number: number): boolean {

@@ -200,7 +200,10 @@ function boxProcessFlags(options: StartOptions): string[] {
     ...processFlags([BOX_PROCESS, file.runner]),
     `--allow-read=${readable}`,
     `--allow-write=${writable}`,
-    `--allow-net=unix:${file.socketPath},unix:${file.spec.channelPath}`,
+    `--allow-net=${
+      [file.socketPath, file.spec.channelPath, file.spec.controlPath].map((path) => `unix:${path}`)
+        .join(",")
+    }`,
     ...(run.length > 0 ? [`--allow-run=${run.join(",")}`] : []),
     `--allow-ffi=${ffi.join(",")}`,
   ];

@@ -22,6 +22,34 @@ export const processPauser: MachinePauser = {
   isPaused: ({ pid }) => isStopped(pid),
 };
 
+/** Sees to it that a process goes on should this program end first. */
+export interface PauseGuard {
+  /** It isn't needed any more. */
+  end(): Promise<void>;
+}
+
+/**
+ * Guards a process that is about to be stopped: a shell waits for a word, and continues it when this
+ * program's end of the pipe closes without one.
+ */
+export function guardPause(pid: number): PauseGuard {
+  const child = new Deno.Command("/bin/sh", {
+    args: ["-c", `trap "" INT HUP TERM; read -r word; [ "$word" = done ] || kill -CONT ${pid}`],
+    stdin: "piped",
+    stdout: "null",
+    stderr: "null",
+    clearEnv: true,
+  }).spawn();
+  return {
+    async end() {
+      const writer = child.stdin.getWriter();
+      await writer.write(new TextEncoder().encode("done\n")).catch(() => {});
+      await writer.close().catch(() => {});
+      await child.status;
+    },
+  };
+}
+
 async function until(pid: number, stopped: boolean): Promise<void> {
   const end = performance.now() + STOP_TIMEOUT_MS;
   while (await isStopped(pid) !== stopped) {

@@ -59,7 +59,10 @@ Deno.test("Box does in each state what the table of operations says, on the engi
   const ids: string[] = [];
   try {
     {
-      await using runtime = await Runtime.open({ home, plugins: [plugin, engineDouble()] });
+      await using runtime = await Runtime.open({
+        home,
+        plugins: [plugin, engineDouble({ overlay: true })],
+      });
       await Promise.all(LIVES.map(async (deeds, index) => {
         const box = await runtime.create({ ...DOUBLE_BOX, name: `box${index}` });
         ids.push(box.id);
@@ -124,6 +127,7 @@ function allOperations(): Operation[] {
   return [
     ...["create", "start", "exec", "stop", "kill", "restart", "pause", "resume"] as const,
     ...["wait", "remove", "force", "rename", "update", "publish"] as const,
+    ...["quiesce", "snapshot", "clone", "restore"] as const,
   ];
 }
 
@@ -157,6 +161,25 @@ async function doIt(runtime: Runtime, box: Box, operation: Operation): Promise<v
       return await box.update({ labels: { seen: box.name } });
     case "publish":
       assert.equal((await box.publish("80")).length, 1);
+      return;
+    case "export": {
+      const { readable, writable } = new TransformStream<Uint8Array<ArrayBuffer>>();
+      const archive = new Response(readable).bytes();
+      await box.export(writable);
+      assert.ok((await archive).length > 0);
+      return;
+    }
+    case "quiesce":
+      return assert.equal((await box.quiesce(() => 7)).value, 7);
+    case "snapshot":
+      await box.snapshots.create(`s${crypto.randomUUID()}`);
+      return;
+    case "clone":
+      for (const clone of await box.clone()) await clone.remove();
+      return;
+    case "restore":
+      if ((await box.snapshots.list()).length === 0) await box.snapshots.create("kept");
+      await box.snapshots.restore((await box.snapshots.list())[0]?.name ?? "", { force: true });
       return;
     case "force":
       return await box.remove({ force: true });

@@ -20,6 +20,8 @@ const DRAWN = readFileSync(SOURCE, "utf8").split("\n")
 const PHRASES: Partial<Record<BoxOperation, string>> = {
   exec: "run a command in",
   publish: "change the ports of",
+  snapshot: "take a snapshot of",
+  restore: "restore a snapshot of",
 };
 
 Deno.test("OPERATIONS has every operation, and the drawing shows it", () => {

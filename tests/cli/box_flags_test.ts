@@ -27,6 +27,8 @@ Deno.test("boxOptionsOf passes on what was given and nothing else", async () => 
       rm: true,
       maxDuration: 6,
       idleTimeout: 7,
+      allowNet: ["a.test,*.b.test:443", ""],
+      denyNet: ["private"],
     }, lookup),
     {
       image: "x",
@@ -45,6 +47,8 @@ Deno.test("boxOptionsOf passes on what was given and nothing else", async () => 
       autoRemove: true,
       maxDurationMs: 6,
       idleTimeoutMs: 7,
+      allowNet: ["a.test", "*.b.test:443"],
+      denyNet: ["private"],
     },
   );
 });

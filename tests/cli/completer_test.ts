@@ -17,6 +17,7 @@ const names: NameSource = {
       { value: "debian:12", description: "" },
       { value: "builtin:busybox", description: "" },
     ]),
+  snapshots: (_home, box) => Promise.resolve([{ value: `of-${box}`, description: "" }]),
 };
 
 Deno.test("complete knows what can come next", async () => {
@@ -42,6 +43,8 @@ Deno.test("complete knows what can come next", async () => {
     [["run", "debian:12", "de"], []],
     [["run", "debian:12", "--rm", "--na"], []],
     [["exec", "w"], ["web", "worker"]],
+    [["snapshot", "restore", "web", ""], ["of-web"]],
+    [["snapshot", "rm", "web", "of-web", ""], []],
     [["cp", "-a", "file", "w"], ["web:", "worker:"]],
     [["exec", "-i", "--", "w"], ["web", "worker"]],
     [["exec", "--", "-"], []],

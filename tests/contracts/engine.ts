@@ -3,6 +3,7 @@
  * accelerator; the suite drives it as the product does, through a box process.
  */
 import assert from "node:assert/strict";
+import { timingSafeEqual } from "node:crypto";
 import { join } from "node:path";
 import { confinePath } from "../../ffi/library.ts";
 import type { Engine, EngineReport, KvmReport, MachineDisk } from "../../mod.ts";
@@ -11,6 +12,11 @@ import { GuestClient } from "../../src/guest/client.ts";
 import { killBoxProcess, startBoxProcess } from "../../src/vmm/machine.ts";
 import { readExitFile } from "../../src/vmm/machine_file.ts";
 import { processPauser } from "../../src/vmm/pauser.ts";
+
+/** How long a test may take once its machine runs: an emulated processor can lose a wake-up. */
+const LONGEST_MS = 240_000;
+/** What is streamed both ways: eight windows of the protocol. */
+const STREAMED = 2 ** 21;
 
 /** What a machine of the suite boots from. */
 export interface ContractParts {
@@ -27,16 +33,25 @@ export function engineContract(
   kvm: () => Promise<KvmReport>,
   parts: () => Promise<ContractParts>,
 ): void {
+  /** Boots a machine for a test; the steps of one share it. */
   const test = (
     title: string,
-    run: (machine: Started) => Promise<void>,
+    run: (machine: Started, step: Deno.TestContext["step"]) => Promise<void>,
     { cpus = 1, quiet = true } = {},
   ) =>
-    Deno.test(`engine ${name} ${title}`, async () => {
+    Deno.test(`engine ${name} ${title}`, async ({ step }) => {
       const given = await parts();
       const commandLine = quiet ? given.commandLine : given.commandLine.replace(" quiet", "");
       await using machine = await start(engine, kvm, { ...given, commandLine }, cpus);
-      await run(machine);
+      let late = false;
+      const timer = setTimeout(() => {
+        late = true;
+        machine.process.kill(); // which ends whatever waits for it
+      }, LONGEST_MS);
+      await run(machine, step).finally(() => clearTimeout(timer)).catch((error: unknown) => {
+        if (!late) throw error;
+      });
+      assert.ok(!late, `the guest stood still, or took over ${LONGEST_MS / 1000} s`);
     });
 
   Deno.test(`engine ${name} says what it found`, async () => {
@@ -46,42 +61,93 @@ export function engineContract(
     for (const part of report.found) assert.ok(part.path && part.version, JSON.stringify(part));
   });
 
-  test("connects the guest's channel and runs commands, on a terminal too", async ({ client }) => {
-    assert.match(client.hello.kernel, /^\d+\.\d+/);
-    assert.equal(await output(client, "echo hello"), "hello\n");
-    const script = "stty -echo; tty; stty size; read x; echo $x; stty size";
-    const stream = client.open({ ...request(script, true), tty: [24, 80] });
-    const writer = stream.stdin.getWriter();
-    let shown = "";
-    for await (const text of stream.stdout.pipeThrough(new TextDecoderStream())) {
-      shown += text;
-      if (!shown.endsWith("24 80\r\n")) continue;
-      stream.control({ op: "resize", tty: [50, 132] });
-      await writer.write(new TextEncoder().encode("typed\n"));
-    }
-    assert.match(shown, /^\/dev\/pts\/\d+\r\n24 80\r\ntyped\r\n50 132\r\n$/);
-    assert.equal((await stream.exit).code, 0);
-    await stream.close();
-  });
-
-  test("gives the guest the CPUs and memory asked for", async ({ client }) => {
-    assert.equal(await output(client, "grep -c ^processor /proc/cpuinfo"), "2\n");
-    const kib = Number((await output(client, "awk '/MemTotal/{print $2}' /proc/meminfo")).trim());
-    assert.ok(kib > 80 * 1024 && kib <= 128 * 1024, `${kib} KiB`);
+  test("serves its guest", async (machine, step) => {
+    const { client } = machine;
+    await step("connects its channel and runs commands, on a terminal too", async () => {
+      assert.match(client.hello.kernel, /^\d+\.\d+/);
+      assert.equal(await output(client, "echo hello"), "hello\n");
+      const script = "stty -echo; tty; stty size; read x; echo $x; stty size";
+      const stream = client.open({ ...request(script, true), tty: [24, 80] });
+      const writer = stream.stdin.getWriter();
+      let shown = "";
+      for await (const text of stream.stdout.pipeThrough(new TextDecoderStream())) {
+        shown += text;
+        if (!shown.endsWith("24 80\r\n")) continue;
+        stream.control({ op: "resize", tty: [50, 132] });
+        await writer.write(new TextEncoder().encode("typed\n"));
+      }
+      assert.match(shown, /^\/dev\/pts\/\d+\r\n24 80\r\ntyped\r\n50 132\r\n$/);
+      assert.equal((await stream.exit).code, 0);
+      await stream.close();
+    });
+    await step("gives it the CPUs and memory asked for", async () => {
+      assert.equal(await output(client, "grep -c ^processor /proc/cpuinfo"), "2\n");
+      const kib = Number((await output(client, "awk '/MemTotal/{print $2}' /proc/meminfo")).trim());
+      assert.ok(kib > 80 * 1024 && kib <= 128 * 1024, `${kib} KiB`);
+    });
+    await step("moves a large stream both ways unchanged", async () => {
+      const stream = client.open(request("cat > /streamed; cat /streamed", true));
+      const sent = new Uint8Array(STREAMED);
+      for (let at = 0; at < STREAMED; at += 2 ** 16) {
+        crypto.getRandomValues(sent.subarray(at, at + 2 ** 16));
+      }
+      const writer = stream.stdin.getWriter();
+      await writer.write(sent);
+      await writer.close();
+      const received = await new Response(stream.stdout).bytes();
+      assert.equal(received.length, STREAMED);
+      assert.ok(timingSafeEqual(received, sent), "other bytes came back");
+      await stream.close();
+    });
+    await step("stands still while it is paused, and goes on where it was", async () => {
+      const pauser = engine.pauser ?? processPauser;
+      const handle = { pid: machine.process.pid, controlPath: join(machine.folder, "control") };
+      const count = "n=0; while :; do n=$((n + 1)); echo $n; sleep 0.01; done";
+      const stream = machine.client.open(request(count, false));
+      const lines = stream.stdout.pipeThrough(new TextDecoderStream()).getReader();
+      await lines.read();
+      assert.equal(await pauser.isPaused(handle), false);
+      await pauser.pause(handle);
+      assert.equal(await pauser.isPaused(handle), true);
+      await pauser.pause(handle); // changes nothing
+      // What was on its way comes; then nothing more does.
+      let next = lines.read();
+      for (;;) {
+        const quiet = Promise.withResolvers<"quiet">();
+        const timer = setTimeout(() => quiet.resolve("quiet"), 300);
+        const first = await Promise.race([next, quiet.promise]);
+        clearTimeout(timer);
+        if (first === "quiet") break;
+        next = lines.read();
+      }
+      await pauser.resume(handle);
+      assert.equal(await pauser.isPaused(handle), false);
+      assert.equal((await next).done, false);
+      await pauser.resume(handle); // changes nothing
+      assert.equal(await output(machine.client, "echo on"), "on\n");
+      await lines.cancel();
+      await stream.close();
+    });
+    await step("ends at once when it is killed while it is paused", async () => {
+      const pauser = engine.pauser ?? processPauser;
+      await pauser.pause({
+        pid: machine.process.pid,
+        controlPath: join(machine.folder, "control"),
+      });
+      await killBoxProcess(machine.process.pid, {
+        lockPath: join(machine.folder, "running.lock"),
+        exitPath: machine.exitPath,
+      });
+      assert.equal((await readExitFile(machine.exitPath))?.reason, "killed");
+    });
   }, { cpus: 2 });
 
-  test("writes the console to its file", async ({ folder }) => {
-    assert.match(
-      await Deno.readTextFile(join(folder, "console.log")),
-      /Run \/init as init process/,
-    );
-  }, { quiet: false });
-
-  test("keeps what the guest wrote, and the disk below as it was", async (machine) => {
+  test("keeps what the guest wrote until it shuts down, and the disk below as it was", async (machine) => {
     const before = await digest(machine.baseDisk);
     await output(machine.client, "dd if=/dev/urandom of=/file bs=64k count=32 2>/dev/null; sync");
     await machine.client.request({ op: "shutdown", graceMs: 0 });
     await machine.process.ended();
+    assert.equal((await readExitFile(machine.exitPath))?.reason, "shutdown");
     assert.equal(await digest(machine.baseDisk), before);
     const { code, stdout } = await new Deno.Command("qemu-img", {
       args: ["check", machine.disk],
@@ -89,83 +155,22 @@ export function engineContract(
     assert.equal(code, 0, new TextDecoder().decode(stdout));
   });
 
-  test("ends when the guest shuts down, and says that it was asked to", async (machine) => {
-    await machine.client.request({ op: "shutdown", graceMs: 0 });
-    await machine.process.ended();
-    assert.equal((await readExitFile(machine.exitPath))?.reason, "shutdown");
-  });
+  test(
+    "writes the console to its file, and ends when the guest ends by itself",
+    async (machine) => {
+      const console = await Deno.readTextFile(join(machine.folder, "console.log"));
+      assert.match(console, /Run \/init as init process/);
+      await output(machine.client, "reboot -f; sleep 1000").catch(() => {});
+      await machine.process.ended();
+      assert.notEqual((await readExitFile(machine.exitPath))?.reason, "killed");
+    },
+    { quiet: false },
+  );
 
   test("ends at once when it is killed", async (machine) => {
     machine.process.kill();
     await machine.process.ended();
     assert.equal((await readExitFile(machine.exitPath))?.reason, "killed");
-  });
-
-  test("ends when the guest ends by itself", async (machine) => {
-    await output(machine.client, "reboot -f; sleep 1000").catch(() => {});
-    await machine.process.ended();
-    assert.notEqual((await readExitFile(machine.exitPath))?.reason, "killed");
-  });
-
-  test("stands still while it is paused, and goes on where it was", async (machine) => {
-    const pauser = engine.pauser ?? processPauser;
-    const handle = { pid: machine.process.pid, controlPath: join(machine.folder, "control") };
-    const count = "n=0; while :; do n=$((n + 1)); echo $n; sleep 0.01; done";
-    const stream = machine.client.open(request(count, false));
-    const lines = stream.stdout.pipeThrough(new TextDecoderStream()).getReader();
-    await lines.read();
-    assert.equal(await pauser.isPaused(handle), false);
-    await pauser.pause(handle);
-    assert.equal(await pauser.isPaused(handle), true);
-    await pauser.pause(handle); // changes nothing
-    // What was on its way comes; then nothing more does.
-    let next = lines.read();
-    for (;;) {
-      const quiet = Promise.withResolvers<"quiet">();
-      const timer = setTimeout(() => quiet.resolve("quiet"), 300);
-      const first = await Promise.race([next, quiet.promise]);
-      clearTimeout(timer);
-      if (first === "quiet") break;
-      next = lines.read();
-    }
-    await pauser.resume(handle);
-    assert.equal(await pauser.isPaused(handle), false);
-    assert.equal((await next).done, false);
-    await pauser.resume(handle); // changes nothing
-    assert.equal(await output(machine.client, "echo on"), "on\n");
-    await lines.cancel();
-    await stream.close();
-  });
-
-  test("ends at once when it is killed while it is paused", async (machine) => {
-    const pauser = engine.pauser ?? processPauser;
-    await pauser.pause({
-      pid: machine.process.pid,
-      controlPath: join(machine.folder, "control"),
-    });
-    await killBoxProcess(machine.process.pid, {
-      lockPath: join(machine.folder, "running.lock"),
-      exitPath: machine.exitPath,
-    });
-    assert.equal((await readExitFile(machine.exitPath))?.reason, "killed");
-  });
-
-  test("moves a large stream both ways unchanged", async ({ client }) => {
-    const stream = client.open(request("sha256sum; head -c 8388608 /dev/zero", true));
-    const writer = stream.stdin.getWriter();
-    const chunk = new Uint8Array(1 << 20);
-    for (let n = 0; n < 8; n++) await writer.write(chunk);
-    await writer.close();
-    let length = 0;
-    let head = "";
-    for await (const bytes of stream.stdout) {
-      if (head.length < 64) head += new TextDecoder().decode(bytes.subarray(0, 64));
-      length += bytes.length;
-    }
-    assert.equal(length, (1 << 23) + 64 + "  -\n".length);
-    const hash = await crypto.subtle.digest("SHA-256", new Uint8Array(1 << 23));
-    assert.equal(head.slice(0, 64), hex(new Uint8Array(hash)));
-    await stream.close();
   });
 }
 

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Box, type BoxInfo, definePlugin, type EventOf, Runtime } from "../../mod.ts";
+import {
+  type Box,
+  type BoxInfo,
+  definePlugin,
+  type EventOf,
+  Runtime,
+  StartError,
+} from "../../mod.ts";
 import {
   BOX,
   ENGINE,
@@ -218,7 +225,8 @@ if (everywhere) {
         });
         const early = await box.start().then(() => undefined, (error: unknown) => error);
         if (early !== undefined) {
-          assert.match(String(early), /maximum duration|is about to end/);
+          // Wherever its end met the start: the reason may not have come through.
+          assert.ok(early instanceof StartError && maxDurationMs < 200_000, String(early));
           await box.remove();
           continue;
         }

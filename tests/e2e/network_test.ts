@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { type Box, definePlugin, type HutchEvent, type Plugin, Runtime } from "../../mod.ts";
 import { TempFolder } from "../support/temp.ts";
 import { runTool } from "../support/tools.ts";
+import { reachesNamesAlone } from "./network_names.ts";
 import { BOX, ENGINE, hutch, processesOf, ROOT, TEST_ENGINE, until, withHome } from "./support.ts";
 import {
   askByDatagram,
@@ -28,6 +29,7 @@ const GATEWAY = { v4: "10.213.77.1", v6: "fd5a:7c1e:68b4::1" };
 interface Stage {
   readonly runtime: Runtime;
   readonly home: string;
+  readonly volumes: readonly string[];
   readonly open: Box;
   readonly nat: Box;
   readonly host: HostServer;
@@ -63,7 +65,7 @@ Deno.test(`Networks on ${TEST_ENGINE}`, (test) =>
     });
     await using nat = await runtime.create({ ...BOX, name: "nat", volumes, ports: [`${PORT}`] });
     await Promise.all([open, nat].map((box) => box.exec("/guest/net_guest", ["serve", `${PORT}`])));
-    const stage = { runtime, home, open, nat, host, host6, events };
+    const stage = { runtime, home, volumes, open, nat, host, host6, events };
     for (const [name, body] of cases) await test.step(name, () => body(stage));
   }));
 
@@ -178,6 +180,15 @@ const cases: readonly (readonly [string, (stage: Stage) => Promise<void>])[] = [
     await open.unpublish(`${port.hostPort}:7000`);
     assert(!open.ports.includes(port));
     await assert.rejects(Deno.connect({ port: port.hostPort }), Deno.errors.ConnectionRefused);
+    const line = (await hutch(home, ["publish", "open", "0:7000", "7000/udp"])).stdout;
+    const [, made = ""] = /^127\.0\.0\.1:(\d+)->7000\/tcp\n127.*\/udp\n$/.exec(line) ?? [];
+    {
+      using connection = await Deno.connect({ port: Number(made) });
+      await connection.write(new TextEncoder().encode("e\n"));
+    }
+    const gone = await hutch(home, ["unpublish", "open", `${made}:7000`, "7000/udp"]);
+    assert.deepEqual([gone.code, gone.stdout, gone.stderr], [0, "", ""]);
+    await assert.rejects(Deno.connect({ port: Number(made) }), Deno.errors.ConnectionRefused);
     await assert.rejects(open.unpublish("7000/udp").then(() => open.unpublish("7000/udp")), {
       code: "invalid_option",
       message: /isn't published/,
@@ -230,6 +241,7 @@ const cases: readonly (readonly [string, (stage: Stage) => Promise<void>])[] = [
       }
     },
   ],
+  ["A box with allowNet reaches names by those names alone", reachesNamesAlone],
   ["Two boxes have the same port, and don't see each other", async ({ open, nat }) => {
     assert.notEqual(portOf(open), portOf(nat));
     for (const box of [open, nat]) {

@@ -32,29 +32,37 @@ export const BOX = {
   bootTimeoutMs: 180_000, // the emulated machine with KVM is slow, and other tests run beside it
 } satisfies BoxOptions;
 
-const SHARED = join(Deno.env.get("TMPDIR") ?? "/tmp", `hutch-e2e-${Deno.pid}`);
-let templates: Promise<string> | undefined;
+/** Where the template is kept for the whole run; without it, it goes with this file's tests. */
+const GIVEN = Deno.env.get("HUTCH_TEST_TEMPLATE");
+let template: Promise<string> | undefined;
 
 /**
  * A home that already has kernel, system disk, busybox image and its base disk, so that each test
  * has a home of its own without paying for them. They are made once, by a real start.
  */
 export async function makeHome(): Promise<string> {
-  templates ??= makeTemplate();
+  template ??= makeTemplate();
   const home = await Deno.makeTempDir({ prefix: "hutch-home-" });
-  await copyHome(await templates, home);
+  await copyHome(await template, home);
   return home;
 }
 
 async function makeTemplate(): Promise<string> {
-  await Deno.mkdir(SHARED, { recursive: true });
-  globalThis.addEventListener("unload", () => Deno.removeSync(SHARED, { recursive: true }));
+  if (GIVEN !== undefined && await Deno.stat(GIVEN).then(() => true, () => false)) return GIVEN;
+  const home = GIVEN === undefined
+    ? await Deno.makeTempDir({ prefix: "hutch-template-" })
+    : `${GIVEN}.new`;
   {
-    await using runtime = await Runtime.open({ home: SHARED });
+    await using runtime = await Runtime.open({ home });
     await using box = await runtime.create(BOX);
     await box.exec("true");
   }
-  return SHARED;
+  if (GIVEN === undefined) {
+    globalThis.addEventListener("unload", () => Deno.removeSync(home, { recursive: true }));
+    return home;
+  }
+  await Deno.rename(home, GIVEN);
+  return GIVEN;
 }
 
 async function copyHome(from: string, to: string): Promise<void> {

@@ -14,8 +14,8 @@ static unsigned denied;
 static enum group denied_group;
 static int denied_rule;
 
-static void on_denied(void *context, const struct flow_key *key, enum group group, int rule) {
-  (void)context, (void)key;
+static void on_denied(void *context, const struct flow_key *key, enum group group, int rule, const char *name) {
+  (void)context, (void)key, (void)name;
   denied++;
   denied_group = group;
   denied_rule = rule;
@@ -141,13 +141,75 @@ static void rules(void) {
   static const char *const BAD[] = {
     "allow", "allow tcp any", "maybe tcp any any", "allow sctp any any", "allow tcp 1.2.3 any", "allow tcp 1.2.3.4/33 any",
     "allow tcp any 70000", "allow tcp any 9-1", "allow tcp any any divert 0", "deny tcp any any divert 5", "allow udp any any divert 5",
-    "allow tcp any any more words",
+    "allow tcp any any more words", "allow in tcp example.org any", "allow tcp *.*.org any", "allow tcp a..b any", "allow tcp * any",
+    "allow tcp 1.2.3.4.5 any", "allow in tcp any any divert 5", "allow up tcp any any",
   };
   for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
     char text[128], why[128];
     snprintf(text, sizeof text, "%s", BAD[i]);
     assert(!policy_read(&filter.policy, text, why) && filter.policy.count == 1);
   }
+}
+
+static void tell(const char *name, const char *to, unsigned ttl_s) {
+  struct address about = address(to);
+  names_add(&filter.names, name, &about, ttl_s, 1000);
+}
+
+/* At a time in ms; the rest as `guest`. */
+static enum verdict later(uint64_t when, const char *to, unsigned port) {
+  size_t length = make(strchr(to, ':') ? GUEST_V6 : GUEST_V4, to, IPPROTO_TCP, (unsigned)when % 60000 + 1024, port, TCP_SYN, false);
+  return filter_guest(&filter, frame, length, when);
+}
+
+static void by_name(void) {
+  begin("deny tcp *.bad.test 443;allow tcp *.test 443;deny any any any", POLICY_NAT);
+  assert(guest("93.184.216.34", IPPROTO_TCP, 443, TCP_SYN) == FILTER_REPLY && denied_rule == 2);
+  tell("good.test", "93.184.216.34", 0);
+  /* Without a gate nothing looks at what is said first. */
+  assert(guest("93.184.216.34", IPPROTO_TCP, 443, TCP_SYN) == FILTER_REPLY);
+  filter.gate[0] = 4443;
+  assert(guest("93.184.216.34", IPPROTO_TCP, 443, TCP_SYN) == FILTER_PASS && filter.packet.target_port == 4443);
+  assert(guest("93.184.216.34", IPPROTO_UDP, 443, 0) == FILTER_REPLY);
+  assert(guest("93.184.216.34", IPPROTO_TCP, 80, TCP_SYN) == FILTER_REPLY);
+  tell("very.bad.test", "1.1.1.1", 7200);
+  assert(guest("1.1.1.1", IPPROTO_TCP, 443, TCP_SYN) == FILTER_REPLY && denied_rule == 0);
+  /* A name can be where the mode doesn't lead; that is no way there. */
+  tell("near.test", "10.0.0.1", 60);
+  tell("own.test", GATEWAY_V4, 60);
+  assert(guest("10.0.0.1", IPPROTO_TCP, 443, TCP_SYN) == FILTER_REPLY);
+  assert(guest(GATEWAY_V4, IPPROTO_TCP, 443, TCP_SYN) == FILTER_REPLY);
+  filter.policy.mode = POLICY_OPEN;
+  assert(guest("10.0.0.1", IPPROTO_TCP, 443, TCP_SYN) == FILTER_PASS);
+  /* Its time is a minute at least, an hour at most, and a moment more. */
+  assert(later(70000, "93.184.216.34", 443) == FILTER_PASS);
+  assert(later(71100, "93.184.216.34", 443) == FILTER_REPLY);
+  begin("allow tcp a.test any;deny any any any", POLICY_NAT);
+  filter.gate[0] = 4443;
+  tell("a.test", "9.9.9.9", UINT32_MAX);
+  assert(later(3610000, "9.9.9.9", 443) == FILTER_PASS && later(3611100, "9.9.9.9", 443) == FILTER_REPLY);
+  /* What ends soonest makes room. */
+  for (unsigned i = 0; i < NAMES_MAX + 10; i++) {
+    char name[32], to[32];
+    snprintf(name, sizeof name, "n%u.test", i);
+    snprintf(to, sizeof to, "8.%u.%u.8", i / 250, i % 250);
+    tell(name, to, 60);
+  }
+  assert(filter.names.count == NAMES_MAX && later(1200000, "9.9.9.9", 443) == FILTER_PASS);
+}
+
+static void from_outside(void) {
+  begin("deny in tcp host 80;allow in any any 81;deny in any any any", POLICY_NAT);
+  struct packet packet;
+  for (unsigned port = 80; port <= 82; port++) filter_publish(&filter, IPPROTO_TCP, (uint16_t)port, true);
+  size_t length = make(GATEWAY_V4, GUEST_V4, IPPROTO_TCP, 5555, 80, TCP_SYN, true);
+  assert(filter_host(&filter, frame, length, 1) == FILTER_REPLY && denied_rule == 0 && denied_group == GROUP_HOST);
+  assert(packet_parse(filter.reply, filter.reply_length, &packet) == PACKET_FLOW && packet_sums(&packet));
+  assert(packet.tcp_flags == (TCP_RST | TCP_ACK) && packet.target_port == 5555 && filter.flows.count == 0);
+  length = make("8.8.8.8", GUEST_V4, IPPROTO_TCP, 5555, 81, TCP_SYN, true);
+  assert(filter_host(&filter, frame, length, 1) == FILTER_PASS);
+  length = make("8.8.8.8", GUEST_V4, IPPROTO_TCP, 5555, 82, TCP_SYN, true);
+  assert(filter_host(&filter, frame, length, 1) == FILTER_REPLY && denied_rule == 2);
 }
 
 /* ---- the guest's word ------------------------------------------------------------------------- */
@@ -269,6 +331,8 @@ static void flood(void) {
 int main(void) {
   defaults();
   rules();
+  by_name();
+  from_outside();
   refusals();
   spoofing();
   inbound();

@@ -5,8 +5,10 @@ import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
 
 const include = `-I${join(projectRoot, "ffi")}`;
-const parts = ["address.c", "dns_message.c", "filter.c", "flows.c", "packet.c", "policy.c"]
-  .map((name) => join(projectRoot, "ffi", "net", name));
+const parts = [
+  ...["address.c", "dns_message.c", "filter.c", "flows.c", "greeting.c", "names.c", "packet.c"],
+  ...["policy.c", "policy_read.c"],
+].map((name) => join(projectRoot, "ffi", "net", name));
 const source = (name: string) => join(projectRoot, "tests", "network", name);
 const cc = needs("cc");
 const clang = needs("clang");

@@ -1,8 +1,10 @@
-/* Frames of any bytes against the filter, and messages against the name server's reader; each in a
+/* Frames of any bytes against the filter, messages against the name server's readers, and what a
+ * connection says first against the reader of names; each in a
  * buffer of exactly its length, under sanitizers. By itself it makes its own from a seed. */
 #define _GNU_SOURCE 1
 #include "net/dns_message.h"
 #include "net/filter.h"
+#include "net/greeting.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +14,7 @@ static struct filter *filter;
 static uint64_t clock_ms;
 
 static void prepare(void) {
-  char rules[] = "allow tcp any 443 divert 9443;deny udp 8.8.0.0/16 any;allow any any any", why[128];
+  char rules[] = "allow tcp any 443 divert 9443;deny udp 8.8.0.0/16 any;deny in tcp 8.0.0.0/8 80;deny tcp *.test 80;allow any any any", why[128];
   filter = malloc(sizeof *filter);
   if (filter == NULL) abort();
   filter_init(filter, 7);
@@ -36,7 +38,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (code == DNS_OK && (question.end > size || strlen(question.name) >= DNS_NAME_TEXT)) abort();
     size_t half = size / 2;
     dns_is_answer(copy, half, copy + half, size - half);
+    struct dns_address list[4];
+    if (size >= DNS_HEADER && dns_read_addresses(copy, size, 3600, list, 4) > 4) abort();
     if (code >= 0 && dns_fail(copy, size, DNS_SERVER_FAILURE) > size) abort();
+  } else if (kind % 16 == 1) {
+    char name[NAME_TEXT];
+    bool named = greeting_read(copy, size < GREETING_MAX ? size : GREETING_MAX, name) == GREETING_NAME;
+    if (named && (name[0] == '\0' || !name_pattern(name))) abort();
   } else if (kind % 4 == 1) {
     filter_host(filter, copy, size, clock_ms);
   } else {

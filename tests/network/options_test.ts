@@ -25,6 +25,7 @@ Deno.test("networkConfig keeps what was asked for", () => {
   });
   assert.deepEqual(config, {
     mode: "open",
+    rules: [],
     ports: [{ hostIp: "127.0.0.1", hostPort: 8080, guestPort: 80, protocol: "tcp" }],
     dns: ["127.0.0.1:5353"],
     extraHosts: { db: "10.0.0.1" },
@@ -35,6 +36,7 @@ Deno.test("networkConfig keeps what was asked for", () => {
 const bad: readonly (readonly [NetworkOptions, RegExp])[] = [
   [JSON.parse('{"network":"bridge"}'), /"bridge": there is no such mode/],
   [{ network: "none", ports: ["80"] }, /without a network/],
+  [{ network: "none", denyNet: ["public"] }, /without a network/],
   [{ dns: ["example.org"] }, /"example.org": it is no IP address/],
   [{ dns: ["127.0.0.1:70000"] }, /no IP address/],
   [{ dns: Array.from({ length: 9 }, () => "127.0.0.1") }, /8 is the most/],

@@ -68,6 +68,7 @@ Deno.test("repairHome changes nothing in a home that is whole", async () => {
     boxes: { kept: 2, restored: [], lost: [] },
     images: { kept: 1, restored: [], lost: [] },
     volumes: { kept: 0, restored: [], lost: [] },
+    snapshots: { kept: 0, restored: [], lost: [] },
   });
   assert.deepEqual(await Deno.readFile(home.database), before);
   assert.deepEqual(await home.list(), boxes);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { parseConfig } from "../../src/state/box_rows.ts";
 import { BoxRecords, NEW_STATE } from "../../src/state/boxes.ts";
 import { openDatabase } from "../../src/state/database.ts";
 import { config } from "./config.ts";
@@ -128,3 +129,9 @@ Deno.test("BoxRecords.byId tells what another program wrote, at once", () =>
     others.remove("aa0000000000");
     assert.equal(records.byId("aa0000000000"), undefined);
   }));
+
+Deno.test("parseConfig gives a network that was recorded before there were rules none", () => {
+  const { network, ...rest } = config("aa0000000000", "one");
+  const { rules: _, ...older } = network;
+  assert.deepEqual(parseConfig(JSON.stringify({ ...rest, network: older })).network, network);
+});

@@ -11,19 +11,15 @@ import {
   MANIFEST_LIMIT,
   MANIFEST_TYPES,
 } from "../../../mod.ts";
-import { Authenticator, type AuthenticatorOptions } from "./auth.ts";
-import { errorDetail, readLimited } from "./body.ts";
-import { type Answer, type SendOptions, Transport, type TransportOptions } from "./transport.ts";
+import { readLimited } from "./body.ts";
+import { RegistrySession, type RegistrySessionOptions } from "./session.ts";
+import type { Answer, SendOptions } from "./transport.ts";
 
 /** Answers of those who can't give a part, or not this one. */
 const RANGE_REFUSALS: ReadonlySet<number> = new Set([206, 400, 405, 416, 501]);
 
 /** Where a {@link RegistryClient} reads. */
-export interface RegistryClientOptions
-  extends TransportOptions, Pick<AuthenticatorOptions, "credentials" | "plainHttpAllowed"> {
-  /** As in references. */
-  readonly registry: string;
-  readonly repository: string;
+export interface RegistryClientOptions extends RegistrySessionOptions {
   /** The registry that this one is a mirror of: one that mirrors several is told. @default {none} */
   readonly mirrors?: string | undefined;
 }
@@ -46,20 +42,11 @@ export interface ManifestOptions {
 /** Reads one repository. */
 export class RegistryClient {
   readonly #options: RegistryClientOptions;
-  readonly #root: URL;
-  readonly #transport: Transport;
-  readonly #authenticator: Authenticator;
+  readonly #session: RegistrySession;
 
   constructor(options: RegistryClientOptions) {
     this.#options = options;
-    this.#root = apiRoot(options.registry, options.plainHttpAllowed(options.registry));
-    this.#transport = new Transport(options);
-    this.#authenticator = new Authenticator({
-      ...options,
-      transport: this.#transport,
-      root: this.#root,
-      scope: `repository:${options.repository}:pull`,
-    });
+    this.#session = new RegistrySession(options, "pull");
   }
 
   /** Gets a manifest by tag or digest; undefined when it is the one that is known. */
@@ -153,47 +140,15 @@ export class RegistryClient {
     headers: Readonly<Record<string, string>>,
     options: SendOptions,
   ): Promise<Answer> {
-    const { repository, mirrors } = this.#options;
-    const url = new URL(`${repository}/${path}`, this.#root);
+    const { mirrors } = this.#options;
+    const url = this.#session.url(path);
     if (mirrors !== undefined) url.searchParams.set("ns", mirrors);
-    const sent = new Headers({ ...headers, "user-agent": "hutch" });
-    const { signal } = options;
-    let authorization = await this.#authenticator.current(signal);
-    // Twice, since a token that worked before may have run out meanwhile.
-    for (let round = 0;; round++) {
-      if (authorization !== undefined) sent.set("authorization", authorization);
-      const answer = await this.#transport.send(url, { headers: sent }, options);
-      if (answer.status !== 401 || round === 2) return answer;
-      // Whoever the registry sent us to may not ask for what belongs to the registry.
-      if (answer.origin !== this.#root.origin) return answer;
-      await answer.body.cancel();
-      const challenge = answer.headers.get("www-authenticate");
-      authorization = await this.#authenticator.renew(challenge, authorization, signal);
-    }
+    return await this.#session.send(url, { headers }, options);
   }
 
-  async #refusal(answer: Answer, what: string): Promise<HutchError> {
-    const { registry } = this.#options;
-    const said = await errorDetail(answer.body);
-    const detail = said === undefined ? undefined : this.#authenticator.redact(said);
-    const tail = `${registry} answers ${answer.status}${detail === undefined ? "" : `: ${detail}`}`;
-    if (answer.status === 401 || answer.status === 403) {
-      return new HutchError("registry_denied", `Cannot read ${what}: ${tail}`, {
-        hint: `check the image's name; a private image needs credentials (hutch login ${registry})`,
-      });
-    }
-    return new HutchError(
-      "registry_failed",
-      `Cannot read ${what}: ${tail}`,
-      answer.status === 429 ? { hint: "the registry limits requests; try again later" } : {},
-    );
+  #refusal(answer: Answer, what: string): Promise<HutchError> {
+    return this.#session.refusal(answer, `read ${what}`);
   }
-}
-
-/** Where a registry's API is: Docker's is known by a name that its API doesn't have. */
-export function apiRoot(registry: string, plainHttp: boolean): URL {
-  const host = registry === "docker.io" ? "registry-1.docker.io" : registry;
-  return new URL(`${plainHttp ? "http" : "https"}://${host}/v2/`);
 }
 
 function rangeStart(headers: Headers): number | undefined {

@@ -5,8 +5,8 @@
  */
 import { HutchError, type LoginAnswer, type LoginRequest } from "../../../mod.ts";
 import { Authenticator } from "./auth.ts";
-import { apiRoot } from "./client.ts";
 import { Connections } from "./connection.ts";
+import { apiRoot } from "./session.ts";
 import { Transport, type TransportOptions } from "./transport.ts";
 
 /**

@@ -23,6 +23,10 @@ export interface Sent {
   readonly headers: Headers;
   /** Sent by POST; goes nowhere that the server merely names. @default {none: GET} */
   readonly form?: URLSearchParams;
+  /** @default {GET; POST for a form} */
+  readonly method?: "HEAD" | "POST" | "PATCH" | "PUT";
+  /** Made for each try; goes nowhere that the server merely names. @default {none} */
+  readonly body?: () => Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array<ArrayBuffer>>;
 }
 
 /** Options of {@link Transport.send}. */
@@ -33,6 +37,8 @@ export interface SendOptions {
    * many bytes as this, and one more where there are more. @default {bodies are given as they come}
    */
   readonly whole?: number;
+  /** How often at most it is sent. @default {the transport's attempts} */
+  readonly attempts?: number;
 }
 
 /** An answer; its body must be read or cancelled. */
@@ -44,13 +50,14 @@ export interface Answer {
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
 }
 
-const TRANSIENT: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
+/** Answers that may be others next time. */
+export const TRANSIENT: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const REDIRECT_LIMIT = 5;
 const RETRY_AFTER_LIMIT_MS = 60_000;
 
 /** An error of one try. Has no cause: that of `fetch` repeats addresses, which may be signed. */
-class PassingError extends HutchError {
+export class PassingError extends HutchError {
   /** Whether the next try may do better. */
   readonly again: boolean;
 
@@ -73,16 +80,16 @@ export class Transport {
   }
 
   /**
-   * Gets `url`, or posts a form to it. Answers that may be better next time (429, 5xx) and
+   * Gets `url`, or sends something to it. Answers that may be better next time (429, 5xx) and
    * connections that fail are tried again; one that nobody answered isn't, since that took long
    * enough already. `Authorization` goes to no other origin than the first.
    *
    * @throws {HutchError} `registry_unreachable`, `registry_failed` for a bad redirect or a broken body,
    * `cancelled`
    */
-  async send(url: URL, sent: Sent, { signal, whole }: SendOptions): Promise<Answer> {
+  async send(url: URL, sent: Sent, { signal, whole, attempts }: SendOptions): Promise<Answer> {
     for (let attempt = 1;; attempt++) {
-      const last = attempt >= this.#options.attempts;
+      const last = attempt >= (attempts ?? this.#options.attempts);
       let pause = this.#options.retryDelayMs * 2 ** (attempt - 1) * (0.5 + Math.random());
       try {
         const answer = await this.#follow(url, sent, signal);
@@ -100,17 +107,19 @@ export class Transport {
     }
   }
 
-  async #follow(first: URL, { headers, form }: Sent, signal: AbortSignal): Promise<Answer> {
+  async #follow(first: URL, sent: Sent, signal: AbortSignal): Promise<Answer> {
     let url = first;
-    const kept = new Headers(headers);
+    const { form, method } = sent;
+    const kept = new Headers(sent.headers);
     for (let hop = 0; hop <= REDIRECT_LIMIT; hop++) {
-      const answer = await this.#once(url, kept, form, signal);
+      const answer = await this.#once(url, { ...sent, headers: kept }, signal);
       const location = REDIRECTS.has(answer.status) ? answer.headers.get("location") : null;
-      if (location === null) return answer;
+      // Where something is says that it is there: what it redirects to may take no HEAD.
+      if (location === null || method === "HEAD") return answer;
       await answer.body.cancel();
       const next = URL.canParse(location, url) ? new URL(location, url) : undefined;
-      // A form holds a secret for the one that it was made for.
-      if (!next || form !== undefined || !allowed(url, next)) {
+      // A form holds a secret for the one that it was made for, and what is uploaded may be one.
+      if (!next || form !== undefined || method !== undefined || !allowed(url, next)) {
         throw new HutchError(
           "registry_failed",
           `Cannot read from ${url.host}: it redirects to what isn't a safe address`,
@@ -127,13 +136,17 @@ export class Transport {
 
   async #once(
     url: URL,
-    headers: Headers,
-    form: URLSearchParams | undefined,
+    { headers, form, method, body }: Sent,
     signal: AbortSignal,
   ): Promise<Answer> {
     const late = new AbortController();
     const { timeoutMs, clientFor } = this.#options;
-    const timer = setTimeout(() => late.abort(), timeoutMs);
+    let timer = setTimeout(() => late.abort(), timeoutMs);
+    const goesOn = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => late.abort(), timeoutMs);
+    };
+    const content = body?.();
     const client = clientFor?.(url);
     try {
       const response = await fetch(url, {
@@ -141,6 +154,10 @@ export class Transport {
         redirect: "manual",
         signal: AbortSignal.any([signal, late.signal]),
         ...form === undefined ? {} : { method: "POST", body: form },
+        ...method === undefined ? {} : { method },
+        ...content === undefined ? {} : {
+          body: content instanceof ReadableStream ? noting(content, goesOn) : content,
+        },
         ...client === undefined ? {} : { client },
       });
       return {
@@ -259,6 +276,21 @@ function cancelled(url: URL, signal: AbortSignal): HutchError {
   return new HutchError("cancelled", `Cannot read from ${url.host}: it was cancelled`, {
     cause: signal.reason,
   });
+}
+
+/** The stream as it is; tells each time that some of it was taken. */
+function noting(
+  body: ReadableStream<Uint8Array<ArrayBuffer>>,
+  taken: () => void,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return body.pipeThrough(
+    new TransformStream({
+      transform(chunk, controller) {
+        taken();
+        controller.enqueue(chunk);
+      },
+    }),
+  );
 }
 
 function empty(): ReadableStream<Uint8Array<ArrayBuffer>> {

@@ -29,7 +29,7 @@ export interface ArchiveEntry {
 }
 
 /** An image with its documents. */
-interface Described extends SavedImage {
+export interface Described extends SavedImage {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly mediaType: string;
   readonly config: { readonly digest: string; readonly size: number };
@@ -53,14 +53,27 @@ export async function archiveEntries(
   return format === "oci" ? ociEntries(described) : dockerEntries(described);
 }
 
-async function describe(image: SavedImage, blobs: BlobStore): Promise<Described> {
+/**
+ * An image with its documents.
+ *
+ * @throws {HutchError} `image_not_found`, `digest_mismatch`
+ */
+export async function describe(
+  image: SavedImage,
+  blobs: BlobStore,
+  doing = "save",
+): Promise<Described> {
   const { digest, reference } = image.record;
   const bytes = await blobs.read(digest).catch((error: unknown) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new HutchError("image_not_found", `Cannot save ${reference}: its manifest isn't here`, {
-      hint: "pull the image again",
-      cause: error,
-    });
+    throw new HutchError(
+      "image_not_found",
+      `Cannot ${doing} ${reference}: its manifest isn't here`,
+      {
+        hint: "pull the image again",
+        cause: error,
+      },
+    );
   });
   const manifest = parseManifest(bytes, `the manifest of ${reference}`);
   if (manifest.kind !== "image") throw new TypeError("records are of images");

@@ -12,6 +12,7 @@ import { digestHex } from "../digest.ts";
 import { findImage, type FoundImage } from "./find.ts";
 import { type ImageLoadOptions, type LoadedImage, loadImages } from "./load.ts";
 import { type ImagePruneOptions, type ImagePruneReport, pruneImages } from "./prune.ts";
+import { type ImagePushOptions, pushImage, type PushReport } from "./push.ts";
 import type { ImageEntry, ImageRecord } from "../records.ts";
 import { originOf } from "../records.ts";
 import { writeReference } from "../reference_files.ts";
@@ -22,7 +23,8 @@ import {
   removeImage,
 } from "./remove.ts";
 import { archiveBytes, type ImageSaveOptions, writeArchive } from "./save.ts";
-import type { ImageSource } from "../source.ts";
+import { type OpenedImage, openImage } from "./open.ts";
+import type { ImageSource, SourceImage } from "../source.ts";
 import type { ImageStore } from "../store.ts";
 import { taggedRecord } from "./tag.ts";
 
@@ -159,6 +161,60 @@ export class ImageManager {
       images: images.map(({ record, references }) => ({ digest: record.digest, references })),
       bytes,
     };
+  }
+
+  /** Opens what an image is made of. */
+  async open(digest: string, signal: AbortSignal): Promise<OpenedImage> {
+    return await openImage(this.#options, digest, signal);
+  }
+
+  /** Keeps an image here until the result is disposed of; undefined when it isn't here. */
+  async hold(digest: string, signal: AbortSignal): Promise<Disposable | undefined> {
+    const record = this.#options.ledger.getByDigest(digest);
+    return record && await this.#options.store.hold(record, signal);
+  }
+
+  /**
+   * Takes an image that somebody has opened, without a name: for boxes that are made from it.
+   *
+   * @param use Does what is to be done before it is recorded; its disk is made by then.
+   */
+  async adopt(
+    image: SourceImage,
+    { reference, use, ...options }: ImageLoadOptions & {
+      /** How errors and plugins call it. */
+      readonly reference: string;
+      readonly use: () => Promise<void>;
+    },
+  ): Promise<ImageRecord> {
+    const { store, ledger } = this.#options;
+    return await store.adopt(image, reference, {
+      ...options,
+      keep: async (record) => {
+        await use();
+        if (!ledger.getByDigest(record.digest)) ledger.pin({ ...record, origin: null });
+      },
+    });
+  }
+
+  /** Brings an image to a registry. */
+  async push(text: string, options: ImagePushOptions = {}): Promise<PushReport> {
+    const { store, ledger } = this.#options;
+    const { signal = forever() } = options;
+    const found = this.#find(text);
+    const record = calledRecord(found);
+    const target = options.to ?? found.named;
+    if (target === undefined) {
+      throw new HutchError("invalid_option", `Cannot push ${text}: it isn't said where to`, {
+        hint: "call the image by its name, or name the place, such as registry.example/team/app:1",
+      });
+    }
+    using held = await store.hold(record, signal);
+    if (!held) throw gone(text);
+    return await pushImage({ store, ledger }, record, store.canonical(target), {
+      ...options,
+      signal,
+    });
   }
 
   /** Takes all images out of a file. */

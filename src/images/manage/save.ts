@@ -41,22 +41,27 @@ export async function* archiveBytes(
     const size = content instanceof Uint8Array ? content.length : content.size;
     yield tarHeader(path, size);
     if (content instanceof Uint8Array) yield content;
-    else yield* blobBytes(blobs, content, signal);
+    else yield* blobBytes(blobs, content, { signal, doing: "save" });
     yield tarPadding(size);
   }
   yield tarEnd();
 }
 
-async function* blobBytes(
+/**
+ * A blob's bytes, held against its digest on the way.
+ *
+ * @throws {HutchError} `digest_mismatch`, `cancelled`
+ */
+export async function* blobBytes(
   blobs: BlobStore,
   { digest, size }: { readonly digest: string; readonly size: number },
-  signal: AbortSignal,
+  { signal, doing }: { readonly signal: AbortSignal; readonly doing: string },
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   using file = await Deno.open(blobs.path(digest));
   const hash = createHash("sha256");
   let done = 0;
   for (;;) {
-    if (signal.aborted) throw cancelled("save images", signal);
+    if (signal.aborted) throw cancelled(`${doing} images`, signal);
     const chunk = new Uint8Array(CHUNK);
     const count = await file.read(chunk);
     if (count === null) break;
@@ -67,7 +72,7 @@ async function* blobBytes(
     yield bytes;
   }
   if (done === size && `sha256:${hash.digest("hex")}` === digest) return;
-  throw new HutchError("digest_mismatch", `Cannot save blob ${digest}: its file was changed`, {
+  throw new HutchError("digest_mismatch", `Cannot ${doing} blob ${digest}: its file was changed`, {
     hint: "pull the image again",
   });
 }
@@ -81,8 +86,14 @@ async function* blobBytes(
  */
 export async function writeArchive(
   bytes: AsyncIterable<Uint8Array<ArrayBuffer>>,
-  { to, signal }: { readonly to: ImageSaveOptions["to"]; readonly signal: AbortSignal },
+  { to, signal, doing = "save images" }: {
+    readonly to: ImageSaveOptions["to"];
+    readonly signal: AbortSignal;
+    /** For errors. */
+    readonly doing?: string;
+  },
 ): Promise<number> {
+  const work = { signal, doing };
   let written = 0;
   const counted = async function* () {
     for await (const chunk of bytes) {
@@ -91,24 +102,30 @@ export async function writeArchive(
       written += chunk.length;
     }
   };
-  if (typeof to !== "string") await writeStream(counted(), to, signal);
+  if (typeof to !== "string") await writeStream(counted(), to, work);
   else {
-    const path = await placeOf(to);
-    if (path === undefined) await writeDevice(counted(), to, signal);
-    else await writeFile(counted(), path);
+    const path = await placeOf(to, doing);
+    if (path === undefined) await writeDevice(counted(), to, work);
+    else await writeFile(counted(), path, doing);
   }
   return written;
+}
+
+/** What is going on. */
+interface Work {
+  readonly signal: AbortSignal;
+  readonly doing: string;
 }
 
 async function writeStream(
   bytes: AsyncIterable<Uint8Array<ArrayBuffer>>,
   to: WritableStream<Uint8Array<ArrayBuffer>>,
-  signal: AbortSignal,
+  work: Work,
 ): Promise<void> {
   const writer = to.getWriter();
   try {
-    for await (const chunk of bytes) await unlessCancelled(writer.write(chunk), signal);
-    await unlessCancelled(writer.close(), signal);
+    for await (const chunk of bytes) await unlessCancelled(writer.write(chunk), work);
+    await unlessCancelled(writer.close(), work);
   } catch (error) {
     writer.abort(error).catch(() => {}); // which may wait for as long as the write does
     throw error;
@@ -116,13 +133,14 @@ async function writeStream(
 }
 
 /** Who should take the bytes may never do so. */
-function unlessCancelled(written: Promise<void>, signal: AbortSignal): Promise<void> {
-  return orCancelled(written, "save images", { signal, late: () => {} });
+function unlessCancelled(written: Promise<void>, { signal, doing }: Work): Promise<void> {
+  return orCancelled(written, doing, { signal, late: () => {} });
 }
 
 async function writeFile(
   bytes: AsyncIterable<Uint8Array<ArrayBuffer>>,
   path: string,
+  doing: string,
 ): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.new`;
   try {
@@ -136,32 +154,32 @@ async function writeFile(
     await folder.sync();
   } catch (error) {
     await removeIfThere(temporary);
-    throw placeError(error, path);
+    throw placeError(error, path, doing);
   }
 }
 
 async function writeDevice(
   bytes: AsyncIterable<Uint8Array<ArrayBuffer>>,
   path: string,
-  signal: AbortSignal,
+  work: Work,
 ): Promise<void> {
   try {
     // A named pipe opens when somebody reads.
     const opened = Deno.open(path, { write: true });
     const late = (file: Deno.FsFile) => file.close();
-    using file = await orCancelled(opened, "save images", { signal, late });
-    for await (const chunk of bytes) await unlessCancelled(writeAll(file, chunk), signal);
+    using file = await orCancelled(opened, work.doing, { signal: work.signal, late });
+    for await (const chunk of bytes) await unlessCancelled(writeAll(file, chunk), work);
   } catch (error) {
-    throw placeError(error, path);
+    throw placeError(error, path, work.doing);
   }
 }
 
 /** The file that a path means, behind links; undefined for what is no file and can't be replaced. */
-async function placeOf(path: string): Promise<string | undefined> {
+async function placeOf(path: string, doing: string): Promise<string | undefined> {
   try {
     const { isFile, isDirectory } = await Deno.stat(path);
     if (isDirectory) {
-      throw new HutchError("invalid_option", `Cannot save images in ${path}: it is a folder`);
+      throw new HutchError("invalid_option", `Cannot ${doing} in ${path}: it is a folder`);
     }
     return isFile ? await Deno.realPath(path) : undefined;
   } catch (error) {
@@ -170,7 +188,7 @@ async function placeOf(path: string): Promise<string | undefined> {
   }
 }
 
-function placeError(error: unknown, path: string): unknown {
+function placeError(error: unknown, path: string, doing: string): unknown {
   const told = asNoSpace(error, path);
   if (told instanceof HutchError) return told;
   const problem = error instanceof Deno.errors.NotFound
@@ -179,7 +197,7 @@ function placeError(error: unknown, path: string): unknown {
     ? "it can't be written"
     : undefined;
   if (problem === undefined) return error;
-  return new HutchError("invalid_option", `Cannot save images in ${path}: ${problem}`, {
+  return new HutchError("invalid_option", `Cannot ${doing} in ${path}: ${problem}`, {
     cause: error,
   });
 }

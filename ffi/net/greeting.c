@@ -1,0 +1,207 @@
+#define _GNU_SOURCE 1
+#include "greeting.h"
+
+#include <string.h>
+#include <strings.h>
+
+enum {
+  TLS_HANDSHAKE = 22, TLS_RECORD = 5, TLS_RECORD_MAX = 16384, CLIENT_HELLO = 1, MESSAGE_HEAD = 4,
+  SERVER_NAME = 0, HELLO_FIXED = 34, METHOD_MAX = 128,
+};
+
+/* Sets a name, or looks whether it is the one that is there. */
+static bool say(char name[NAME_TEXT], const char *text, size_t length) {
+  char own[NAME_TEXT];
+  if (length == 0 || length >= NAME_TEXT || text[0] == '*' || memchr(text, '\0', length) != NULL) return false;
+  memcpy(own, text, length);
+  own[length] = '\0';
+  if (!name_pattern(own)) return false;
+  if (name[0] != '\0') return strcmp(name, own) == 0;
+  strcpy(name, own);
+  return true;
+}
+
+/* ---- TLS -------------------------------------------------------------------------------------------- */
+
+struct part {
+  const uint8_t *at;
+  size_t left;
+};
+
+static bool take_number(struct part *from, size_t width, size_t *value) {
+  if (from->left < width) return false;
+  *value = 0;
+  for (size_t i = 0; i < width; i++) *value = *value << 8 | from->at[i];
+  from->at += width;
+  from->left -= width;
+  return true;
+}
+
+/* What is behind its length, of `width` bytes. */
+static bool take_part(struct part *from, size_t width, struct part *part) {
+  size_t length;
+  if (!take_number(from, width, &length) || from->left < length) return false;
+  *part = (struct part){from->at, length};
+  from->at += length;
+  from->left -= length;
+  return true;
+}
+
+static bool read_server_name(struct part extension, char name[NAME_TEXT]) {
+  struct part list, text;
+  size_t kind;
+  if (!take_part(&extension, 2, &list) || extension.left > 0) return false;
+  if (!take_number(&list, 1, &kind) || kind != 0 || !take_part(&list, 2, &text) || list.left > 0) return false;
+  return name[0] == '\0' && say(name, (const char *)text.at, text.left);
+}
+
+static enum greeting read_hello(struct part hello, char name[NAME_TEXT]) {
+  struct part skipped, extensions, extension;
+  size_t type;
+  if (hello.left < HELLO_FIXED) return GREETING_BAD;
+  hello.at += HELLO_FIXED;
+  hello.left -= HELLO_FIXED;
+  if (!take_part(&hello, 1, &skipped) || !take_part(&hello, 2, &skipped) || !take_part(&hello, 1, &skipped)) return GREETING_BAD;
+  if (!take_part(&hello, 2, &extensions) || hello.left > 0) return GREETING_BAD;
+  while (extensions.left > 0) {
+    if (!take_number(&extensions, 2, &type) || !take_part(&extensions, 2, &extension)) return GREETING_BAD;
+    if (type == SERVER_NAME && !read_server_name(extension, name)) return GREETING_BAD;
+  }
+  return name[0] == '\0' ? GREETING_BAD : GREETING_NAME;
+}
+
+/* The hello may be in several records. */
+static enum greeting read_tls(struct part bytes, char name[NAME_TEXT]) {
+  static uint8_t hello[GREETING_MAX];
+  size_t have = 0, size = 0;
+  while (bytes.left >= TLS_RECORD) {
+    size_t length = (size_t)bytes.at[3] << 8 | bytes.at[4];
+    if (bytes.at[0] != TLS_HANDSHAKE || bytes.at[1] != 3 || length == 0 || length > TLS_RECORD_MAX) return GREETING_BAD;
+    size_t there = bytes.left - TLS_RECORD < length ? bytes.left - TLS_RECORD : length;
+    memcpy(hello + have, bytes.at + TLS_RECORD, there);
+    have += there;
+    if (have > 0 && hello[0] != CLIENT_HELLO) return GREETING_BAD;
+    if (have >= MESSAGE_HEAD) {
+      size = (size_t)hello[1] << 16 | (size_t)hello[2] << 8 | hello[3];
+      if (size > GREETING_MAX - MESSAGE_HEAD) return GREETING_BAD;
+      if (have >= MESSAGE_HEAD + size) return read_hello((struct part){hello + MESSAGE_HEAD, size}, name);
+    }
+    bytes.at += TLS_RECORD + there;
+    bytes.left -= TLS_RECORD + there;
+  }
+  return GREETING_MORE;
+}
+
+/* ---- HTTP ------------------------------------------------------------------------------------------- */
+
+static bool is_token(char byte) {
+  return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') ||
+         (byte != '\0' && strchr("!#$%&'*+-.^_`|~", byte) != NULL);
+}
+
+/* HOST or HOST:PORT. An address in brackets is no name. */
+static bool say_host(char name[NAME_TEXT], const char *text, size_t length) {
+  const char *colon = memchr(text, ':', length);
+  if (colon != NULL) {
+    size_t digits = strspn(colon + 1, "0123456789"), behind = length - (size_t)(colon + 1 - text);
+    if (digits < behind) return false;
+    length = (size_t)(colon - text);
+  }
+  return say(name, text, length);
+}
+
+/* What is asked for may have a host of its own, which then counts before any header. */
+static bool read_target(const char *target, size_t length, bool connects, char name[NAME_TEXT]) {
+  if (connects) return say_host(name, target, length);
+  if (target[0] == '/' || (length == 1 && target[0] == '*')) return true;
+  const char *host = memmem(target, length, "://", 3);
+  if (host == NULL) return false;
+  host += 3;
+  size_t left = length - (size_t)(host - target), size = 0;
+  while (size < left && strchr("/?#", host[size]) == NULL) size++;
+  return say_host(name, host, size);
+}
+
+/* A line of the head, without its end. */
+static bool read_header(const char *line, size_t length, char name[NAME_TEXT]) {
+  const char *colon = memchr(line, ':', length);
+  if (colon == NULL || line[0] == ' ' || line[0] == '\t') return false;
+  size_t title = (size_t)(colon - line);
+  while (title > 0 && (line[title - 1] == ' ' || line[title - 1] == '\t')) title--;
+  if (title != 4 || strncasecmp(line, "host", 4) != 0) return true;
+  const char *value = colon + 1, *end = line + length;
+  while (value < end && (*value == ' ' || *value == '\t')) value++;
+  while (end > value && (end[-1] == ' ' || end[-1] == '\t')) end--;
+  return say_host(name, value, (size_t)(end - value));
+}
+
+/* The next line, without its end; `*at` is behind it then. False: it isn't whole, or (NULL) isn't one. */
+static bool next_line(const char *text, size_t length, size_t *at, const char **line, size_t *size) {
+  const char *end = memchr(text + *at, '\n', length - *at);
+  if (end == NULL) return false;
+  *line = text + *at;
+  *size = (size_t)(end - *line);
+  *at += *size + 1;
+  if (*size > 0 && (*line)[*size - 1] == '\r') --*size;
+  /* Some take them for the end of a line, or of the text. */
+  if (memchr(*line, '\r', *size) != NULL || memchr(*line, '\0', *size) != NULL) *line = NULL;
+  return true;
+}
+
+static bool speaks_http(const char *line, size_t size) {
+  for (size_t at = 0; at + 5 <= size; at++) {
+    if (strncasecmp(line + at, "HTTP/", 5) == 0) return true;
+  }
+  return false;
+}
+
+/* The first line: what is asked for how; GREETING_NAME means that it is HTTP/1, and the head may follow. */
+static enum greeting read_request(const char *line, size_t size, size_t method, char name[NAME_TEXT]) {
+  const char *version = memrchr(line, ' ', size);
+  size_t behind = version == NULL ? 0 : size - (size_t)(version + 1 - line);
+  if (behind != 8 || strncmp(version + 1, "HTTP/", 5) != 0) {
+    /* As HTTP began, which some still answer. */
+    bool old = method == 3 && strncmp(line, "GET", 3) == 0;
+    return old || speaks_http(line, size) ? GREETING_BAD : GREETING_OTHER;
+  }
+  if (version[6] != '1') return GREETING_BAD; /* HTTP/2 packs its names */
+  const char *target = line + method + 1;
+  if (target >= version || memchr(target, ' ', (size_t)(version - target)) != NULL) return GREETING_BAD;
+  bool connects = method == 7 && strncmp(line, "CONNECT", 7) == 0;
+  return read_target(target, (size_t)(version - target), connects, name) ? GREETING_NAME : GREETING_BAD;
+}
+
+static enum greeting read_http(const char *text, size_t length, char name[NAME_TEXT]) {
+  const char *line;
+  size_t at = strspn(text, "\r\n"), method = 0, size;
+  while (at + method < length && method <= METHOD_MAX && is_token(text[at + method])) method++;
+  if (at + method == length && method <= METHOD_MAX) return GREETING_MORE;
+  if (method > METHOD_MAX) return GREETING_BAD; /* a server may take it all the same */
+  if (method == 0 || text[at + method] != ' ') return GREETING_OTHER;
+  if (!next_line(text, length, &at, &line, &size)) return GREETING_MORE;
+  if (line == NULL) return GREETING_BAD;
+  enum greeting first = read_request(line, size, method, name);
+  if (first != GREETING_NAME) return first;
+  while (next_line(text, length, &at, &line, &size)) {
+    if (line == NULL) return GREETING_BAD;
+    if (size == 0) return name[0] == '\0' ? GREETING_BAD : GREETING_NAME;
+    if (!read_header(line, size, name)) return GREETING_BAD;
+  }
+  return GREETING_MORE;
+}
+
+enum greeting greeting_read(const uint8_t *bytes, size_t length, char name[NAME_TEXT]) {
+  static char text[GREETING_MAX + 1];
+  name[0] = '\0';
+  if (length == 0) return GREETING_MORE;
+  enum greeting greeting;
+  if (bytes[0] == TLS_HANDSHAKE && (length == 1 || bytes[1] == 3)) {
+    greeting = read_tls((struct part){bytes, length}, name);
+  } else {
+    memcpy(text, bytes, length);
+    text[length] = '\0'; /* for what reads up to an end */
+    greeting = read_http(text, length, name);
+  }
+  if (greeting == GREETING_MORE && length >= GREETING_MAX) return GREETING_BAD;
+  return greeting;
+}

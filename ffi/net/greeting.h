@@ -1,0 +1,19 @@
+/* Which host a connection's first bytes are for, as far as its protocol says so: TLS by its server name,
+ * HTTP/1 by its Host. */
+#ifndef HUTCH_NET_GREETING_H
+#define HUTCH_NET_GREETING_H
+
+#include "names.h"
+
+enum { GREETING_MAX = 32 * 1024 };
+
+enum greeting {
+  GREETING_MORE,  /* can't be told yet */
+  GREETING_NAME,
+  GREETING_OTHER, /* a protocol that says no name */
+  GREETING_BAD,   /* one that should say a name, and says none, two, or hides it */
+};
+
+enum greeting greeting_read(const uint8_t *bytes, size_t length, char name[NAME_TEXT]);
+
+#endif

@@ -1,0 +1,337 @@
+/**
+ * Making a box from an archive. Nothing of it counts until all of it was checked: the disk is written
+ * under another name, in a folder that no record knows, and goes when anything is wrong.
+ *
+ * @module
+ */
+import { join, relative } from "node:path";
+import { asNoSpace, removeIfThere } from "../../atomic_file.ts";
+import { diskSize } from "../../disk/qcow2.ts";
+import { OverlayWriter } from "../../disk/overlay_writer.ts";
+import { HutchError } from "../../errors.ts";
+import { FileLock } from "../../file_lock.ts";
+import { DEFAULT_SCHEME, parseReference } from "../../images/reference.ts";
+import type { SourceImage } from "../../images/source.ts";
+import { cancelled } from "../../images/wait.ts";
+import { boxPaths } from "../../runtime/paths.ts";
+import { writeBoxFile } from "../box_file.ts";
+import type { Box } from "../box.ts";
+import { checkName } from "../config.ts";
+import type { BoxContext } from "../context.ts";
+import type { BoxConfig } from "../options.ts";
+import { stepOf } from "../transitions.ts";
+import { decompressed } from "./compress.ts";
+import { changedConfig, importedConfig, type LeftOut, optionsOf } from "./config.ts";
+import { PIECE_LIMIT, PieceReader } from "./disk_pieces.ts";
+import { type ArchiveProgress, baseDigest } from "./export.ts";
+import {
+  type ArchivedBlob,
+  type ArchivedDisk,
+  type ArchiveHead,
+  badArchive,
+  blobName,
+  DOCUMENT_LIMIT,
+  END_NAME,
+  HEAD_NAME,
+  pieceName,
+} from "./format.ts";
+import { parseEnd, parseHead } from "./head.ts";
+import { openSource } from "./source.ts";
+import { TarReader } from "./tar_reader.ts";
+
+/** Options of `Runtime.import`. */
+export interface ImportOptions {
+  /** Name of the box. @default {the one that it had} */
+  readonly name?: string;
+  /**
+   * Whether the box keeps what reaches this machine: volumes other than memory, published ports, the
+   * network `open`. Only for archives whose maker you trust with that. @default {false}
+   */
+  readonly trust?: boolean;
+  /** Whether the image may be pulled when it is neither here nor in the archive. @default {true} */
+  readonly pull?: boolean;
+  /** Most data of the box's disk, in bytes. @default {64 GiB} */
+  readonly maxBytes?: number;
+  /** Ends the work. */
+  readonly signal?: AbortSignal;
+  /** Told as it goes on. */
+  readonly onProgress?: (progress: ArchiveProgress) => void;
+}
+
+/** What came out of an archive. */
+export interface Imported {
+  /** The box, which doesn't run. */
+  readonly box: Box;
+  /** What of its settings reaches this machine, and stayed behind. */
+  readonly leftOut: readonly LeftOut[];
+}
+
+const MAX_BYTES = 64 * 2 ** 30;
+/** The disk while it isn't checked; see `box_file.ts`. */
+export const UNFINISHED = "import.new";
+
+/** One import. */
+interface Import {
+  readonly context: BoxContext;
+  readonly tar: TarReader;
+  readonly head: ArchiveHead;
+  readonly config: BoxConfig;
+  readonly maxBytes: number;
+  readonly signal: AbortSignal;
+}
+
+/** Imports a box, and records it; see `Runtime.import`. */
+export async function importBox(
+  context: BoxContext,
+  from: string | ReadableStream<Uint8Array<ArrayBuffer>>,
+  { name, trust = false, pull = true, maxBytes = MAX_BYTES, signal, onProgress, handleOf }:
+    & ImportOptions
+    & {
+      readonly signal: AbortSignal;
+      /** The handle of a box that was recorded. */
+      readonly handleOf: (config: BoxConfig) => Box;
+    },
+): Promise<Imported> {
+  if (name !== undefined) {
+    checkName(name);
+    refuseTaken(context, name);
+  }
+  await using source = await openSource(from, { signal, onProgress });
+  await using tar = new TarReader(decompressed(source.bytes));
+  await tar.expect(HEAD_NAME, DOCUMENT_LIMIT);
+  const head = parseHead(await tar.text());
+  const engines = context.engines.map((engine) => engine.name);
+  const { config, leftOut } = importedConfig(head.box, { name, trust, engines });
+  if (config.image.digest !== head.image.digest) throw badArchive("it names two images");
+  if (head.disk && head.disk.sizeBytes !== config.diskMiB * 2 ** 20) {
+    throw badArchive("its disk hasn't the size that the box has");
+  }
+  refuseTaken(context, config.name);
+  const asked = optionsOf(config);
+  // What plugins have to say of each box that is made counts for these, too.
+  const box = await context.plugins.run(
+    "create",
+    asked,
+    { signal, name: config.name },
+    async (input) => {
+      const wanted = input === asked ? config : changedConfig(config, input);
+      const work = { context, tar, head, config: wanted, maxBytes, signal };
+      await withFolder(work, async (folder) => {
+        using _held = await takeImage(work, { pull }, () => readDisk(work, folder));
+        register(work, folder);
+      });
+      return handleOf(wanted);
+    },
+  );
+  return { box, leftOut };
+}
+
+/** Makes the box's folder, held while it is filled; of what fails nothing stays. */
+async function withFolder(
+  { context, config }: Import,
+  fill: (folder: string) => Promise<void>,
+): Promise<void> {
+  const own = boxPaths(context.paths, config.id);
+  try {
+    await Deno.mkdir(own.folder, { recursive: true, mode: 0o700 });
+    using lock = FileLock.try(own.operationLockPath);
+    if (!lock) throw new HutchError("box_state", "Cannot import a box: its folder is in use");
+    await fill(own.folder);
+  } catch (error) {
+    if (!context.records.byId(config.id)) await removeIfThere(own.folder);
+    throw asNoSpace(error, own.folder);
+  }
+}
+
+/**
+ * Has the image here, out of the archive if it is in there; `use` reads what follows it, and what it
+ * finds wrong keeps the image from being recorded.
+ *
+ * @returns What keeps the image here until the box is recorded.
+ */
+async function takeImage(
+  { context, tar, head, signal }: Import,
+  { pull }: { readonly pull: boolean },
+  use: () => Promise<void>,
+): Promise<Disposable> {
+  const { imageManager } = context;
+  const { digest, reference, blobs } = head.image;
+  const here = await imageManager.hold(digest, signal);
+  if (here) {
+    using kept = new DisposableStack();
+    kept.use(here);
+    for (const blob of blobs ?? []) await expectBlob(tar, blob); // passed over
+    await use();
+    return kept.move();
+  }
+  if (blobs) {
+    const { image, skipRest } = await imageIn(tar, digest, blobs);
+    await imageManager.adopt(image, {
+      reference: `archive:${digest}`,
+      use: async () => {
+        await skipRest(); // those that were here
+        await use();
+      },
+      signal,
+    });
+  } else {
+    await pullImage(context, { reference, digest, pull, signal });
+    await use();
+  }
+  const held = await imageManager.hold(digest, signal);
+  if (held) return held;
+  throw new HutchError("image_not_found", `Cannot import a box: image ${digest} went meanwhile`);
+}
+
+/** Gets the very image that the archive names, from the registry that it had come from. */
+async function pullImage(
+  { images }: BoxContext,
+  { reference, digest, pull, signal }: {
+    readonly reference: string;
+    readonly digest: string;
+    readonly pull: boolean;
+    readonly signal: AbortSignal;
+  },
+): Promise<void> {
+  const missing = (why: string) =>
+    new HutchError("image_not_found", `Cannot import a box: its image ${reference} ${why}`, {
+      hint: "export the box with its image, or pull the image first",
+    });
+  if (!pull) throw missing("isn't here");
+  const scheme = `${DEFAULT_SCHEME}:`;
+  let named = reference;
+  if (reference.startsWith(scheme)) {
+    const { registry, repository } = parseReference(reference.slice(scheme.length));
+    named = `${scheme}${registry}/${repository}@${digest}`;
+  } else if (!reference.startsWith("builtin:")) {
+    throw missing("isn't here, and comes from a file");
+  }
+  const record = await images.pull(named, { signal, disk: true });
+  if (record.digest !== digest) throw missing(`has digest ${record.digest} now, not ${digest}`);
+}
+
+/** The archive's image, whose blobs are read in their order. */
+async function imageIn(
+  tar: TarReader,
+  digest: string,
+  blobs: readonly ArchivedBlob[],
+): Promise<{ readonly image: SourceImage; readonly skipRest: () => Promise<void> }> {
+  const [first, ...rest] = blobs;
+  if (first?.digest !== digest || first.size > DOCUMENT_LIMIT) {
+    throw badArchive("it doesn't begin with its image's manifest");
+  }
+  await expectBlob(tar, first);
+  const manifest = await tar.read(first.size);
+  let failure: unknown;
+  const remembered = async function* () {
+    try {
+      yield* tar.rest();
+    } catch (error) {
+      failure = error; // asked for again, it could only be told that it is over
+      throw error;
+    }
+  };
+  let next = 0;
+  const goTo = async (end: number) => {
+    for (const blob of rest.slice(next, end)) await expectBlob(tar, blob);
+    next = Math.max(next, end);
+  };
+  const image: SourceImage = {
+    digest,
+    manifest,
+    async blob(wanted, { offset }) {
+      if (failure !== undefined) throw failure;
+      // Those that are here already aren't asked for.
+      const at = rest.findIndex((blob, index) => index >= next && blob.digest === wanted);
+      if (at < 0 || offset > 0) throw badArchive(`its image's part ${wanted} isn't in its place`);
+      await goTo(at + 1);
+      return { start: 0, body: ReadableStream.from(remembered()) };
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+  return { image, skipRest: () => goTo(rest.length) };
+}
+
+async function expectBlob(tar: TarReader, { digest, size }: ArchivedBlob): Promise<void> {
+  const file = await tar.expect(blobName(digest), size);
+  if (file.size !== size) throw badArchive(`its image's part ${digest} isn't as long as it says`);
+}
+
+/** Reads the rest of the archive: the disk, which is written, and whether all was there. */
+async function readDisk(work: Import, folder: string): Promise<void> {
+  const { tar, head } = work;
+  const pieces = head.disk ? await writeDisk(work, head.disk, folder) : await eachPiece(tar);
+  const { sha256, pieces: wanted } = parseEnd(await tar.text());
+  if (wanted !== pieces) throw badArchive("parts of its disk are missing");
+  if (sha256 !== tar.sha256Before()) throw badArchive("its checksum is another one");
+  await tar.end();
+}
+
+/** Goes through the pieces, up to the last file; says how many there were. */
+async function eachPiece(
+  tar: TarReader,
+  take: (size: number) => Promise<void> = () => {
+    throw badArchive("it has a disk that it says nothing of");
+  },
+): Promise<number> {
+  for (let number = 0;; number++) {
+    const file = await tar.next();
+    if (file?.name === END_NAME && file.size <= DOCUMENT_LIMIT) return number;
+    if (file?.name !== pieceName(number) || file.size > PIECE_LIMIT) {
+      throw badArchive(`it has something else where ${pieceName(number)} should be`);
+    }
+    await take(file.size);
+  }
+}
+
+async function writeDisk(
+  { context, tar, head, maxBytes, signal }: Import,
+  { sizeBytes, base: expected }: ArchivedDisk,
+  folder: string,
+): Promise<number> {
+  const base = await context.baseDisk(head.image.digest, signal);
+  if (await baseDigest(base, signal) !== expected) {
+    throw new HutchError(
+      "digest_mismatch",
+      `Cannot import a box: the disk of image ${head.image.reference} isn't here what it was there`,
+      { hint: `use the hutch that the archive is from (${head.writer})` },
+    );
+  }
+  const below = await diskSize(base);
+  if (below > sizeBytes) throw badArchive("its disk is smaller than its image's");
+  const reader = new PieceReader({ sizeBytes, below, maxBytes });
+  using overlay = await OverlayWriter.create({
+    path: join(folder, UNFINISHED),
+    backingPath: relative(await Deno.realPath(folder), await Deno.realPath(base.path)),
+    backingFormat: base.format,
+    sizeBytes,
+  });
+  const count = await eachPiece(tar, async (size) => {
+    if (signal.aborted) throw cancelled("import a box", signal);
+    await reader.read(tar, size, overlay);
+  });
+  await overlay.finish();
+  return count;
+}
+
+/** Gives the disk its name and records the box, with nothing in between. */
+function register({ context, head, config }: Import, folder: string): void {
+  const own = boxPaths(context.paths, config.id);
+  // First, so that a box whose record didn't get written can be repaired.
+  writeBoxFile(own, config);
+  if (head.disk) Deno.renameSync(join(folder, UNFINISHED), own.diskPath);
+  {
+    using opened = Deno.openSync(folder);
+    opened.syncSync();
+  }
+  const holder = context.records.add(config);
+  if (holder) stepOf("create", holder); // throws: its name was taken meanwhile
+}
+
+function refuseTaken({ records }: BoxContext, name: string): void {
+  const holder = records.byName(name);
+  if (!holder) return;
+  throw new HutchError("name_taken", `Cannot import box "${name}": the name is taken`, {
+    hint: "give it another name (--name), or remove that box (hutch rm)",
+  });
+}

@@ -1,0 +1,43 @@
+/**
+ * `hutch snapshot create`.
+ *
+ * @module
+ */
+import type { Command } from "../deps.ts";
+import type { Invocation } from "./command.ts";
+import { print, printJson } from "./io.ts";
+import { getBox } from "./session.ts";
+import { collect, parseLabels } from "./values.ts";
+
+interface Flags {
+  readonly label?: readonly string[];
+  readonly consistent?: boolean;
+  readonly json?: boolean;
+}
+
+/** Declares arguments and options. */
+export function define(command: Command): void {
+  command.usage("[options] BOX [NAME]")
+    .argument("<BOX>", "name, id or unique beginning of an id")
+    .argument("[NAME]", "the snapshot's name (default: the time)")
+    .option("-l, --label <KEY=VALUE>", "label of the snapshot (repeatable)", collect)
+    .option("--consistent", "fail unless the box's file systems can be frozen")
+    .option("--json", "an object with all that is known");
+}
+
+/** Takes a snapshot and prints its name; says so where it is as if the power had been cut. */
+export async function run({ command, args: [word = "", given], io, open }: Invocation) {
+  const { label = [], consistent, json } = command.opts<Flags>();
+  const labels = parseLabels(label, "--label");
+  const name = given ?? new Date().toISOString().replaceAll(":", "-");
+  await using runtime = await open();
+  const box = await getBox(runtime, word);
+  const consistency = consistent ? "required" : "best";
+  const snapshot = await box.snapshots.create(name, { labels, consistency });
+  if (json) await printJson(io.stdout, snapshot);
+  else await print(io.stdout, `${snapshot.name}\n`);
+  if (snapshot.reason !== null) {
+    await print(io.stderr, `hutch: its file systems weren't frozen: ${snapshot.reason}\n`);
+  }
+  return 0;
+}

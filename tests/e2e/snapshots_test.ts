@@ -1,0 +1,109 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { type Box, HutchError } from "../../mod.ts";
+import { filesIn } from "../box/snapshot_model.ts";
+import { needs, runTool } from "../support/tools.ts";
+import { BOX, until, withRuntime } from "./support.ts";
+
+const tools = needs("qemu-img", "e2fsck");
+
+/** The box's file system, as it is in a disk: whole after its journal was replayed, as a mount does. */
+async function checkDisk(home: string, path: string): Promise<void> {
+  await runTool("qemu-img", "check", "-q", path);
+  const flat = join(home, "flat.img");
+  await runTool("qemu-img", "convert", "-U", "-O", "raw", path, flat);
+  await new Deno.Command("e2fsck", { args: ["-fp", flat] }).output();
+  await runTool("e2fsck", "-fn", flat);
+  await Deno.remove(flat);
+}
+
+/** Counts up in a file of fixed lines, each brought to the disk before the next. */
+const WRITER =
+  `i=0; while :; do i=$((i+1)); printf '%08d\\n' $i >> /log; sync /log 2>/dev/null || sync
+  printf x > /tmp/one; cp /tmp/one /tmp/two; done`;
+
+/** The lines count up without a gap. */
+async function checkLog(box: Box): Promise<number> {
+  const program = `$0 != sprintf("%08d", NR) { print "bad " NR ": " $0; exit } END { print NR }`;
+  const said = await box.sh`awk ${program} /log`.text();
+  assert.match(said, /^\d+$/);
+  return Number(said);
+}
+
+Deno.test(`snapshots and clones of a box under load are whole${tools.note}`, {
+  ignore: tools.ignore,
+}, () =>
+  withRuntime(async (runtime, home) => {
+    const box = await runtime.create({ ...BOX, name: "loaded", disk: 256 });
+    await box
+      .sh`mkdir -p /etc/ssh /var/lib/systemd; echo 0123456789abcdef0123456789abcdef > /etc/machine-id
+      echo key > /etc/ssh/ssh_host_ed25519_key; echo pub > /etc/ssh/ssh_host_ed25519_key.pub
+      echo seed > /var/lib/systemd/random-seed`;
+    await using _writer = box.exec("sh", ["-c", WRITER]);
+    const lines = async () => Number(await box.sh`cat /log 2>/dev/null | wc -l`.text());
+    const stuck = () => Promise.resolve("nothing is written");
+    await until(async () => await lines() > 3, stuck);
+    const paused: number[] = [];
+    for (let n = 1; n <= 3; n++) {
+      const { consistency, reason, pausedMs } = await box.snapshots.create(`s${n}`);
+      assert.deepEqual([consistency, reason], ["filesystem", null]);
+      paused.push(pausedMs);
+    }
+    console.log("paused", paused);
+    const [live] = await box.clone({ name: "live" });
+    assert.ok(live);
+    assert.equal((await box.info()).status, "running");
+    const before = await checkLog(box);
+    await until(async () => await lines() > before, stuck); // it goes on
+    await box.stop();
+    for (const { backing } of await box.snapshots.list()) {
+      await checkDisk(home, join(home, "backing", String(backing), "disk.qcow2"));
+    }
+    await checkDisk(home, join(home, "boxes", box.id, "disk.qcow2"));
+    assert.ok(await checkLog(live) > 3);
+    const identity = await live
+      .sh`hostname; cat /etc/machine-id; ls /etc/ssh; cat /var/lib/systemd/random-seed | wc -c`
+      .text();
+    const [host, machine, seed, ...more] = identity.split("\n");
+    assert.deepEqual([host, seed, more], ["live", "512", []], identity);
+    assert.match(machine ?? "", /^[0-9a-f]{32}$/);
+    assert.notEqual(machine, "0123456789abcdef0123456789abcdef");
+    await live.restart();
+    assert.equal((await live.sh`cat /etc/machine-id`.text()).trim(), machine);
+    await live.remove({ force: true });
+    const { safety } = await box.snapshots.restore("s1", { stop: true });
+    assert.ok(safety);
+    const then = await checkLog(box);
+    assert.ok(then < before);
+    await box.remove({ force: true });
+    assert.deepEqual(filesIn(join(home, "backing")), []);
+  }));
+
+Deno.test("quiesce freezes, goes on whatever happens, and says when it couldn't", () =>
+  withRuntime(async (runtime) => {
+    const box = await runtime.create({ ...BOX, name: "still" });
+    await box.start();
+    let writing: PromiseLike<unknown> | undefined;
+    const failing = box.quiesce(async () => {
+      writing = box.exec("sh", ["-c", "echo x > /file; sync"]);
+      const late = Promise.withResolvers<string>();
+      setTimeout(() => late.resolve("nothing moves"), 500);
+      const first = await Promise.race([writing.then(() => "it ran"), late.promise]);
+      assert.equal(first, "nothing moves");
+      throw new Error("of the caller");
+    });
+    await assert.rejects(failing, { message: "of the caller" });
+    await writing;
+    assert.equal(await box.sh`echo on > /file; sync; cat /file`.text(), "on");
+    await box.pause();
+    const report = await box.quiesce(() => 1);
+    assert.equal(report.consistency, "crash");
+    assert.match(report.reason ?? "", /paused/);
+    await assert.rejects(
+      box.quiesce(() => 1, { consistency: "required" }),
+      (error) => error instanceof HutchError && error.code === "freeze_failed",
+    );
+    await box.resume();
+    assert.equal((await box.exec("true")).code, 0);
+    await box.remove({ force: true });
+  }));
