@@ -42,7 +42,8 @@ const DRAIN_MS = 2_000;
 
 if (import.meta.main) await main(Deno.args[0] ?? "");
 
-async function main(path: string): Promise<void> {
+/** Is the box process of a {@link MachineFile}; ends with the program. */
+export async function main(path: string): Promise<void> {
   let code = 1;
   try {
     await run(JSON.parse(Deno.readTextFileSync(path)));
@@ -132,7 +133,10 @@ async function run(file: MachineFile): Promise<void> {
   Deno.addSignalListener("SIGHUP", () => {}); // the end of a terminal is no reason
 
   const { interceptor: asked } = file.network ?? {};
-  const interceptor = asked ? await startInterceptor(asked, await readSecretLine()) : undefined;
+  const interceptor = asked && await startInterceptor(asked, {
+    line: await readSecretLine(),
+    folder: file.spec.folder,
+  });
   const network = file.network ? await startNetwork(file.network) : undefined;
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
   let confined = false;
