@@ -48,6 +48,8 @@ export async function cloneBox(
     ? await takeDisk(context, record, { consistency })
     : { backing: backingOf(context, record.config, options.snapshot), over: undefined };
   const configs = names.map((each) => cloneConfig(record.config, each, labels));
+  const values = context.secretValues.get(id);
+  if (values) configs.forEach((config) => void context.secretValues.set(config.id, values));
   const holder = context.records.addClones(configs, taken.backing);
   // Until here the box's own disk was recorded as over it, which kept it.
   if (taken.over !== undefined) context.disks.settle(id, taken.over);

@@ -23,6 +23,7 @@ import {
   type ReadyLine,
   writeExitFile,
 } from "./machine_file.ts";
+import { readSecretLine, startInterceptor } from "./interceptor_process.ts";
 import { NetworkRefused, startNetwork } from "./network_process.ts";
 import { Relay } from "./relay.ts";
 
@@ -41,7 +42,8 @@ const DRAIN_MS = 2_000;
 
 if (import.meta.main) await main(Deno.args[0] ?? "");
 
-async function main(path: string): Promise<void> {
+/** Is the box process of a {@link MachineFile}; ends with the program. */
+export async function main(path: string): Promise<void> {
   let code = 1;
   try {
     await run(JSON.parse(Deno.readTextFileSync(path)));
@@ -130,6 +132,11 @@ async function run(file: MachineFile): Promise<void> {
   }
   Deno.addSignalListener("SIGHUP", () => {}); // the end of a terminal is no reason
 
+  const { interceptor: asked } = file.network ?? {};
+  const interceptor = asked && await startInterceptor(asked, {
+    line: await readSecretLine(),
+    folder: file.spec.folder,
+  });
   const network = file.network ? await startNetwork(file.network) : undefined;
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
   let confined = false;
@@ -150,6 +157,7 @@ async function run(file: MachineFile): Promise<void> {
   // Its programs would wait for answers that never come.
   // (A machine that ends takes it along, and may be noticed later.)
   void network?.ended.then((message) => setTimeout(() => end("engine", message), NETWORK_GRACE_MS));
+  void interceptor?.ended.then((message) => end("engine", message));
   void watchCreator((detached) => {
     if (detached) return started.detached?.();
     windUp("creator", "");
@@ -184,7 +192,9 @@ function ownRules({ spec, socketPath }: MachineFile): readonly FileRule[] {
   ];
 }
 
-function removeNetworkSockets({ socketPath, controlPath }: MachineNetworkProcess): void {
+function removeNetworkSockets(network: MachineNetworkProcess): void {
+  const { socketPath, controlPath, interceptor } = network;
+  if (interceptor) removeIfThere(interceptor.socketPath);
   removeIfThere(socketPath);
   removeIfThere(controlPath);
 }

@@ -11,7 +11,7 @@ import { missingPart, sharePath } from "../../ffi/library.ts";
 import { exists, writeAtomically } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
-import { cacheModules, processFlags } from "../own_process.ts";
+import { cacheModules, ownCommand, processFlags } from "../own_process.ts";
 import { asPermissionError, requirePermissions } from "../permissions.ts";
 import type { EngineReport, MachineShare, MachineSpec } from "./engine.ts";
 import { firstLine } from "./first_line.ts";
@@ -52,6 +52,8 @@ export interface StartOptions {
   readonly file: MachineFile;
   readonly permissions: EngineReport["permissions"];
   readonly signal: AbortSignal;
+  /** A line for its interceptor, kept out of `file`. */
+  readonly secretLine?: string | undefined;
 }
 
 /**
@@ -66,11 +68,16 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
   const filePath = join(folder, "machine.json");
   const logPath = join(folder, "box.log");
   await writeAtomically(filePath, JSON.stringify(file));
-  const [program, ...args] = await prepared(file.spec, [
-    Deno.execPath(),
-    ...boxProcessArguments(options, filePath),
-  ]);
-  await cacheModules([BOX_PROCESS, file.runner]);
+  const own = await ownCommand({
+    role: "box",
+    module: BOX_PROCESS,
+    args: [filePath],
+    flags: boxProcessFlags(options),
+    folder,
+  });
+  const [program, ...args] = await prepared(file.spec, own.command);
+  const { interceptor } = file.network ?? {};
+  await cacheModules([BOX_PROCESS, file.runner, ...interceptor ? [interceptor.module] : []]);
   options.signal.throwIfAborted();
   const log = openSync(logPath, "w", 0o600);
   const child = (() => {
@@ -79,7 +86,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
         detached: true, // a session of its own: the terminal's Ctrl-C is for the user's program
         stdio: ["pipe", "pipe", log],
         cwd: folder,
-        env: environment(),
+        env: { ...environment(), ...own.env },
       });
     } finally {
       closeSync(log);
@@ -94,6 +101,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
   const { stdin, stdout } = child;
   // A write to one that has just died must not end this program.
   stdin?.on("error", () => {});
+  if (options.secretLine !== undefined) stdin?.write(`${options.secretLine}\n`);
   try {
     const line = stdout ? await firstLine(stdout) : "";
     options.signal.throwIfAborted();
@@ -174,11 +182,12 @@ function shareMode({ readOnly, owner }: MachineShare): string {
 }
 
 /**
- * The command line of a box process. It gets what its machine needs and nothing else: the box's
+ * The flags of a box process. It gets what its machine needs and nothing else: the box's
  * own files, the engine's programs and libraries.
  */
-function boxProcessArguments(options: StartOptions, filePath: string): string[] {
+function boxProcessFlags(options: StartOptions): string[] {
   const { file, permissions } = options;
+  const { interceptor } = file.network ?? {};
   const writable = [
     file.spec.folder,
     file.socketPath,
@@ -187,14 +196,18 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     `${file.spec.controlPath}.own`,
     ...(file.spec.shares ? [file.spec.shares.socketPath] : []),
     ...(file.network ? [file.network.socketPath, file.network.controlPath] : []),
+    ...(interceptor ? [interceptor.socketPath] : []),
   ].join(",");
   const ffi = [...permissions.ffi ?? [], file.confine];
-  const run = [...permissions.run ?? [], ...file.network ? [file.network.program] : []];
+  const run = [
+    ...permissions.run ?? [],
+    ...file.network ? [file.network.program] : [],
+    ...interceptor ? [Deno.execPath()] : [],
+  ];
   const readable = file.runner.startsWith("file:")
     ? `${writable},${dirname(fileURLToPath(file.runner))}`
     : writable;
   return [
-    "run",
     ...processFlags([BOX_PROCESS, file.runner]),
     `--allow-read=${readable}`,
     `--allow-write=${writable}`,
@@ -204,8 +217,6 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     }`,
     ...(run.length > 0 ? [`--allow-run=${run.join(",")}`] : []),
     `--allow-ffi=${ffi.join(",")}`,
-    BOX_PROCESS,
-    filePath,
   ];
 }
 
