@@ -7,11 +7,12 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { statSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { cacheFolder } from "../src/cache_folder.ts";
 import { errorText, HutchError } from "../src/errors.ts";
+import { isCompiled } from "../src/own_process.ts";
 import { PART_NAMES, type PartName, PARTS, PREBUILT } from "./parts.ts";
 import { SOURCES } from "./sources.ts";
 import { SYMBOLS } from "./symbols.ts";
@@ -136,9 +137,49 @@ export function partPath(name: PartName): string {
   const { file, variable } = PARTS[name];
   const named = Deno.env.get(variable);
   if (named) return named;
-  if (BASE.protocol === "file:") return fileURLToPath(new URL(`build/${file}`, BASE));
+  if (BASE.protocol === "file:") {
+    const built = fileURLToPath(new URL(`build/${file}`, BASE));
+    if (isCompiled()) return unpacked(file, built);
+    const { prebuilt } = prebuiltOf(name); // of a release's archive
+    return prebuilt && !isFile(built) ? fileURLToPath(new URL(prebuilt.file, BASE)) : built;
+  }
   const { prebuilt } = prebuiltOf(name);
   return prebuilt && isFile(prebuilt.path) ? prebuilt.path : compiledPath(name);
+}
+
+const unpackedPaths = new Map<string, string>();
+
+/**
+ * A file that a compiled program has in itself, in hutch's cache: Deno alone sees it where it is.
+ * Its own path where the program was compiled without it.
+ */
+function unpacked(file: string, embedded: string): string {
+  const known = unpackedPaths.get(file);
+  if (known !== undefined) return known;
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(embedded);
+  } catch {
+    return embedded;
+  }
+  const digest = sha256(bytes);
+  const path = join(cacheFolder(), "native", digest, file);
+  if (!isFile(path) || sha256(readFileSync(path)) !== digest) {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const temporary = `${path}.${crypto.randomUUID()}.new`;
+    try {
+      writeFileSync(temporary, bytes, { mode: 0o700 });
+      renameSync(temporary, path); // whoever else is at it has the same bytes
+    } finally {
+      rmSync(temporary, { force: true });
+    }
+  }
+  unpackedPaths.set(file, path);
+  return path;
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
 }
 
 function prebuiltOf(

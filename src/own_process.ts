@@ -1,8 +1,89 @@
 /**
- * Starting processes of hutch's own from wherever its modules came from: a folder, or a URL.
+ * Starting processes of hutch's own from wherever its modules came from: a folder, a URL, or a
+ * program made with `deno compile`.
+ *
+ * Such a program is its own Deno: started again, it runs what it was made of. What tells it to be a
+ * process of hutch's is a ticket: a file that its parent writes for this one start, named with a secret
+ * in the environment. No argument has a meaning, and neither has a variable without its file.
  *
  * @module
  */
+import { join } from "node:path";
+import { writeAtomically } from "./atomic_file.ts";
+
+/** Has the ticket's secret and path. */
+const VARIABLE = "HUTCH_OWN_PROCESS";
+
+/** What a process of hutch's own can be. */
+export type OwnRole = "box" | "interceptor" | "keeper";
+
+/** What a ticket says. */
+interface Ticket {
+  readonly secret: string;
+  /** Number of the process that wrote it. */
+  readonly parent: number;
+  readonly role: OwnRole;
+  readonly args: readonly string[];
+}
+
+/** How a process of hutch's own is started. */
+export interface OwnCommand {
+  readonly command: readonly [program: string, ...args: string[]];
+  /** Beside what else the process is to see. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** Whether this is a program made with `deno compile`. */
+export function isCompiled(): boolean {
+  return Deno.build.standalone;
+}
+
+/**
+ * The command for one start.
+ *
+ * @param folder Where a ticket may be: private to the user.
+ * @param flags Those of `deno run`, without effect in a compiled program, whose permissions are fixed.
+ */
+export async function ownCommand({ role, module, args, flags, folder }: {
+  readonly role: OwnRole;
+  readonly module: string;
+  readonly args: readonly string[];
+  readonly flags: readonly string[];
+  readonly folder: string;
+}): Promise<OwnCommand> {
+  if (!isCompiled()) {
+    return { command: [Deno.execPath(), "run", ...flags, module, ...args], env: {} };
+  }
+  const secret = crypto.randomUUID();
+  const path = join(folder, `${role}.ticket`);
+  const ticket: Ticket = { secret, parent: Deno.pid, role, args };
+  await writeAtomically(path, JSON.stringify(ticket));
+  return { command: [Deno.execPath()], env: { [VARIABLE]: `${secret} ${path}` } };
+}
+
+/**
+ * What this process was started to be, if it is one of hutch's own in a compiled program. The ticket
+ * is gone after that, and so is the variable.
+ */
+export function claimTicket(): Pick<Ticket, "role" | "args"> | undefined {
+  if (!isCompiled()) return undefined;
+  const { state } = Deno.permissions.querySync({ name: "env", variable: VARIABLE });
+  if (state !== "granted") return undefined;
+  const [, secret, path] = /^([0-9a-f-]{36}) (.+)$/.exec(Deno.env.get(VARIABLE) ?? "") ?? [];
+  Deno.env.delete(VARIABLE);
+  if (secret === undefined || path === undefined) return undefined;
+  try {
+    const { uid } = Deno.lstatSync(path);
+    const ticket: Ticket = JSON.parse(Deno.readTextFileSync(path));
+    if (uid !== Deno.uid() || ticket.secret !== secret || ticket.parent !== Deno.ppid) {
+      return undefined;
+    }
+    Deno.removeSync(path);
+    return ticket;
+  } catch {
+    return undefined; // used, or never there: somebody else's variable
+  }
+}
 
 /**
  * The first words after `deno run` for a process that runs `modules` (absolute URLs) and nothing

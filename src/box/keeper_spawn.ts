@@ -8,7 +8,7 @@ import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { helperPath, sharePath } from "../../ffi/library.ts";
 import { HutchError } from "../errors.ts";
-import { cacheModules, processFlags } from "../own_process.ts";
+import { cacheModules, ownCommand, processFlags } from "../own_process.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { tailOf } from "../vmm/machine.ts";
 import type { BoxContext } from "./context.ts";
@@ -45,14 +45,22 @@ export async function spawnKeeper(context: BoxContext, id: string): Promise<void
   const logPath = join(folder, "keeper.log");
   await cacheModules([KEEPER_PROCESS]);
   await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
+  const own = await ownCommand({
+    role: "keeper",
+    module: KEEPER_PROCESS,
+    args: [paths.home, id, context.bootId, ...plugins],
+    flags: keeperFlags(context, id, plugins),
+    folder,
+  });
+  const [program, ...args] = own.command;
   const log = openSync(logPath, "w", 0o600);
   const child = (() => {
     try {
-      return spawn(Deno.execPath(), keeperArguments(context, id, plugins), {
+      return spawn(program, args, {
         detached: true, // a session of its own: no terminal's end is its end
         stdio: ["ignore", "pipe", log],
         cwd: "/",
-        env: environment(plugins.length > 0),
+        env: { ...environment(plugins.length > 0), ...own.env },
       });
     } finally {
       closeSync(log);
@@ -82,10 +90,10 @@ export async function spawnKeeper(context: BoxContext, id: string): Promise<void
 }
 
 /**
- * The command line of a keeper process. It may do what starting this box takes. With plugins nobody
+ * The flags of a keeper process. It may do what starting this box takes. With plugins nobody
  * knows what that is: then it may do what this program may.
  */
-function keeperArguments(context: BoxContext, id: string, plugins: readonly string[]): string[] {
+function keeperFlags(context: BoxContext, id: string, plugins: readonly string[]): string[] {
   const { home, sockets } = context.paths;
   const own = boxPaths(context.paths, id);
   const reached = [own.socketPath, own.controlPath, own.networkControlPath];
@@ -102,16 +110,7 @@ function keeperArguments(context: BoxContext, id: string, plugins: readonly stri
     const all = plugins.length > 0 && Deno.permissions.querySync({ name }).state === "granted";
     return `--allow-${name}${all ? "" : own}`;
   });
-  return [
-    "run",
-    ...processFlags([KEEPER_PROCESS]),
-    ...allowed,
-    KEEPER_PROCESS,
-    home,
-    id,
-    context.bootId,
-    ...plugins,
-  ];
+  return [...processFlags([KEEPER_PROCESS]), ...allowed];
 }
 
 /** Plugins may want any variable; else those that hutch itself knows. */

@@ -15,6 +15,7 @@ import type { RegistryConfigs } from "../images/registry/registries.ts";
 import { defaultPlugins } from "./defaults.ts";
 import { readRegistries } from "./registry_config.ts";
 import {
+  compiledPlugins,
   importDefault,
   importPlugins,
   pluginsOf,
@@ -189,6 +190,7 @@ export async function loadConfig(options: LoadConfigOptions = {}): Promise<Loade
     plugins.push(...await pluginsOf(config.plugins, { from: path, base }));
     specifiers.unshift(base);
   }
+  for (const load of compiledPlugins()) plugins.push(...await load());
   for (const specifier of options.plugins ?? []) {
     plugins.push(...await importPlugins(specifier, folder));
   }

@@ -11,11 +11,14 @@ import { tryKeeperLock } from "../box/keeper_lock.ts";
 import type { KeeperReadyLine } from "../box/keeper_spawn.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { boxPaths, pathsOf } from "./paths.ts";
-import { importPlugins } from "./plugin_modules.ts";
+import { compiledPlugins, importPlugins } from "./plugin_modules.ts";
 import { Runtime } from "./runtime.ts";
 
-if (import.meta.main) {
-  const [home = "", id = "", bootId = "", ...specifiers] = Deno.args;
+if (import.meta.main) await main(Deno.args);
+
+/** Keeps a box; ends with the program. */
+export async function main(args: readonly string[]): Promise<void> {
+  const [home = "", id = "", bootId = "", ...specifiers] = args;
   Deno.addSignalListener("SIGHUP", () => {}); // the end of a terminal is no reason
   let code = 0;
   try {
@@ -41,6 +44,7 @@ async function keep({ home, id, bootId, specifiers }: {
   if (!lock) return say({ held: true });
   using _lock = lock;
   const found = [];
+  for (const load of compiledPlugins()) found.push(...await load());
   for (const specifier of specifiers) found.push(...await importPlugins(specifier, "/"));
   await Runtime.keep({
     home,

@@ -7,6 +7,7 @@
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { errorText, HutchError } from "../errors.ts";
+import { isCompiled } from "../own_process.ts";
 import { assertPlugin, describe, type Fields, isFields } from "../plugin/check.ts";
 import type { Plugin } from "../plugin/contract.ts";
 
@@ -31,6 +32,13 @@ export function specifierUrl(specifier: string, folder: string): string {
  * @throws HutchError `plugin_failed` when it isn't there, has an error, or has no default export.
  */
 export async function importDefault(url: string, what: string): Promise<unknown> {
+  if (isCompiled()) {
+    throw new HutchError(
+      "plugin_failed",
+      `Cannot load ${what}: this program was compiled, and has no modules but its own`,
+      { hint: "compile it with that module, or use --no-config for a configuration" },
+    );
+  }
   let module: Fields;
   try {
     module = await import(url);
@@ -55,7 +63,29 @@ export async function importDefault(url: string, what: string): Promise<unknown>
 export async function importPlugins(specifier: string, folder: string): Promise<NamedPlugin[]> {
   const from = `plugin ${JSON.stringify(specifier)}`;
   const url = specifierUrl(specifier, folder);
-  const made = await callIfFunction(await importDefault(url, from), from);
+  return await pluginsFrom(await importDefault(url, from), from, url);
+}
+
+/** Plugins that a program was compiled with, by what they were called then. */
+let compiled: readonly (() => Promise<NamedPlugin[]>)[] = [];
+
+/** Loads the modules' plugins in this program whenever it has to have plugins. */
+export function setCompiledPlugins(
+  modules: Readonly<Record<string, () => Promise<{ readonly default?: unknown }>>>,
+): void {
+  compiled = Object.entries(modules).map(([specifier, load]) => async () => {
+    const from = `plugin ${JSON.stringify(specifier)}`;
+    return await pluginsFrom((await load()).default, from, specifier);
+  });
+}
+
+/** What {@link setCompiledPlugins} was given. */
+export function compiledPlugins(): readonly (() => Promise<NamedPlugin[]>)[] {
+  return compiled;
+}
+
+async function pluginsFrom(value: unknown, from: string, url: string): Promise<NamedPlugin[]> {
+  const made = await callIfFunction(value, from);
   if (isFields(made) && made.name === undefined && Array.isArray(made.plugins)) {
     return await pluginsOf(made.plugins, { from, base: url });
   }

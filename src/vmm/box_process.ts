@@ -42,7 +42,8 @@ const DRAIN_MS = 2_000;
 
 if (import.meta.main) await main(Deno.args[0] ?? "");
 
-async function main(path: string): Promise<void> {
+/** Is the box process of a {@link MachineFile}; ends with the program. */
+export async function main(path: string): Promise<void> {
   let code = 1;
   try {
     await run(JSON.parse(Deno.readTextFileSync(path)));
@@ -62,6 +63,7 @@ async function run(file: MachineFile): Promise<void> {
   removeIfThere(file.socketPath);
   removeIfThere(file.spec.channelPath);
   removeIfThere(file.spec.controlPath);
+  removeIfThere(`${file.spec.controlPath}.own`);
   if (file.network) removeNetworkSockets(file.network);
   const clients = Deno.listen({ transport: "unix", path: file.socketPath });
   const channel = Deno.listen({ transport: "unix", path: file.spec.channelPath });
@@ -80,6 +82,7 @@ async function run(file: MachineFile): Promise<void> {
       removeIfThere(file.socketPath);
       removeIfThere(file.spec.channelPath);
       removeIfThere(file.spec.controlPath);
+      removeIfThere(`${file.spec.controlPath}.own`);
       if (file.spec.shares) removeIfThere(file.spec.shares.socketPath);
       if (file.network) removeNetworkSockets(file.network);
     } catch (error) {
@@ -130,7 +133,10 @@ async function run(file: MachineFile): Promise<void> {
   Deno.addSignalListener("SIGHUP", () => {}); // the end of a terminal is no reason
 
   const { interceptor: asked } = file.network ?? {};
-  const interceptor = asked ? await startInterceptor(asked, await readSecretLine()) : undefined;
+  const interceptor = asked && await startInterceptor(asked, {
+    line: await readSecretLine(),
+    folder: file.spec.folder,
+  });
   const network = file.network ? await startNetwork(file.network) : undefined;
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
   let confined = false;

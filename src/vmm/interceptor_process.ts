@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { processFlags } from "../own_process.ts";
+import { ownCommand, processFlags } from "../own_process.ts";
 import type { MachineInterceptor } from "./machine_file.ts";
 
 const OUTPUT_LIMIT = 4_000;
@@ -41,21 +41,28 @@ export async function readSecretLine(): Promise<Uint8Array<ArrayBuffer>> {
 /**
  * Starts it; when this returns, it takes connections.
  *
+ * @param folder The box's own.
  * @throws Error with its words when it doesn't come so far.
  */
 export async function startInterceptor(
   { module, socketPath, controlPath }: MachineInterceptor,
-  line: Uint8Array,
+  { line, folder }: { readonly line: Uint8Array; readonly folder: string },
 ): Promise<InterceptorProcess> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
+  const { command: [program, ...args], env } = await ownCommand({
+    role: "interceptor",
+    module,
+    args: [],
+    flags: [
       ...processFlags([module]),
       `--allow-read=${socketPath},${controlPath}`,
       `--allow-write=${socketPath},${controlPath}`,
       "--allow-net",
-      module,
     ],
+    folder,
+  });
+  const child = new Deno.Command(program, {
+    args,
+    env,
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",

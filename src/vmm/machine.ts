@@ -11,7 +11,7 @@ import { missingPart, sharePath } from "../../ffi/library.ts";
 import { exists, writeAtomically } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
-import { cacheModules, processFlags } from "../own_process.ts";
+import { cacheModules, ownCommand, processFlags } from "../own_process.ts";
 import { asPermissionError, requirePermissions } from "../permissions.ts";
 import type { EngineReport, MachineShare, MachineSpec } from "./engine.ts";
 import { firstLine } from "./first_line.ts";
@@ -68,10 +68,14 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
   const filePath = join(folder, "machine.json");
   const logPath = join(folder, "box.log");
   await writeAtomically(filePath, JSON.stringify(file));
-  const [program, ...args] = await prepared(file.spec, [
-    Deno.execPath(),
-    ...boxProcessArguments(options, filePath),
-  ]);
+  const own = await ownCommand({
+    role: "box",
+    module: BOX_PROCESS,
+    args: [filePath],
+    flags: boxProcessFlags(options),
+    folder,
+  });
+  const [program, ...args] = await prepared(file.spec, own.command);
   const { interceptor } = file.network ?? {};
   await cacheModules([BOX_PROCESS, file.runner, ...interceptor ? [interceptor.module] : []]);
   options.signal.throwIfAborted();
@@ -82,7 +86,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
         detached: true, // a session of its own: the terminal's Ctrl-C is for the user's program
         stdio: ["pipe", "pipe", log],
         cwd: folder,
-        env: environment(),
+        env: { ...environment(), ...own.env },
       });
     } finally {
       closeSync(log);
@@ -178,10 +182,10 @@ function shareMode({ readOnly, owner }: MachineShare): string {
 }
 
 /**
- * The command line of a box process. It gets what its machine needs and nothing else: the box's
+ * The flags of a box process. It gets what its machine needs and nothing else: the box's
  * own files, the engine's programs and libraries.
  */
-function boxProcessArguments(options: StartOptions, filePath: string): string[] {
+function boxProcessFlags(options: StartOptions): string[] {
   const { file, permissions } = options;
   const { interceptor } = file.network ?? {};
   const writable = [
@@ -189,6 +193,7 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     file.socketPath,
     file.spec.channelPath,
     file.spec.controlPath,
+    `${file.spec.controlPath}.own`,
     ...(file.spec.shares ? [file.spec.shares.socketPath] : []),
     ...(file.network ? [file.network.socketPath, file.network.controlPath] : []),
     ...(interceptor ? [interceptor.socketPath] : []),
@@ -203,18 +208,15 @@ function boxProcessArguments(options: StartOptions, filePath: string): string[] 
     ? `${writable},${dirname(fileURLToPath(file.runner))}`
     : writable;
   return [
-    "run",
     ...processFlags([BOX_PROCESS, file.runner]),
     `--allow-read=${readable}`,
     `--allow-write=${writable}`,
     `--allow-net=${
-      [file.socketPath, file.spec.channelPath, file.spec.controlPath].map((path) => `unix:${path}`)
-        .join(",")
+      [file.socketPath, file.spec.channelPath, `${file.spec.controlPath}.own`]
+        .map((path) => `unix:${path}`).join(",")
     }`,
     ...(run.length > 0 ? [`--allow-run=${run.join(",")}`] : []),
     `--allow-ffi=${ffi.join(",")}`,
-    BOX_PROCESS,
-    filePath,
   ];
 }
 

@@ -11,7 +11,8 @@ import type { InterceptorInput } from "./input.ts";
 
 if (import.meta.main) await main();
 
-async function main(): Promise<void> {
+/** Is the interceptor, until its input ends. */
+export async function main(): Promise<void> {
   const lines = Deno.stdin.readable.pipeThrough(new TextDecoderStream());
   const { input, ended } = await firstOf(lines);
   const { socketPath, controlPath, authority, secrets, caCerts } = input;
