@@ -23,3 +23,12 @@ export function loadCommander(): Promise<typeof import("npm:commander@^15.0.0")>
 export function loadLogUpdate(): Promise<typeof import("npm:log-update@^8.0.0")> {
   return import("npm:log-update@^8.0.0");
 }
+
+/**
+ * Loads @peculiar/x509, which makes certificates. Only boxes with secrets pay for it (about 60 ms and
+ * 25 MB in a process of their own).
+ */
+export async function loadX509(): Promise<typeof import("npm:@peculiar/x509@^1.14.0")> {
+  await import("npm:reflect-metadata@^0.2.2"); // what it is built on wants it to be there
+  return await import("npm:@peculiar/x509@^1.14.0");
+}

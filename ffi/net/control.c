@@ -3,6 +3,7 @@
 
 #include "dns.h"
 #include "dns_message.h"
+#include "gate.h"
 #include "ports.h"
 #include "stack.h"
 
@@ -20,7 +21,7 @@ enum {
   CLIENTS_MAX = 64,
   LINE_MAX_BYTES = 512 * 1024,
   OUT_MAX = 1024 * 1024,       /* a client that doesn't read so much is let go */
-  WORDS_MAX = 2 + 2 * DNS_SERVERS,
+  WORDS_MAX = 2 + GATE_NAMES_MAX,
   EVENTS_PER_SECOND = 20,
 };
 
@@ -89,6 +90,12 @@ static void answer(struct client *client, int error) {
   const char *name = error < 0 ? strerrorname_np(-error) : NULL;
   if (error < 0) fail(client, name == NULL ? "EIO" : name, strerror(-error));
   else say(client, "{\"ok\":true}\n");
+}
+
+static void tell(const char *text) {
+  for (struct client *client = clients; client != NULL; client = client->next) {
+    if (client->listens) say(client, text);
+  }
 }
 
 /* ---- orders --------------------------------------------------------------------------------------- */
@@ -227,6 +234,24 @@ static bool do_origin(struct client *client, char **words, size_t count) {
   return true;
 }
 
+static bool do_intercept(struct client *client, char **words, size_t count) {
+  answer(client, gate_intercept(words + 1, count - 1));
+  return true;
+}
+
+static bool do_leaked(struct client *client, char **words, size_t count) {
+  struct address address;
+  uint16_t port;
+  char text[1024];
+  if (count != 5 || !address_parse(words[2], &address) || !port_of(words[3], &port)) return false;
+  if (strlen(words[1]) > 256 || strpbrk(words[1], "\"\\") != NULL || !name_pattern(words[4])) return false;
+  snprintf(text, sizeof text, "{\"event\":\"leaked\",\"secret\":\"%s\",\"address\":\"%s\",\"port\":%u,\"domain\":\"%s\"}\n",
+           words[1], words[2], port, words[4]);
+  tell(text);
+  answer(client, 0);
+  return true;
+}
+
 static bool do_events(struct client *client, char **words, size_t count) {
   (void)words;
   if (count != 1) return false;
@@ -241,6 +266,7 @@ static const struct {
 } ORDERS[] = {
   {"mode", do_mode}, {"publish", do_publish}, {"unpublish", do_unpublish}, {"ports", do_ports}, {"dns", do_dns},
   {"limit", do_limit}, {"counters", do_counters}, {"origin", do_origin}, {"events", do_events},
+  {"intercept", do_intercept}, {"leaked", do_leaked},
 };
 
 static void obey(struct client *client, char *line) {
@@ -374,7 +400,5 @@ void control_denied(const struct flow_key *key, enum group group, int rule, cons
   snprintf(text, sizeof text,
            "{\"event\":\"denied\",\"protocol\":\"%s\",\"address\":\"%s\",\"port\":%u,\"group\":\"%s\",\"domain\":%s,\"rule\":%d,\"lost\":%llu}\n",
            name_of(key->protocol), address, key->remote_port, GROUP_NAMES[group], quoted, rule, (unsigned long long)events_lost);
-  for (struct client *client = clients; client != NULL; client = client->next) {
-    if (client->listens) say(client, text);
-  }
+  tell(text);
 }

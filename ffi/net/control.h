@@ -11,6 +11,8 @@
  *   counters                                             {"ok":true,"counters":{...}}
  *   origin PORT                                          where the diverted connection that comes from
  *                                                        this port of the loopback was to go
+ *   intercept [PATH NAME...]                             see gate.h
+ *   leaked SECRET ADDRESS PORT NAME                      tells of a secret that was sent elsewhere
  *   events                                               lines {"event":"denied",...} from now on
  *
  * What can't be done is answered by {"ok":false,"error":"...","code":"EADDRINUSE"}. */

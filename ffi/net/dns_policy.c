@@ -18,7 +18,7 @@ int dns_policy_question(struct filter *filter, const struct dns_question *questi
   }
   /* They have addresses of their own, and keys by which a connection hides the name that it is for. */
   bool hints = question->type == DNS_TYPE_HTTPS || question->type == DNS_TYPE_SVCB;
-  return hints && policy_knows(&filter->policy, question->name) ? DNS_NOTHING : DNS_OK;
+  return hints && (filter->gate_all || policy_knows(&filter->policy, question->name)) ? DNS_NOTHING : DNS_OK;
 }
 
 int dns_policy_answer(struct filter *filter, const struct dns_question *question, uint8_t *answer, size_t length) {

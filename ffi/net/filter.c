@@ -90,7 +90,7 @@ static enum verdict begin(struct filter *filter, const struct flow_key *key, boo
   } else if (!to_dns) {
     struct peer peer = {.protocol = packet->protocol, .port = packet->target_port, .address = packet->target, .group = group};
     decision = decide(filter, &peer, now_ms);
-    if (decision.allow && decision.by_name && packet->protocol == IPPROTO_TCP && decision.divert == 0) {
+    if (decision.allow && (decision.by_name || filter->gate_all) && packet->protocol == IPPROTO_TCP && decision.divert == 0) {
       decision.divert = filter->gate[packet->v6];
       decision.allow = decision.divert != 0;
     }

@@ -40,6 +40,7 @@ struct filter {
   struct flows flows;
   struct names names;               /* what rules for names go by */
   uint16_t dns_divert;              /* port of the host's loopback for questions by TCP; 0: none */
+  bool gate_all;                    /* all TCP goes through the gate, not only what rules for names decide */
   uint16_t gate[2];                 /* the same for connections whose first bytes tell a name: IPv4, IPv6 */
   uint8_t published[2][65536 / 8];  /* the guest's ports that can be reached from outside: TCP, UDP */
   struct filter_counts counts;

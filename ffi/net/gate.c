@@ -2,25 +2,19 @@
 #include "gate.h"
 
 #include "greeting.h"
-#include "loop.h"
+#include "side.h"
 #include "stack.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-enum { BACKLOG = 512, PIECE = 256 * 1024, GREETING_MS = 15000, PORT_TRIES = 16 };
-
-/* One side of a connection, with what is still to be written to it. */
-struct side {
-  struct watch watch;
-  bool connected, ended, shut; /* `ended`: it says nothing more; `shut`: nor do we, to it */
-  uint8_t *rest;
-  size_t start, length;
-};
+enum { HTTPS_PORT = 443, BACKLOG = 512, GREETING_MS = 15000, PORT_TRIES = 16 };
 
 struct gated {
   struct side guest, server;
@@ -35,6 +29,11 @@ struct gated {
 static struct filter *filter;
 static struct watch doors[2] = {{.fd = -1}, {.fd = -1}};
 static struct gated *all;
+static struct {
+  struct sockaddr_un socket;
+  char *names[GATE_NAMES_MAX];
+  size_t count;
+} interceptor;
 
 static void let_go(struct gated *gated) {
   if (--gated->listed > 0) return;
@@ -56,59 +55,74 @@ static void server_gone(struct watch *watch) {
 
 /* Ends both sides at once, by a reset. */
 static void reset(struct gated *gated) {
-  struct linger now = {.l_onoff = 1};
-  struct side *sides[2] = {&gated->guest, &gated->server};
-  for (int i = 0; i < 2; i++) {
-    if (sides[i]->watch.fd < 0) continue;
-    setsockopt(sides[i]->watch.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-    loop_drop(&sides[i]->watch);
-  }
+  side_reset(&gated->guest);
+  side_reset(&gated->server);
 }
 
-/* ---- from one side to the other ----------------------------------------------------------------------- */
+/* ---- peers -------------------------------------------------------------------------------------------- */
 
-static bool keep(struct side *to, const uint8_t *bytes, size_t length) {
-  if (length == 0) return true;
-  uint8_t *more = malloc(to->length + length);
-  if (more == NULL) return false;
-  if (to->length > 0) memcpy(more, to->rest + to->start, to->length);
-  memcpy(more + to->length, bytes, length);
-  free(to->rest);
-  to->rest = more;
-  to->start = 0;
-  to->length += length;
-  return true;
+static int dial(const struct flow_key *key) {
+  struct sockaddr_storage name;
+  struct address target = key->remote;
+  int kind = !address_is_v4(&target), one = 1;
+  if (address_equal(&target, &filter->gateway[kind])) address_parse(kind ? "::1" : "127.0.0.1", &target);
+  socklen_t size = address_socket(&target, key->remote_port, &name);
+  int fd = socket(name.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  if (connect(fd, (struct sockaddr *)&name, size) == 0 || errno == EINPROGRESS) return fd;
+  close(fd);
+  return -1;
 }
 
-/* How much of it went; -1: nothing can go any more. */
-static ssize_t put(const struct side *to, const uint8_t *bytes, size_t length) {
-  if (!to->connected || length == 0) return 0;
-  ssize_t sent = send(to->watch.fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-  return sent < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : sent;
-}
+static void server_ready(struct watch *watch, short events);
 
-static bool flush(struct side *to) {
-  ssize_t sent = put(to, to->rest + to->start, to->length);
-  if (sent < 0) return false;
-  to->start += (size_t)sent;
-  to->length -= (size_t)sent;
-  if (to->length > 0) return true;
-  free(to->rest);
-  to->rest = NULL;
-  return true;
-}
-
-/* Takes what one side says to the other. False: the connection is over by an error. */
-static bool carry(struct side *from, struct side *to) {
-  static uint8_t piece[PIECE];
-  ssize_t got = recv(from->watch.fd, piece, sizeof piece, MSG_DONTWAIT);
-  if (got < 0) return errno == EAGAIN || errno == EINTR;
-  if (got == 0) from->ended = true;
-  ssize_t sent = to->length > 0 ? 0 : put(to, piece, (size_t)got);
-  return sent >= 0 && keep(to, piece + sent, (size_t)(got - sent));
+/* The loop compares the descriptor before it calls, so that it can change within a turn. */
+static void set_server(struct gated *gated, int fd) {
+  struct watch *watch = &gated->server.watch;
+  bool listed = watch->fd >= 0;
+  if (listed) close(watch->fd);
+  *watch = (struct watch){.fd = fd, .events = POLLOUT, .ready = server_ready, .gone = server_gone, .next = watch->next};
+  if (listed) return;
+  gated->listed++;
+  loop_add(watch);
 }
 
 /* ---- the first bytes ---------------------------------------------------------------------------------- */
+
+static bool is_intercepted(const struct gated *gated, bool tls, const char *name) {
+  if (!filter->gate_all) return false;
+  if (!tls || gated->key.remote_port == HTTPS_PORT) return true;
+  for (size_t i = 0; i < interceptor.count; i++) {
+    if (name_fits(interceptor.names[i], name)) return true;
+  }
+  return false;
+}
+
+/* The server's place is taken, and what waits for it gets a line before it. */
+static bool intercept(struct gated *gated, bool tls, const char *name) {
+  struct side *server = &gated->server;
+  if (server->shut) return false; /* it has come and gone before the guest said anything */
+  char line[NAME_TEXT + ADDRESS_TEXT + 32], address[ADDRESS_TEXT];
+  address_format(&gated->key.remote, address);
+  int length = snprintf(line, sizeof line, "%s %s %u %s\n", tls ? "tls" : "http", address, gated->key.remote_port, name);
+  struct side lined = {0};
+  bool kept = side_keep(&lined, (const uint8_t *)line, (size_t)length) && side_keep(&lined, server->rest + server->start, server->length);
+  int fd = kept ? socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) : -1;
+  if (fd < 0 || connect(fd, (struct sockaddr *)&interceptor.socket, sizeof interceptor.socket) < 0) {
+    if (fd >= 0) close(fd);
+    free(lined.rest);
+    return false;
+  }
+  free(server->rest);
+  server->rest = lined.rest;
+  server->start = 0;
+  server->length = lined.length;
+  server->connected = false;
+  server->ended = false;
+  set_server(gated, fd);
+  return true;
+}
 
 static bool look(struct gated *gated) {
   char name[NAME_TEXT];
@@ -128,7 +142,12 @@ static bool look(struct gated *gated) {
     return false;
   }
   gated->open = true;
-  return flush(server);
+  bool tls = server->length > 0 && server->rest[server->start] == TLS_HANDSHAKE;
+  if (greeting == GREETING_NAME && is_intercepted(gated, tls, name)) return intercept(gated, tls, name);
+  if (server->watch.fd >= 0 || server->shut) return side_flush(server);
+  int fd = dial(&gated->key);
+  if (fd >= 0) set_server(gated, fd);
+  return fd >= 0;
 }
 
 /* They wait in the server's rest, where nothing sends them. */
@@ -138,7 +157,7 @@ static bool listen_to_guest(struct gated *gated) {
   ssize_t got = recv(gated->guest.watch.fd, bytes, room < sizeof bytes ? room : sizeof bytes, MSG_DONTWAIT);
   if (got < 0) return errno == EAGAIN || errno == EINTR;
   if (got == 0) gated->guest.ended = true;
-  return keep(&gated->server, bytes, (size_t)got) && look(gated);
+  return side_keep(&gated->server, bytes, (size_t)got) && look(gated);
 }
 
 /* ---- turns -------------------------------------------------------------------------------------------- */
@@ -163,6 +182,7 @@ static void settle(struct gated *gated) {
   }
   bool hears = !gated->open || server->length == 0;
   guest->watch.events = (short)((!guest->ended && hears ? POLLIN : 0) | (guest->length > 0 ? POLLOUT : 0));
+  if (server->watch.fd < 0) return;
   if (!server->connected) server->watch.events = POLLOUT;
   else server->watch.events = (short)((!server->ended && guest->length == 0 ? POLLIN : 0) | (gated->open && server->length > 0 ? POLLOUT : 0));
 }
@@ -179,9 +199,9 @@ static void guest_ready(struct watch *watch, short events) {
   struct gated *gated = container_of(watch, struct gated, guest.watch);
   bool whole = true;
   if (events & (POLLIN | POLLHUP | POLLERR) && !gated->guest.ended) {
-    whole = gated->open ? carry(&gated->guest, &gated->server) : listen_to_guest(gated);
+    whole = gated->open ? side_carry(&gated->guest, &gated->server) : listen_to_guest(gated);
   }
-  if (whole && events & POLLOUT) whole = flush(&gated->guest);
+  if (whole && events & POLLOUT) whole = side_flush(&gated->guest);
   if (!whole || (gated->guest.ended && events & POLLERR)) {
     reset(gated);
     return;
@@ -201,8 +221,8 @@ static void server_ready(struct watch *watch, short events) {
     server->connected = whole;
     events = POLLOUT;
   }
-  if (whole && events & (POLLIN | POLLHUP | POLLERR) && !server->ended) whole = carry(server, &gated->guest);
-  if (whole && events & POLLOUT && gated->open) whole = flush(server);
+  if (whole && events & (POLLIN | POLLHUP | POLLERR) && !server->ended) whole = side_carry(server, &gated->guest);
+  if (whole && events & POLLOUT && gated->open) whole = side_flush(server);
   if (!whole || (server->ended && events & POLLERR)) {
     reset(gated);
     return;
@@ -212,20 +232,6 @@ static void server_ready(struct watch *watch, short events) {
 }
 
 /* ---- beginnings --------------------------------------------------------------------------------------- */
-
-static int dial(const struct flow_key *key) {
-  struct sockaddr_storage name;
-  struct address target = key->remote;
-  int kind = !address_is_v4(&target), one = 1;
-  if (address_equal(&target, &filter->gateway[kind])) address_parse(kind ? "::1" : "127.0.0.1", &target);
-  socklen_t size = address_socket(&target, key->remote_port, &name);
-  int fd = socket(name.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return -1;
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  if (connect(fd, (struct sockaddr *)&name, size) == 0 || errno == EINPROGRESS) return fd;
-  close(fd);
-  return -1;
-}
 
 static void refuse(int fd) {
   struct linger now = {.l_onoff = 1};
@@ -246,8 +252,10 @@ static void answer_door(struct watch *watch, short events) {
   const struct flow *flow = address_of_socket((struct sockaddr *)&name, &address, &port) ? stack_origin(port) : NULL;
   bool own = flow != NULL && address_equal(&flow->inner.remote, &filter->gateway[watch == &doors[1]]) &&
              flow->inner.remote_port == filter->gate[watch == &doors[1]];
-  int server = own ? dial(&flow->key) : -1;
-  struct gated *gated = server >= 0 ? calloc(1, sizeof *gated) : NULL;
+  /* Who speaks TLS there says first whom it is for; whoever takes its place is dialled then. */
+  bool later = own && filter->gate_all && flow->key.remote_port == HTTPS_PORT;
+  int server = own && !later ? dial(&flow->key) : -1;
+  struct gated *gated = server >= 0 || later ? calloc(1, sizeof *gated) : NULL;
   if (gated == NULL) {
     if (server >= 0) close(server);
     refuse(fd);
@@ -256,12 +264,32 @@ static void answer_door(struct watch *watch, short events) {
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   gated->key = flow->key;
   gated->guest = (struct side){.connected = true, .watch = {.fd = fd, .events = POLLIN, .ready = guest_ready, .gone = guest_gone}};
-  gated->server = (struct side){.watch = {.fd = server, .events = POLLOUT, .ready = server_ready, .gone = server_gone}};
-  gated->listed = 2;
+  gated->server.watch.fd = -1;
+  gated->listed = 1;
   gated->next = all;
   all = gated;
   loop_add(&gated->guest.watch);
-  loop_add(&gated->server.watch);
+  if (server >= 0) set_server(gated, server);
+}
+
+int gate_intercept(char *const *words, size_t count) {
+  for (size_t i = 0; i < interceptor.count; i++) free(interceptor.names[i]);
+  interceptor.count = 0;
+  filter->gate_all = false;
+  if (count == 0) return 0;
+  if (count - 1 > GATE_NAMES_MAX || strlen(words[0]) >= sizeof interceptor.socket.sun_path) return -ENAMETOOLONG;
+  interceptor.socket = (struct sockaddr_un){.sun_family = AF_UNIX};
+  strcpy(interceptor.socket.sun_path, words[0]);
+  for (size_t i = 1; i < count; i++) {
+    char *name = strdup(words[i]);
+    if (name == NULL || !name_pattern(name)) {
+      free(name);
+      return name == NULL ? -ENOMEM : -EINVAL;
+    }
+    interceptor.names[interceptor.count++] = name;
+  }
+  filter->gate_all = true;
+  return 0;
 }
 
 int gate_step(void) {

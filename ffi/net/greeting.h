@@ -5,7 +5,7 @@
 
 #include "names.h"
 
-enum { GREETING_MAX = 32 * 1024 };
+enum { GREETING_MAX = 32 * 1024, TLS_HANDSHAKE = 22 };
 
 enum greeting {
   GREETING_MORE,  /* can't be told yet */

@@ -5,7 +5,7 @@
  * @module
  */
 
-/** How long QEMU may take to answer everything, in `ms`: it serves one asker at a time. */
+/** How long QEMU may take to answer, in `ms`: it serves one asker at a time. */
 const TIMEOUT_MS = 5_000;
 /** Longest line that is read from it, in bytes. */
 const LINE_LIMIT = 1024 * 1024;
@@ -19,53 +19,83 @@ export interface QemuOrder {
 /** QEMU refused a command, and did nothing. */
 export class QemuRefused extends Error {}
 
-/** A conversation with a machine. */
-export interface QemuTalk {
+/** A conversation with a machine. Reads what comes all the while, so that nothing piles up in QEMU. */
+export class QemuTalk implements Disposable {
+  readonly #connection: Deno.UnixConn;
+  readonly #waiting: PromiseWithResolvers<unknown>[] = [];
+  #ready: Promise<unknown> | undefined;
+  #over: Error | undefined;
+
+  /** Over a connection to its monitor. */
+  constructor(connection: Deno.UnixConn) {
+    this.#connection = connection;
+    void this.#read();
+  }
+
   /**
    * What QEMU returns for one command.
    *
-   * @throws QemuRefused; any other error when the connection is lost or it takes too long.
+   * @throws QemuRefused; any other error when the connection is lost or it takes longer than 5 s.
    */
-  ask(order: QemuOrder): Promise<unknown>;
+  async ask(order: QemuOrder): Promise<unknown> {
+    await (this.#ready ??= this.#send({ execute: "qmp_capabilities" }));
+    return await this.#send(order);
+  }
+
+  /** Ends it. */
+  [Symbol.dispose](): void {
+    this.#end(new Error("the conversation was ended"));
+  }
+
+  async #send(order: QemuOrder): Promise<unknown> {
+    if (this.#over) throw this.#over;
+    const answer = Promise.withResolvers<unknown>();
+    this.#waiting.push(answer);
+    const timer = setTimeout(
+      () => this.#end(new Error(`it didn't answer in ${TIMEOUT_MS} ms`)),
+      TIMEOUT_MS,
+    );
+    try {
+      const bytes = new TextEncoder().encode(`${JSON.stringify(order)}\n`);
+      for (let at = 0; at < bytes.length;) at += await this.#connection.write(bytes.subarray(at));
+      return await answer.promise;
+    } catch (error) {
+      answer.promise.catch(() => {});
+      throw this.#over ?? error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #read(): Promise<void> {
+    try {
+      for await (const value of readMessages(this.#connection)) {
+        if (!isObject(value)) continue;
+        if ("return" in value) this.#waiting.shift()?.resolve(value.return);
+        else if ("error" in value) {
+          this.#waiting.shift()?.reject(new QemuRefused(wordsOf(value.error)));
+        } // others are its greeting and events
+      }
+    } catch (error) {
+      this.#end(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  #end(why: Error): void {
+    if (this.#over) return;
+    this.#over = why;
+    this.#connection.close();
+    for (const each of this.#waiting.splice(0)) each.reject(why);
+  }
 }
 
-/** Talks with the QEMU whose monitor listens at a path; all of it takes 5 s at most. */
+/** Talks with the QEMU whose monitor listens at a path. */
 export async function talkToQemu<T>(
   controlPath: string,
   body: (talk: QemuTalk) => Promise<T>,
 ): Promise<T> {
-  using connection = await Deno.connect({ transport: "unix", path: controlPath });
-  let late = false;
-  const timer = setTimeout(() => {
-    late = true;
-    connection.close();
-  }, TIMEOUT_MS);
-  const messages = readMessages(connection);
-  const ask = (order: QemuOrder) => answerTo(connection, messages, order);
-  try {
-    await messages.next(); // its greeting
-    await ask({ execute: "qmp_capabilities" });
-    return await body({ ask });
-  } catch (error) {
-    throw late ? new Error(`it didn't answer in ${TIMEOUT_MS} ms`, { cause: error }) : error;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function answerTo(
-  connection: Deno.UnixConn,
-  messages: AsyncGenerator<unknown, never>,
-  order: QemuOrder,
-): Promise<unknown> {
-  const bytes = new TextEncoder().encode(`${JSON.stringify(order)}\n`);
-  for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
-  for (;;) {
-    const { value } = await messages.next();
-    if (!isObject(value)) continue;
-    if ("return" in value) return value.return;
-    if ("error" in value) throw new QemuRefused(wordsOf(value.error)); // others are events
-  }
+  using talk = new QemuTalk(await Deno.connect({ transport: "unix", path: controlPath }));
+  return await body(talk);
 }
 
 async function* readMessages(connection: Deno.UnixConn): AsyncGenerator<unknown, never> {

@@ -11,6 +11,7 @@ import type {
   MachineRunner,
   MachineSpec,
 } from "../../mod.ts";
+import { QemuTalk } from "./qemu_control.ts";
 import { type FileServer, serveShares, shareArguments, tail } from "./qemu_shares.ts";
 
 /** How long a machine may take to end by itself once its virtiofsd has ended, in `ms`. */
@@ -26,6 +27,8 @@ async function start(spec: MachineSpec): Promise<Machine> {
   // main thread, which lives as long as the process does. It holds a lock while it lives, so that
   // a restart after such an end waits until the disk is free.
   const lock = `${spec.folder}/qemu.lock`;
+  // This process makes no connections once it is confined: QEMU is the one that does.
+  const listener = Deno.listen({ transport: "unix", path: ownPath(spec) });
   const child = new Deno.Command(setpriv, {
     args: [
       ...["--pdeathsig", "KILL", "--", flock, "--no-fork", "--wait", "10", lock, program],
@@ -45,10 +48,18 @@ async function start(spec: MachineSpec): Promise<Machine> {
     }
   };
   const output = tail(child.stderr);
+  const talk = (async () => {
+    const connection = await listener.accept();
+    listener.close();
+    return new QemuTalk(connection);
+  })();
+  talk.catch(() => {}); // it ended before
+  void child.status.then(async () => {
+    close(listener);
+    (await talk.catch(() => undefined))?.[Symbol.dispose]();
+  });
   const order = async (execute: string) => {
-    // Loaded when it is needed: an idle box process is to be small.
-    const { talkToQemu } = await import("./qemu_control.ts");
-    await talkToQemu(spec.controlPath, (talk) => talk.ask({ execute }));
+    await (await talk).ask({ execute });
   };
   return {
     exited: end(child, output, server && { ...server, failed: kill }),
@@ -56,6 +67,19 @@ async function start(spec: MachineSpec): Promise<Machine> {
     pause: () => order("stop"),
     resume: () => order("cont"),
   };
+}
+
+/** Where QEMU finds the box process, for orders of its own. */
+function ownPath({ controlPath }: MachineSpec): string {
+  return `${controlPath}.own`;
+}
+
+function close(listener: Deno.UnixListener): void {
+  try {
+    listener.close();
+  } catch {
+    // It was closed when QEMU had come.
+  }
 }
 
 /** Waits for the machine; one that has lost its file server is ended, since its programs hang. */
@@ -107,6 +131,8 @@ export function machineArguments(spec: MachineSpec): string[] {
       option("socket", { id: "control", path: spec.controlPath, server: "on", wait: "off" }),
     ],
     ...["-mon", "chardev=control,mode=control"],
+    ...["-chardev", option("socket", { id: "own", path: ownPath(spec) })],
+    ...["-mon", "chardev=own,mode=control"],
     ...["-chardev", option("socket", { id: "agent", path: spec.channelPath })],
     ...["-device", "virtserialport,chardev=agent,name=hutch.agent"],
   ];

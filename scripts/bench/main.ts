@@ -1,6 +1,6 @@
 /**
  * The benchmark: `deno task bench [--json] [--runs N] [GROUP]...`; the groups are boot, channel, copy,
- * exec, image, network and scale. Each figure stands beside a floor measured in the same run. Inside the
+ * exec, image, network, scale and snapshot. Each figure stands beside a floor measured in the same run. Inside the
  * emulated machine with KVM (`scripts/kvm_lab`) it measures libkrun, else QEMU.
  *
  * @module
@@ -16,6 +16,7 @@ import { benchExec } from "./exec.ts";
 import { benchImage } from "./image.ts";
 import { benchNetwork } from "./network.ts";
 import { benchScale } from "./scale.ts";
+import { benchSnapshot } from "./snapshot.ts";
 import { type Figure, line } from "./stats.ts";
 
 const { values, positionals } = parseArgs({
@@ -26,8 +27,8 @@ const lab = Deno.env.get("IN_KVM_LAB") === "1";
 const runs = Number(values.runs ?? (lab ? 6 : 10));
 const wanted = positionals.length > 0
   ? positionals
-  : ["boot", "channel", "copy", "exec", "network", ...(lab ? [] : ["image", "scale"])];
-const MACHINES = ["boot", "channel", "copy", "exec", "network"];
+  : ["boot", "channel", "copy", "exec", "network", "snapshot", ...(lab ? [] : ["image", "scale"])];
+const MACHINES = ["boot", "channel", "copy", "exec", "network", "snapshot"];
 const figures: Figure[] = [];
 
 function report(made: readonly Figure[]): void {
@@ -80,4 +81,5 @@ async function benchMachines(): Promise<void> {
   if (wanted.includes("network")) report(await benchNetwork(setting));
   if (wanted.includes("copy")) report(await benchCopy(setting));
   if (wanted.includes("exec")) report(await benchExec(setting));
+  if (wanted.includes("snapshot")) report(await benchSnapshot(setting));
 }

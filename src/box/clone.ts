@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { exists } from "../atomic_file.ts";
-import { backingPath, placeOverlay } from "../init/box_disk.ts";
+import { existsSync } from "node:fs";
+import { backingPath, OverlayPlacer } from "../init/box_disk.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { FileLock } from "../file_lock.ts";
 import { boxPaths } from "../runtime/paths.ts";
@@ -19,8 +19,8 @@ import { stepOf } from "./transitions.ts";
 
 /** Most boxes at once. */
 const MOST = 10_000;
-/** Disks that are made at once. */
-const AT_ONCE = 8;
+/** Disks that are made before it is others' turn. */
+const AT_ONCE = 20;
 
 /** Records clones of a box, and makes their disks; see `Box.clone`. */
 export async function cloneBox(
@@ -48,6 +48,8 @@ export async function cloneBox(
     ? await takeDisk(context, record, { consistency })
     : { backing: backingOf(context, record.config, options.snapshot), over: undefined };
   const configs = names.map((each) => cloneConfig(record.config, each, labels));
+  const values = context.secretValues.get(id);
+  if (values) configs.forEach((config) => void context.secretValues.set(config.id, values));
   const holder = context.records.addClones(configs, taken.backing);
   // Until here the box's own disk was recorded as over it, which kept it.
   if (taken.over !== undefined) context.disks.settle(id, taken.over);
@@ -114,16 +116,16 @@ async function makeDisks(
   configs: readonly BoxConfig[],
   backing: string | null,
 ): Promise<void> {
-  if (backing === null) return; // each start of a box without a disk makes one over the image's
+  const [first] = configs;
+  if (backing === null || !first) return; // each start of a box without a disk makes one
   const below = { path: backingPath(context.paths, backing), format: "qcow2" } as const;
-  const left = [...configs];
-  const next = async () => {
-    for (let one = left.shift(); one; one = left.shift()) {
-      const { diskPath, operationLockPath } = boxPaths(context.paths, one.id);
-      using lock = FileLock.try(operationLockPath);
-      if (!lock || await exists(diskPath)) continue; // somebody starts it already, or has done so
-      await placeOverlay(diskPath, below, one.diskMiB * 2 ** 20);
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, next));
+  const { diskPath } = boxPaths(context.paths, first.id);
+  const placer = new OverlayPlacer(diskPath, below, first.diskMiB * 2 ** 20);
+  for (const [index, { id }] of configs.entries()) {
+    const own = boxPaths(context.paths, id);
+    using lock = FileLock.try(own.operationLockPath);
+    // Somebody starts it already, or has done so.
+    if (lock && !existsSync(own.diskPath)) placer.place(own.diskPath);
+    if (index % AT_ONCE === AT_ONCE - 1) await new Promise((resolve) => setTimeout(resolve, 0));
+  }
 }

@@ -9,6 +9,7 @@ import type { ImageConfig } from "../images/config.ts";
 import { checkMain, mainConfigOf } from "./main_options.ts";
 import type { BoxConfig, BoxOptions, HealthCheck } from "./options.ts";
 import { type NetworkConfig, networkConfig } from "../network/options.ts";
+import { secretVariables } from "../network/secrets.ts";
 import { restartRule } from "./restart.ts";
 import { parseSizeMiB } from "./size.ts";
 
@@ -114,7 +115,12 @@ export function makeConfig(
     restart: options.restart ?? "no",
     health: healthOf(options.health),
     exec: {
-      env: { PATH: DEFAULT_PATH, ...defaults.env, ...options.env },
+      env: {
+        PATH: DEFAULT_PATH,
+        ...defaults.env,
+        ...secretVariables(network.secrets),
+        ...options.env,
+      },
       cwd: options.cwd ?? defaults.workingDir,
       user: options.user ?? defaults.user,
     },

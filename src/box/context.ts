@@ -17,7 +17,8 @@ import type { StartContext } from "../init/context.ts";
 import type { CounterReader } from "./metrics.ts";
 
 /** One runtime, as its boxes see it. */
-export interface BoxContext extends Pick<StartContext, "baseDisk" | "system" | "engines" | "kvm"> {
+export interface BoxContext
+  extends Pick<StartContext, "authority" | "baseDisk" | "system" | "engines" | "kvm"> {
   readonly paths: Paths;
   readonly records: BoxRecords;
   readonly disks: DiskTable;
@@ -27,6 +28,8 @@ export interface BoxContext extends Pick<StartContext, "baseDisk" | "system" | "
   readonly images: ImageStore;
   readonly imageManager: ImageManager;
   readonly counters: CounterReader;
+  /** Values of secrets that this program gave boxes, by their ids; nowhere else. */
+  readonly secretValues: Map<string, ReadonlyMap<string, string>>;
   /** The chain of a box's disk, which may be long, is made shorter behind everybody's back. */
   readonly shorten: (box: string) => void;
   /** The box with an id, if this program holds it. */

@@ -20,6 +20,7 @@ import type { BoxContext } from "./context.ts";
 import type { BoxConfig } from "./options.ts";
 import { holdBox } from "./hold.ts";
 import { endMain, startMain } from "./main_command.ts";
+import { trustAuthority } from "./trust.ts";
 import { stepOf } from "./transitions.ts";
 import { emitEnd, endedState, reconcile, removeFiles } from "./reconcile.ts";
 
@@ -96,6 +97,8 @@ async function holdAndStart(
       box: record.config,
       handle: context.boxOf(id),
       signal: options.signal,
+      secretValue: (box, name) => context.secretValues.get(box)?.get(name),
+      trust: (guest, certificate) => trustAuthority(guest, record.config.name, certificate),
       startMain: (guest, input) => startMain(record.config, guest, input),
       booted: ({ engine, pid, ports }) => {
         starting = changeState(context, starting, { ...starting.state, engine, pid, ports });

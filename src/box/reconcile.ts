@@ -22,6 +22,10 @@ import type { BoxContext } from "./context.ts";
 import { clearKeeperLock } from "./keeper_lock.ts";
 import { signalNumber } from "./signals.ts";
 
+/** How long a machine may take to go on whose program died while it stood still, in `ms`. */
+const GOES_ON_MS = 5_000;
+const GOES_ON_STEP_MS = 100;
+
 /** States of a living machine that its record may be wrong about. */
 const UNSURE: readonly BoxStatus[] = ["pausing", "paused", "stopping"];
 
@@ -59,7 +63,7 @@ async function reconcileLocked(
   if (isAlive(own.lockPath)) {
     if (!UNSURE.includes(state.status)) return record;
     // Whoever was at work on it may have ended between two writes, at either side of the deed.
-    const status = await livingStatus(context, record) ??
+    const status = await statusAfter(context, record) ??
       (state.status === "paused" ? "paused" : "running");
     if (status === state.status) return record;
     const found = changeSeen(context, record, { ...state, status });
@@ -91,6 +95,22 @@ async function reconcileLocked(
     return await removeEnded(context, changed, own); // it outlived its program, for this end
   }
   return changed ?? context.records.byId(config.id);
+}
+
+/**
+ * What a machine does that its record may be wrong about. One that somebody who died had stand still
+ * for a moment goes on by itself, soon.
+ */
+async function statusAfter(
+  context: BoxContext,
+  record: BoxRecord,
+): Promise<"running" | "paused" | undefined> {
+  const until = performance.now() + (record.state.status === "pausing" ? GOES_ON_MS : 0);
+  for (;;) {
+    const status = await livingStatus(context, record);
+    if (status !== "paused" || performance.now() >= until) return status;
+    await new Promise((resolve) => setTimeout(resolve, GOES_ON_STEP_MS));
+  }
 }
 
 /** Removes a box that was to go with its main command; undefined when it is gone. */
@@ -158,6 +178,7 @@ export async function removeFiles(own: LayoutOutput, forget = () => {}): Promise
       channelPath,
       sharesSocketPath,
       controlPath,
+      `${controlPath}.own`,
       networkSocketPath,
       networkControlPath,
     ]

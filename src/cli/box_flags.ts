@@ -12,6 +12,7 @@ import { PULL_POLICIES, type PullPolicy } from "../images/pull/policy.ts";
 import { type Lookup, readEnvironment } from "./env.ts";
 import { defineLifeFlags, type LifeFlags, lifeOptionsOf } from "./life_flags.ts";
 import { NETWORK_MODES, type NetworkMode } from "../network/options.ts";
+import type { SecretOptions } from "../network/secrets.ts";
 import { parseMount, parseTmpfs } from "./mount_flag.ts";
 import { collect, parseChoice, parseCount, parseLabels, parseTimeMs } from "./values.ts";
 
@@ -45,6 +46,7 @@ export interface BoxFlags extends ExecFlags, LifeFlags {
   readonly network?: NetworkMode;
   readonly allowNet?: readonly string[];
   readonly denyNet?: readonly string[];
+  readonly secret?: readonly string[];
   readonly publish?: readonly string[];
   readonly dns?: readonly string[];
   readonly addHost?: readonly string[];
@@ -132,6 +134,11 @@ export function defineBoxFlags(command: Command): void {
       collect,
     )
     .option(
+      "--secret <NAME:HOSTS>",
+      "secret of your variable NAME that these hosts alone get, such as TOKEN:a.example.org (repeatable)",
+      collect,
+    )
+    .option(
       "-p, --publish <PORTS>",
       "port of this machine for one of the box, such as 8080:80, 80 or 53:53/udp (repeatable)",
       collect,
@@ -202,6 +209,7 @@ export async function boxOptionsOf(
     ...flags.network === undefined ? {} : { network: flags.network },
     ...flags.allowNet ? { allowNet: targetsOf(flags.allowNet) } : {},
     ...flags.denyNet ? { denyNet: targetsOf(flags.denyNet) } : {},
+    ...flags.secret ? { secrets: secretsOf(flags.secret) } : {},
     ...flags.publish ? { ports: flags.publish } : {},
     ...flags.dns ? { dns: flags.dns } : {},
     ...flags.addHost ? { extraHosts: parseHosts(flags.addHost) } : {},
@@ -212,6 +220,21 @@ export async function boxOptionsOf(
     ...flags.bootTimeout === undefined ? {} : { bootTimeoutMs: flags.bootTimeout },
     ...life,
   };
+}
+
+/** The values are those of the environment, in this start and later ones. */
+function secretsOf(flags: readonly string[]): Record<string, SecretOptions> {
+  return Object.fromEntries(flags.map((flag) => {
+    const [name = "", hosts, more] = flag.split(":");
+    if (hosts !== undefined && more === undefined) {
+      return [name, { from: "env", hosts: hosts.split(",") }];
+    }
+    throw new HutchError(
+      "invalid_option",
+      `Cannot use --secret ${JSON.stringify(flag)}: it is no NAME:HOST`,
+      { hint: "name the variable and who gets its value: --secret TOKEN:api.example.org" },
+    );
+  }));
 }
 
 /** Those of all flags; an empty one is none. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ABSENT, CLUSTER, type ClusterMap, Overlay, PER_TABLE, ZEROS } from "./overlay.ts";
+import { ABSENT, CLUSTER, type ClusterMap, isZero, Overlay, PER_TABLE, ZEROS } from "./overlay.ts";
 import { createOverlay } from "./qcow2.ts";
 
 /** Options of {@link mergeOverlays}. */
@@ -68,7 +68,6 @@ class Writer {
   readonly #file: Deno.FsFile;
   readonly #tables: readonly number[];
   readonly #bytes = new Uint8Array(CLUSTER);
-  readonly #words = new BigUint64Array(this.#bytes.buffer);
   readonly #first: number;
   #next: number;
 
@@ -82,7 +81,7 @@ class Writer {
   add(link: Overlay, place: number): bigint {
     if (place === ZEROS) return ZERO;
     link.read(place, this.#bytes);
-    if (this.#words.every((word) => word === 0n)) return ZERO;
+    if (isZero(this.#bytes)) return ZERO;
     const at = this.#next++ * CLUSTER;
     writeAt(this.#file, at, this.#bytes);
     return BigInt(at) | COPIED;

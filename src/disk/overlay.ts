@@ -93,11 +93,10 @@ export class Overlay implements Disposable {
   *#tables(): Generator<[number, Float64Array], void> {
     const bytes = new Uint8Array(CLUSTER);
     const view = new DataView(bytes.buffer);
-    const words = new BigUint64Array(bytes.buffer);
     for (const [index, at] of this.header.tables.entries()) {
       if (at === 0) continue;
       this.read(at, bytes);
-      if (words.every((word) => word === 0n)) continue;
+      if (isZero(bytes)) continue;
       const table = new Float64Array(PER_TABLE);
       let some = false;
       for (let n = 0; n < PER_TABLE; n++) {
@@ -156,4 +155,13 @@ export class Overlay implements Disposable {
   #broken(why: string): HutchError {
     return new HutchError("state_corrupt", `Cannot read disk ${this.#path}: ${why}`);
   }
+}
+
+/** Whether a cluster is all zero. */
+export function isZero(cluster: Uint8Array<ArrayBuffer>): boolean {
+  const words = new Uint32Array(cluster.buffer, cluster.byteOffset, cluster.byteLength / 4);
+  for (let n = 0; n < words.length; n++) { // a hot loop
+    if (words[n] !== 0) return false;
+  }
+  return true;
 }

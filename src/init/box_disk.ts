@@ -9,9 +9,9 @@
  * @module
  */
 import { dirname, join, relative } from "node:path";
-import { asNoSpace, exists, removeIfThere } from "../atomic_file.ts";
+import { asNoSpace, exists, removeIfThere, removeIfThereSync } from "../atomic_file.ts";
 import { Overlay } from "../disk/overlay.ts";
-import { createOverlay, diskSize } from "../disk/qcow2.ts";
+import { createOverlay, diskSize, overlayContent } from "../disk/qcow2.ts";
 import { HutchError } from "../errors.ts";
 import type { LayoutOutput } from "../plugin/contract.ts";
 import type { Paths } from "../runtime/paths.ts";
@@ -32,6 +32,9 @@ export interface OwnDisk {
   /** Size of the disk as the guest sees it, in `MiB`. */
   readonly diskMiB: number;
 }
+
+/** Bytes that are written at once. */
+const PIECE = 4096;
 
 /** What a disk is made over. */
 type Below = Pick<MachineDisk, "path" | "format">;
@@ -65,6 +68,51 @@ export async function placeOverlay(path: string, below: Below, sizeBytes: number
   } catch (error) {
     await removeIfThere(temporary);
     throw asNoSpace(error, path);
+  }
+}
+
+/** Makes overlays that are alike but for their place; their folders are there, and at the same depth. */
+export class OverlayPlacer {
+  readonly #pieces: readonly { readonly at: number; readonly bytes: Uint8Array }[];
+  readonly #length: number;
+
+  /** @param first Where one of them is to be. */
+  constructor(first: string, below: Below, sizeBytes: number) {
+    const { head, length } = overlayContent({
+      path: first,
+      backingPath: relative(dirname(first), below.path),
+      backingFormat: below.format,
+      sizeBytes,
+    });
+    // Most of it is zero, and needn't be written.
+    this.#pieces = Array.from({ length: head.length / PIECE }, (_, n) => {
+      return { at: n * PIECE, bytes: head.subarray(n * PIECE, (n + 1) * PIECE) };
+    }).filter(({ bytes }) => bytes.some((byte) => byte !== 0));
+    this.#length = length;
+  }
+
+  /**
+   * Makes one as {@link placeOverlay} does. Blocks: it takes less time than a trip to another thread.
+   *
+   * @throws HutchError `no_space`.
+   */
+  place(path: string): void {
+    const temporary = `${path}.new`;
+    try {
+      removeIfThereSync(temporary);
+      {
+        using file = Deno.openSync(temporary, { write: true, createNew: true, mode: 0o600 });
+        for (const { at, bytes } of this.#pieces) {
+          file.seekSync(at, Deno.SeekMode.Start);
+          for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+        }
+        file.truncateSync(this.#length);
+      }
+      Deno.renameSync(temporary, path);
+    } catch (error) {
+      removeIfThereSync(temporary);
+      throw asNoSpace(error, path);
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 import type { Box } from "../box/box.ts";
 import type { BoxConfig } from "../box/options.ts";
 import type { GuestClient } from "../guest/client.ts";
+import type { KeyPair } from "../network/intercept/authority.ts";
 import type { BootOutput, ExecInput } from "../plugin/contract.ts";
 import type { PluginHost } from "../plugin/host.ts";
 import type { Paths } from "../runtime/paths.ts";
@@ -32,6 +33,12 @@ export interface StartContext {
   readonly booted: (machine: BootOutput) => void;
   /** Starts the box's main command as one that the box process holds. */
   readonly startMain: (guest: GuestClient, input: ExecInput) => Promise<{ pid: number }>;
+  /** What boxes with secrets trust; made when the first of them starts. */
+  readonly authority: () => Promise<KeyPair>;
+  /** The value that the box's creator gave a secret, if this program is that. */
+  readonly secretValue: (box: string, name: string) => string | undefined;
+  /** Makes the box trust an authority. */
+  readonly trust: (guest: GuestClient, certificate: string) => Promise<void>;
   readonly engines: readonly Engine[];
   readonly kvm: EngineProbeOptions["kvm"];
 }

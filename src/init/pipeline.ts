@@ -13,6 +13,7 @@ import type { Stages } from "../plugin/contract.ts";
 import { type StartScope, withinStart } from "../plugin/scope.ts";
 import { type BoxProcess, untilEnded } from "../vmm/machine.ts";
 import type { StartContext } from "./context.ts";
+import { deviceOf, network as networkOf } from "./network_stage.ts";
 import * as stages from "./stages.ts";
 
 /** A box that runs. */
@@ -72,7 +73,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
   const [disk, volumes, network] = await all([
     stage("disk", { layout: own, image, box }, (input) => stages.disk(context, input)),
     stage("volumes", { layout: own, box }, (input) => stages.volumes(context, input)),
-    stage("network", { layout: own, box }, () => stages.network(context)),
+    stage("network", { layout: own, box }, () => networkOf(context)),
   ]);
 
   let process: BoxProcess | undefined;
@@ -87,7 +88,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     consolePath: own.consolePath,
     channelPath: own.channelPath,
     shares: stages.sharesOf(volumes, own),
-    network: stages.deviceOf(network, own),
+    network: deviceOf(network, own),
     controlPath: own.controlPath,
     folder: own.folder,
   };

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { confinePath, missingPart, netPath } from "../../ffi/library.ts";
-import { exists, removeIfThere } from "../atomic_file.ts";
+import { confinePath } from "../../ffi/library.ts";
+import { removeIfThere } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
 import type { GuestMount, Hello } from "../guest/messages.ts";
@@ -13,37 +13,14 @@ import type {
   DiskVolume,
   ImageOutput,
   LayoutOutput,
-  NetworkOutput,
   ResolvedVolume,
   SharedVolume,
   Stages,
   SystemOutput,
 } from "../plugin/contract.ts";
-import {
-  GATEWAYS,
-  GUEST_ADDRESSES,
-  HOST_ALIAS,
-  MAC_ADDRESS,
-  MTU,
-  NAME_SERVER,
-} from "../network/addresses.ts";
-import {
-  checkAnswer,
-  OrderRefused,
-  publishedPort,
-  publishOrder,
-  publishRefusal,
-} from "../network/control.ts";
-import { hostsLines, parseServer } from "../network/options.ts";
-import type { PublishedPort } from "../network/ports.ts";
+import { GATEWAYS, GUEST_ADDRESSES, MTU, NAME_SERVER } from "../network/addresses.ts";
 import { boxPaths } from "../runtime/paths.ts";
-import type {
-  DiskLock,
-  MachineDisk,
-  MachineNetwork,
-  MachineShare,
-  MachineShares,
-} from "../vmm/engine.ts";
+import type { DiskLock, MachineDisk, MachineShare, MachineShares } from "../vmm/engine.ts";
 import { KERNEL_COMMAND_LINE } from "../vmm/kernel.ts";
 import {
   type BoxProcess,
@@ -53,17 +30,15 @@ import {
   tailOf,
   untilEnded,
 } from "../vmm/machine.ts";
-import { type MachineNetworkProcess, readExitFile } from "../vmm/machine_file.ts";
+import { readExitFile } from "../vmm/machine_file.ts";
 import { selectEngine } from "../vmm/select.ts";
 import { resolveVolumes } from "../volumes/resolve.ts";
 import { ensureDisk } from "./box_disk.ts";
 import type { StartContext } from "./context.ts";
+import { networkProcess, portsOf, refusedOrder, secretLine } from "./network_stage.ts";
 
 /** Text of the console that goes into an error, in characters. */
 const CONSOLE_TAIL = 1_500;
-/** What a network is told before its ports. */
-const FIRST_ORDERS = 5;
-
 /** The system's disk and the box's own: volumes come behind them. */
 const OWN_DISKS = 2;
 
@@ -175,75 +150,6 @@ function mountsOf(volumes: readonly ResolvedVolume[]): GuestMount[] {
   });
 }
 
-/** `network`: what the box asked for. */
-export function network({ box }: StartContext): Promise<NetworkOutput> {
-  const { mode, rules, ports, dns, extraHosts, bandwidth } = box.network;
-  if (mode === "none") return Promise.resolve({ mode });
-  return Promise.resolve({
-    mode,
-    rules,
-    ports,
-    nameServers: dns.map(parseServer),
-    hosts: [`${GATEWAYS[0]}\t${HOST_ALIAS}`, ...hostsLines(extraHosts)],
-    bandwidth,
-  });
-}
-
-/** The machine's network device; undefined for a box that has its loopback alone. */
-export function deviceOf(network: NetworkOutput, own: LayoutOutput): MachineNetwork | undefined {
-  if (network.mode === "none") return undefined;
-  return { socketPath: own.networkSocketPath, macAddress: MAC_ADDRESS, mtu: MTU };
-}
-
-/** The program behind the device, and what it is told first: ports at the end, in their order. */
-async function networkProcess(
-  network: NetworkOutput,
-  own: LayoutOutput,
-): Promise<MachineNetworkProcess | undefined> {
-  if (network.mode === "none") return undefined;
-  const program = netPath();
-  if (!await exists(program)) throw missingPart("net", "give a box a network");
-  const { send, receive } = network.bandwidth;
-  return {
-    program,
-    socketPath: own.networkSocketPath,
-    controlPath: own.networkControlPath,
-    orders: [
-      `mode ${network.mode}`,
-      `rules ${network.rules.join(";")}`,
-      `dns ${network.nameServers.map(({ address, port }) => `${address} ${port}`).join(" ")}`,
-      `limit up ${send ?? 0}`,
-      `limit down ${receive ?? 0}`,
-      ...network.ports.map(publishOrder),
-    ],
-  };
-}
-
-/** The ports as they came to be, from what the network answered to its first orders. */
-function portsOf(network: NetworkOutput, answers: readonly string[]): readonly PublishedPort[] {
-  if (network.mode === "none") return [];
-  const from = answers.length - network.ports.length;
-  return network.ports.map((port, index) =>
-    publishedPort(port, checkAnswer(answers[from + index] ?? "{}"))
-  );
-}
-
-function refusedOrder(network: NetworkOutput, { order, answer }: OrderFailed): HutchError {
-  const ports = network.mode === "none" ? [] : network.ports;
-  const port = ports[order - FIRST_ORDERS];
-  try {
-    checkAnswer(answer);
-  } catch (error) {
-    if (error instanceof OrderRefused && port) {
-      const message = publishRefusal(port, error.code, error.message);
-      return new HutchError("port_unavailable", message, {
-        hint: "take another port, or 0 for one that the system picks",
-      });
-    }
-  }
-  return new HutchError("boot_failed", `Cannot start the box's network: it answered ${answer}`);
-}
-
 /** A box process, and what it was started with. */
 export interface Booted extends BootOutput {
   readonly process: BoxProcess;
@@ -278,8 +184,9 @@ export async function boot(
     },
     permissions: report.permissions,
     signal,
+    secretLine: await secretLine(context, input.network, own),
   }).catch((error: unknown) => {
-    throw error instanceof OrderFailed ? refusedOrder(input.network, error) : error;
+    throw error instanceof OrderFailed ? refusedOrder(input.network, own, error) : error;
   });
   const ports = portsOf(input.network, process.answers);
   return { engine: engine.name, pid: process.pid, ports, process };
@@ -347,7 +254,7 @@ async function consoleText(own: LayoutOutput): Promise<string> {
 
 /** `configure`: the box's view of itself. */
 export async function configure(
-  { box, disks, signal }: StartContext,
+  { authority, box, disks, signal, trust }: StartContext,
   input: Stages["configure"]["input"],
   client: GuestClient,
 ): Promise<{ ms: number }> {
@@ -363,6 +270,9 @@ export async function configure(
   };
   const request = { op: "configure", hostname, grow, mounts, ...init, ...device } as const;
   const reply = await client.request(request, { signal });
+  if (network.mode !== "none" && network.secrets.length > 0) {
+    await trust(client, (await authority()).certificate);
+  }
   if (disks.toRenew(box.id)) {
     await renew(client, signal);
     disks.renewed(box.id);

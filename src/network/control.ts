@@ -58,6 +58,23 @@ export interface DeniedFlow {
   readonly lost: number;
 }
 
+/** A secret that stayed where it is. */
+export interface BlockedSecret {
+  /** The secret's name. */
+  readonly secret: string;
+  /** Where it was going: IP address. */
+  readonly address: string;
+  /** The port there. */
+  readonly port: number;
+  /** The name that the connection said. */
+  readonly domain: string;
+}
+
+/** What {@link networkEvents} tells. */
+export type NetworkEvent =
+  | { readonly kind: "denied"; readonly flow: DeniedFlow }
+  | { readonly kind: "leaked"; readonly secret: BlockedSecret };
+
 type Answer = Readonly<Record<string, unknown>>;
 
 /** An order that was refused, with the system's name for the reason. */
@@ -151,11 +168,14 @@ export async function networkCounters(path: string): Promise<NetworkCounters> {
 }
 
 /**
- * What the network refuses from now on, as it does; ends with the network, or when `signal` says so.
+ * What the network refuses or tells from now on, as it does; ends with the network, or when `signal` says so.
  *
  * @throws what `Deno.connect` throws.
  */
-export async function* deniedFlows(path: string, signal: AbortSignal): AsyncGenerator<DeniedFlow> {
+export async function* networkEvents(
+  path: string,
+  signal: AbortSignal,
+): AsyncGenerator<NetworkEvent> {
   using connection = await Deno.connect({ transport: "unix", path });
   const abort = () => {
     try {
@@ -170,9 +190,12 @@ export async function* deniedFlows(path: string, signal: AbortSignal): AsyncGene
     await connection.write(new TextEncoder().encode("events\n"));
     for await (const line of linesOf(connection.readable)) {
       const event = JSON.parse(line);
-      if (event.event !== "denied") continue;
-      const { protocol, address, port, group, domain, rule, lost } = event;
-      yield { protocol, address, port, group, domain, rule, lost };
+      const { secret, protocol, address, port, group, domain, rule, lost } = event;
+      if (event.event === "denied") {
+        yield { kind: "denied", flow: { protocol, address, port, group, domain, rule, lost } };
+      } else if (event.event === "leaked") {
+        yield { kind: "leaked", secret: { secret, address, port, domain } };
+      }
     }
   } catch (error) {
     if (!signal.aborted) throw error;

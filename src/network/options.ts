@@ -8,6 +8,7 @@ import { HutchError } from "../errors.ts";
 import { GATEWAYS } from "./addresses.ts";
 import { parsePorts, type PublishedPort } from "./ports.ts";
 import { type RuleOptions, ruleTexts } from "./rules.ts";
+import { type SecretConfig, secretConfigs, type SecretOptions } from "./secrets.ts";
 
 /**
  * `none`: loopback alone. `nat`: out to public addresses; this machine, private networks, link-local
@@ -33,6 +34,11 @@ export interface NetworkOptions extends RuleOptions {
   readonly dns?: readonly string[];
   /** Names for the box's `/etc/hosts`; the address `host-gateway` is this machine. */
   readonly extraHosts?: Readonly<Record<string, string>>;
+  /**
+   * Secrets by the names of variables. The box has a placeholder in each variable; on its way to the
+   * secret's hosts, by HTTP over TLS, it is replaced by the value. @default {{}}
+   */
+  readonly secrets?: Readonly<Record<string, SecretOptions>>;
   /** Most bits per second that the box sends and receives. @default {no limit} */
   readonly bandwidth?: { readonly send?: number; readonly receive?: number };
 }
@@ -43,6 +49,8 @@ export interface NetworkConfig {
   readonly mode: NetworkMode;
   /** What may be reached before the mode is asked, as the stage `network` has it. */
   readonly rules: readonly string[];
+  /** Its secrets, without their values. */
+  readonly secrets: readonly SecretConfig[];
   /** Ports of the host that lead into the box. */
   readonly ports: readonly PublishedPort[];
   /** Name servers that are asked, by their addresses. */
@@ -68,6 +76,7 @@ export const NETWORK_MODES = ["none", "nat", "open"] as const satisfies readonly
 export const NO_NETWORK: NetworkConfig = {
   mode: "none",
   rules: [],
+  secrets: [],
   ports: [],
   dns: [],
   extraHosts: {},
@@ -102,6 +111,10 @@ export function networkConfig(options: NetworkOptions): NetworkConfig {
       hint: "take the network nat or open",
     });
   }
+  const secrets = secretConfigs(options.secrets ?? {});
+  if (mode === "none" && secrets.length > 0) {
+    refuse("Cannot give a box secrets without a network: nothing takes them to their hosts");
+  }
   if (dns.length > MAX_SERVERS) {
     refuse(`Cannot ask ${dns.length} name servers: ${MAX_SERVERS} is the most`);
   }
@@ -110,6 +123,7 @@ export function networkConfig(options: NetworkOptions): NetworkConfig {
   return {
     mode,
     rules,
+    secrets,
     ports: parsePorts(ports),
     dns: [...dns],
     extraHosts: { ...extraHosts },

@@ -51,6 +51,7 @@ const EVENTS: Record<keyof Events, true> = {
   "snapshot.restored": true,
   "box.health": true,
   "network.denied": true,
+  "secret.blocked": true,
   "exec.started": true,
   "exec.exited": true,
   "file.copiedIn": true,

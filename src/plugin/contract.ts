@@ -12,9 +12,10 @@ import type { QuiesceReport, SnapshotCreated } from "../box/snapshot_options.ts"
 import type { Hello } from "../guest/messages.ts";
 import type { ImageSource } from "../images/source.ts";
 import type { Runtime } from "../runtime/runtime.ts";
-import type { DeniedFlow } from "../network/control.ts";
+import type { BlockedSecret, DeniedFlow } from "../network/control.ts";
 import type { NameServer, NetworkConfig } from "../network/options.ts";
 import type { PublishedPort } from "../network/ports.ts";
+import type { SecretConfig } from "../network/secrets.ts";
 import type { Consistency } from "../state/snapshot_rows.ts";
 import type { Engine, MachineDisk, MachineSpec } from "../vmm/engine.ts";
 
@@ -187,6 +188,8 @@ export interface LayoutOutput {
   readonly networkSocketPath: string;
   /** Socket for orders to the box's network. */
   readonly networkControlPath: string;
+  /** Socket for connections that get secrets. */
+  readonly secretsSocketPath: string;
 }
 
 /** An image as a box uses it. */
@@ -314,6 +317,8 @@ export type NetworkOutput =
      * is `any`, `N` or `N-M`. What is diverted goes to that port of this machine's loopback.
      */
     readonly rules: readonly string[];
+    /** Secrets that are put into what goes to their hosts; none: nothing is looked into. */
+    readonly secrets: readonly SecretConfig[];
     /** Ports of this machine that lead to the box; 0 is one that the system picks. */
     readonly ports: readonly PublishedPort[];
     /** Servers that are asked for names; none: those of this machine. */
@@ -435,6 +440,8 @@ export interface Events {
   "box.health": BoxEvent & { health: HealthStatus; failures: number; message: string };
   /** Its network refused something; told by the program that started the box, 20 a second at most. */
   "network.denied": BoxEvent & DeniedFlow;
+  /** The placeholder of a secret was on its way to where it isn't for, and didn't get there. */
+  "secret.blocked": BoxEvent & BlockedSecret;
   /** A command runs; `execution` is the same in its `exec.exited`. */
   "exec.started": BoxEvent & { execution: string; command: readonly string[]; user: string };
   /** It ended; without code or signal when it couldn't be started or its box was lost. */

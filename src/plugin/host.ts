@@ -37,6 +37,8 @@ export interface HookScope {
   readonly box?: Box | undefined;
   /** The name that a box is to get, while there is none; for errors. */
   readonly name?: string | undefined;
+  /** The only plugin that is asked. @default {all} */
+  readonly plugin?: string | undefined;
 }
 
 /** What a {@link PluginHost} is made with. */
@@ -138,7 +140,7 @@ export class PluginHost implements AsyncDisposable {
   ): Promise<Queries[Q]["answer"] | undefined> {
     for (const plugin of this.#plugins) {
       const resolver = plugin.resolve?.[query];
-      if (!resolver) continue;
+      if (!resolver || (scope.plugin !== undefined && plugin.name !== scope.plugin)) continue;
       try {
         const answer = await resolver(question, this.#context(plugin, scope));
         if (answer !== undefined) return answer;

@@ -94,6 +94,7 @@ export class BoxMaker {
       signal.throwIfAborted();
       const made = await this.#add(config, detached);
       if (made instanceof Box) {
+        keepValues(context, config.id, options);
         const about = { box: config.id, name: config.name };
         context.plugins.emit("box.created", { ...about, image: reference });
         return made;
@@ -172,6 +173,15 @@ export class BoxMaker {
       if (!(error instanceof HutchError) || error.code !== "box_not_found") throw error;
     }
   }
+}
+
+/** The values of its secrets that come with the options. */
+function keepValues({ secretValues }: BoxContext, id: string, { secrets = {} }: BoxOptions): void {
+  const values = new Map<string, string>();
+  for (const [name, { value }] of Object.entries(secrets)) {
+    if (value !== undefined) values.set(name, value);
+  }
+  if (values.size > 0) secretValues.set(id, values);
 }
 
 /** In `ms`; undefined when nothing is to be replaced. */

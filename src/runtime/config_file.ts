@@ -126,6 +126,7 @@ const DEFAULTS: Record<keyof BoxDefaults, true> = {
   allowNet: true,
   denyNet: true,
   networkRules: true,
+  secrets: true,
   ports: true,
   dns: true,
   extraHosts: true,

@@ -12,6 +12,7 @@ import { dockerSource } from "../../plugins/sources/docker.ts";
 import { dockerArchiveSource } from "../../plugins/sources/docker_archive.ts";
 import { ociSource } from "../../plugins/sources/oci.ts";
 import { registrySource } from "../../plugins/sources/registry.ts";
+import { envSecrets } from "../../plugins/secrets/env.ts";
 import { diskVolume } from "../../plugins/volumes/disk.ts";
 import { hostVolume } from "../../plugins/volumes/host.ts";
 import { namedVolume } from "../../plugins/volumes/named.ts";
@@ -34,5 +35,6 @@ export function defaultPlugins(): Plugin[] {
     tmpfsVolume(),
     diskVolume(),
     namedVolume(),
+    envSecrets(),
   ];
 }

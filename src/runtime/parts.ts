@@ -9,6 +9,7 @@ import { writeBoxFile } from "../box/box_file.ts";
 import { Box } from "../box/box.ts";
 import type { BoxContext } from "../box/context.ts";
 import { ChainShortener } from "../box/shorten.ts";
+import { makeAuthority } from "../network/intercept/authority.ts";
 import { Keepers } from "../box/keepers.ts";
 import { Logins } from "../images/registry/credentials.ts";
 import { hostPlatform } from "../images/platform.ts";
@@ -25,7 +26,6 @@ import { ImageTable } from "../state/images.ts";
 import { Keepings } from "../state/keepings.ts";
 import { keepReserve } from "../state/reserve.ts";
 import { VolumeTable } from "../state/volumes.ts";
-import type { KvmReport } from "../vmm/engine.ts";
 import { kernelPath } from "../vmm/kernel.ts";
 import { probeKvm, rememberedKvm } from "../vmm/kvm.ts";
 import { systemDiskPath } from "../vmm/system_disk.ts";
@@ -166,6 +166,8 @@ export async function openParts(
     engines: plugins.engines,
     baseDisk: (digest, signal) => images.disk(digest, { signal }),
     system: () => system(paths),
+    authority: once(makeAuthority),
+    secretValues: new Map(),
     kvm: once(() => rememberedKvm(kvmPath, boot, () => probeKvm(countDown))),
   };
   return {
@@ -214,7 +216,7 @@ async function system(paths: Paths): Promise<{ kernelPath: string; diskPath: str
   return { kernelPath: kernel.value, diskPath: disk.value };
 }
 
-function once(make: () => Promise<KvmReport>): () => Promise<KvmReport> {
-  let made: Promise<KvmReport> | undefined;
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
   return () => made ??= make();
 }

@@ -75,6 +75,7 @@ export function boxPaths(paths: Paths, id: string): LayoutOutput {
     controlPath: join(paths.sockets, `${id}.control`),
     networkSocketPath: join(paths.sockets, `${id}.net`),
     networkControlPath: join(paths.sockets, `${id}.netctl`),
+    secretsSocketPath: join(paths.sockets, `${id}.secrets`),
   };
 }
 

@@ -1,5 +1,6 @@
 /**
- * The beginning of a program made with `deno compile`: it is its own box process, and its own keeper.
+ * The beginning of a program made with `deno compile`: it is its own box process, keeper and
+ * interceptor.
  * `scripts/compile.ts` puts this before the user's code.
  *
  * @module
@@ -25,6 +26,10 @@ export async function beOwnProcess({ plugins = {} }: CompiledModules = {}): Prom
     for (const name of ["env", "sys", "import"] as const) Deno.permissions.revokeSync({ name });
     const { main } = await import("../vmm/box_process.ts");
     return await main(ticket.args[0] ?? "");
+  }
+  if (ticket?.role === "interceptor") {
+    const { main } = await import("../network/intercept/main.ts");
+    return await main();
   }
   const { setCompiledPlugins } = await import("./plugin_modules.ts");
   setCompiledPlugins(plugins);

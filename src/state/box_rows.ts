@@ -33,6 +33,7 @@ const LATER = {
   network: {
     mode: "none",
     rules: [],
+    secrets: [],
     ports: [],
     dns: [],
     extraHosts: {},
@@ -47,7 +48,8 @@ const LATER = {
 const LATER_KEYS = Object.keys(LATER);
 
 /** The same of networks. */
-const LATER_IN_NETWORK = { rules: [] };
+const LATER_IN_NETWORK = { rules: [], secrets: [] };
+const NETWORK_KEYS = Object.keys(LATER_IN_NETWORK);
 
 /**
  * Reads a box's configuration.
@@ -61,9 +63,10 @@ export function parseConfig(text: string): BoxConfig {
   const older = LATER_KEYS.some((key) => value[key] === undefined);
   const whole: Fields = older ? { ...LATER, ...value } : value;
   const { network } = whole;
-  const config: unknown = isFields(network) && network.rules === undefined
-    ? { ...whole, network: { ...LATER_IN_NETWORK, ...network } }
-    : whole;
+  const config: unknown =
+    isFields(network) && !NETWORK_KEYS.every((key) => network[key] !== undefined)
+      ? { ...whole, network: { ...LATER_IN_NETWORK, ...network } }
+      : whole;
   assertConfig(config);
   return config;
 }
@@ -172,6 +175,12 @@ function assertNetwork(value: unknown): void {
   const network = fields(value, "network");
   text(network, "mode");
   texts(list(network.rules, "network.rules"), "network.rules");
+  for (const secret of list(network.secrets, "network.secrets")) {
+    const each = fields(secret, "network.secrets");
+    for (const key of ["name", "placeholder"]) text(each, key);
+    for (const key of ["hosts", "places"]) texts(list(each[key], key), key);
+    if (each.from !== null) text(each, "from");
+  }
   texts(list(network.dns, "network.dns"), "network.dns");
   texts(fields(network.extraHosts, "network.extraHosts"), "network.extraHosts");
   const bandwidth = fields(network.bandwidth, "network.bandwidth");

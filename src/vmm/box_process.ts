@@ -23,6 +23,7 @@ import {
   type ReadyLine,
   writeExitFile,
 } from "./machine_file.ts";
+import { readSecretLine, startInterceptor } from "./interceptor_process.ts";
 import { NetworkRefused, startNetwork } from "./network_process.ts";
 import { Relay } from "./relay.ts";
 
@@ -62,6 +63,7 @@ async function run(file: MachineFile): Promise<void> {
   removeIfThere(file.socketPath);
   removeIfThere(file.spec.channelPath);
   removeIfThere(file.spec.controlPath);
+  removeIfThere(`${file.spec.controlPath}.own`);
   if (file.network) removeNetworkSockets(file.network);
   const clients = Deno.listen({ transport: "unix", path: file.socketPath });
   const channel = Deno.listen({ transport: "unix", path: file.spec.channelPath });
@@ -80,6 +82,7 @@ async function run(file: MachineFile): Promise<void> {
       removeIfThere(file.socketPath);
       removeIfThere(file.spec.channelPath);
       removeIfThere(file.spec.controlPath);
+      removeIfThere(`${file.spec.controlPath}.own`);
       if (file.spec.shares) removeIfThere(file.spec.shares.socketPath);
       if (file.network) removeNetworkSockets(file.network);
     } catch (error) {
@@ -129,6 +132,10 @@ async function run(file: MachineFile): Promise<void> {
   }
   Deno.addSignalListener("SIGHUP", () => {}); // the end of a terminal is no reason
 
+  const { interceptor: asked } = file.network ?? {};
+  const interceptor = asked
+    ? await startInterceptor(asked, await readSecretLine(), file.spec.folder)
+    : undefined;
   const network = file.network ? await startNetwork(file.network) : undefined;
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
   let confined = false;
@@ -149,6 +156,7 @@ async function run(file: MachineFile): Promise<void> {
   // Its programs would wait for answers that never come.
   // (A machine that ends takes it along, and may be noticed later.)
   void network?.ended.then((message) => setTimeout(() => end("engine", message), NETWORK_GRACE_MS));
+  void interceptor?.ended.then((message) => end("engine", message));
   void watchCreator((detached) => {
     if (detached) return started.detached?.();
     windUp("creator", "");
@@ -183,7 +191,9 @@ function ownRules({ spec, socketPath }: MachineFile): readonly FileRule[] {
   ];
 }
 
-function removeNetworkSockets({ socketPath, controlPath }: MachineNetworkProcess): void {
+function removeNetworkSockets(network: MachineNetworkProcess): void {
+  const { socketPath, controlPath, interceptor } = network;
+  if (interceptor) removeIfThere(interceptor.socketPath);
   removeIfThere(socketPath);
   removeIfThere(controlPath);
 }

@@ -107,7 +107,8 @@ export interface MachineSpec {
   readonly channelPath: string;
   /**
    * Where the engine may listen for orders from outside the box process, such as its
-   * {@link MachinePauser}'s; the box process removes the socket at the end.
+   * {@link MachinePauser}'s. With `.own` behind it, where the runner may listen for what it starts. The
+   * box process removes the sockets at the end.
    */
   readonly controlPath: string;
   /** A folder of the box alone, for files that the engine needs. */

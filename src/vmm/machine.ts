@@ -52,6 +52,8 @@ export interface StartOptions {
   readonly file: MachineFile;
   readonly permissions: EngineReport["permissions"];
   readonly signal: AbortSignal;
+  /** A line for its interceptor, kept out of `file`. */
+  readonly secretLine?: string | undefined;
 }
 
 /**
@@ -66,7 +68,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
   const filePath = join(folder, "machine.json");
   const logPath = join(folder, "box.log");
   await writeAtomically(filePath, JSON.stringify(file));
-  const own = await ownCommand({
+  const own = ownCommand({
     role: "box",
     module: BOX_PROCESS,
     args: [filePath],
@@ -74,7 +76,8 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
     folder,
   });
   const [program, ...args] = await prepared(file.spec, own.command);
-  await cacheModules([BOX_PROCESS, file.runner]);
+  const { interceptor } = file.network ?? {};
+  await cacheModules([BOX_PROCESS, file.runner, ...interceptor ? [interceptor.module] : []]);
   options.signal.throwIfAborted();
   const log = openSync(logPath, "w", 0o600);
   const child = (() => {
@@ -98,6 +101,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
   const { stdin, stdout } = child;
   // A write to one that has just died must not end this program.
   stdin?.on("error", () => {});
+  if (options.secretLine !== undefined) stdin?.write(`${options.secretLine}\n`);
   try {
     const line = stdout ? await firstLine(stdout) : "";
     options.signal.throwIfAborted();
@@ -183,16 +187,23 @@ function shareMode({ readOnly, owner }: MachineShare): string {
  */
 function boxProcessFlags(options: StartOptions): string[] {
   const { file, permissions } = options;
+  const { interceptor } = file.network ?? {};
   const writable = [
     file.spec.folder,
     file.socketPath,
     file.spec.channelPath,
     file.spec.controlPath,
+    `${file.spec.controlPath}.own`,
     ...(file.spec.shares ? [file.spec.shares.socketPath] : []),
     ...(file.network ? [file.network.socketPath, file.network.controlPath] : []),
+    ...(interceptor ? [interceptor.socketPath] : []),
   ].join(",");
   const ffi = [...permissions.ffi ?? [], file.confine];
-  const run = [...permissions.run ?? [], ...file.network ? [file.network.program] : []];
+  const run = [
+    ...permissions.run ?? [],
+    ...file.network ? [file.network.program] : [],
+    ...interceptor ? [Deno.execPath()] : [],
+  ];
   const readable = file.runner.startsWith("file:")
     ? `${writable},${dirname(fileURLToPath(file.runner))}`
     : writable;
@@ -201,8 +212,8 @@ function boxProcessFlags(options: StartOptions): string[] {
     `--allow-read=${readable}`,
     `--allow-write=${writable}`,
     `--allow-net=${
-      [file.socketPath, file.spec.channelPath, file.spec.controlPath].map((path) => `unix:${path}`)
-        .join(",")
+      [file.socketPath, file.spec.channelPath, `${file.spec.controlPath}.own`]
+        .map((path) => `unix:${path}`).join(",")
     }`,
     ...(run.length > 0 ? [`--allow-run=${run.join(",")}`] : []),
     `--allow-ffi=${ffi.join(",")}`,

@@ -37,6 +37,18 @@ export interface MachineNetworkProcess {
   readonly controlPath: string;
   /** What it is told before the machine starts; see `ffi/net/control.h`. */
   readonly orders: readonly string[];
+  /** Started before it, for a box with secrets. */
+  readonly interceptor?: MachineInterceptor | undefined;
+}
+
+/** How the box process starts an interceptor, whose input comes as a line on its own standard input. */
+export interface MachineInterceptor {
+  /** URL of its module. */
+  readonly module: string;
+  /** Where it listens for connections. */
+  readonly socketPath: string;
+  /** Where the network listens for orders. */
+  readonly controlPath: string;
 }
 
 /** Why a machine ended. */

@@ -7,9 +7,9 @@ import { DOUBLE_BOX } from "../doubles/home.ts";
 import { assertNoBoxLeft } from "../support/leftovers.ts";
 import { SmallHome } from "../support/small_home.ts";
 import { TempFolder } from "../support/temp.ts";
-import { needs } from "../support/tools.ts";
+import { needs, runTool } from "../support/tools.ts";
 
-const { ignore, note } = needs("mount", "umount");
+const { ignore, note } = needs("mount", "umount", "qemu-io", "qemu-img");
 const rootNote = Deno.uid() === 0 ? "" : " (needs root)";
 
 function open(home: string): Promise<Runtime> {
@@ -66,6 +66,49 @@ Deno.test(
       using _fuller = home.fill("more");
       await noSpace(open(home.path));
     }
+  },
+);
+
+Deno.test(
+  `Snapshots and clones that find no room leave everything as it was${note}${rootNote}`,
+  {
+    ignore: ignore || Deno.uid() !== 0,
+  },
+  async () => {
+    await using home = await SmallHome.make("size=24m");
+    await using runtime = await open(home.path);
+    const box = await runtime.create({ ...DOUBLE_BOX, name: "one" });
+    await box.start();
+    await box.stop();
+    // Something to take: an empty disk needs no room.
+    const disk = `${home.path}/boxes/${box.id}/disk.qcow2`;
+    const write = (pattern: number) => runTool("qemu-io", "-c", `write -P ${pattern} 0 64k`, disk);
+    await write(1);
+    await box.snapshots.create("first");
+    await write(2);
+    {
+      using _full = home.fill();
+      await noSpace(box.snapshots.create("second"));
+      await noSpace(box.clone({ count: 3 }));
+      await noSpace(box.snapshots.restore("first"));
+      await noSpace(box.snapshots.restore("first", { force: true }));
+    }
+    assert.deepEqual((await box.snapshots.list()).map(({ name }) => name), ["first"]);
+    assert.deepEqual((await runtime.list({ all: true })).map(({ name }) => name), ["one"]);
+    assert.equal([...Deno.readDirSync(`${home.path}/backing`)].length, 1);
+    await runTool("qemu-io", "-r", "-c", "read -P 2 0 64k", disk);
+    await runTool("qemu-img", "check", "-q", disk);
+    await box.start();
+    {
+      // It runs: its disk is copied while it stands still.
+      using _full = home.fill();
+      await noSpace(box.snapshots.create("second"));
+      assert.equal((await box.exec("echo", ["on"])).stdout, "on\n");
+      await box.snapshots.remove("first"); // gives room back
+    }
+    await box.snapshots.create("second");
+    await box.remove({ force: true });
+    assert.deepEqual([...Deno.readDirSync(`${home.path}/backing`)], []);
   },
 );
 

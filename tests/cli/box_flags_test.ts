@@ -29,6 +29,7 @@ Deno.test("boxOptionsOf passes on what was given and nothing else", async () => 
       idleTimeout: 7,
       allowNet: ["a.test,*.b.test:443", ""],
       denyNet: ["private"],
+      secret: ["TOKEN:a.test,*.b.test"],
     }, lookup),
     {
       image: "x",
@@ -49,6 +50,7 @@ Deno.test("boxOptionsOf passes on what was given and nothing else", async () => 
       idleTimeoutMs: 7,
       allowNet: ["a.test", "*.b.test:443"],
       denyNet: ["private"],
+      secrets: { TOKEN: { from: "env", hosts: ["a.test", "*.b.test"] } },
     },
   );
 });

@@ -286,7 +286,8 @@ function decodeFields(payload: Uint8Array): OpenFields | undefined {
 /**
  * What the double runs by default: ping, configure and shutdown as an agent would; of programs
  * `true`, `exit CODE`, `echo TEXT…`, `cat`, `sink` (counts stdin, prints the count), `bytes COUNT
- * [FRAME]` (prints that many), `wait` (until closed or signalled), `fail KIND`.
+ * [FRAME]` (prints that many), `wait` (until closed or signalled), `fail KIND`, and the agent's own
+ * `freeze` and `renew`, which do nothing.
  */
 export async function runProgram(stream: DoubleStream): Promise<void> {
   const op = stream.fields.get("op");
@@ -313,7 +314,10 @@ export async function runProgram(stream: DoubleStream): Promise<void> {
   } else if (program === "wait") {
     while (!stream.ended && stream.signals.length === 0) await stream.changed();
     [code, signal] = [null, "SIGTERM"];
-  } else if (program !== "true") code = 127;
+  } else if (program === "freeze") {
+    await stream.write(Channel.STDOUT, new Uint8Array(1)); // it has no file systems
+    while (await stream.read()) { /* until its end */ }
+  } else if (program !== "true" && program !== "renew") code = 127;
   if (stream.ended) return;
   stream.end(Channel.STDOUT);
   stream.end(Channel.STDERR);

@@ -16,6 +16,8 @@ export interface EngineDoubleOptions {
   readonly parts?: () => Readonly<Record<string, string>>;
   /** Whether its boxes get an overlay each, over no disk. @default {false} */
   readonly overlay?: boolean;
+  /** Whether its machines, which never write to their disks, say that they go on in another file. */
+  readonly diskSwitch?: boolean;
 }
 
 /** Makes the plugin with the engine `double`; its machines use no disks. */
@@ -25,6 +27,7 @@ export function engineDouble(options: EngineDoubleOptions = {}): Plugin {
     name: "double",
     engines: [{
       name: "double",
+      ...options.diskSwitch ? { diskSwitch: { switchDisk: () => Promise.resolve(undefined) } } : {},
       runner: options.runner ?? new URL("./engine_runner.ts", import.meta.url).href,
       probe: () =>
         Promise.resolve({

@@ -15,7 +15,8 @@ const SIGCONT = 18;
 
 function start(spec: MachineSpec): Promise<Machine> {
   const { deno = "", agent = "", helper = "" } = spec.engine;
-  continueAtEnd(helper, SIGCONT);
+  const continueAtEnd = signalAtEnd(helper);
+  continueAtEnd(SIGCONT);
   const child = new Deno.Command(deno, {
     args: ["run", "-A", "--quiet", "--no-check", agent, spec.channelPath],
     cwd: spec.folder,
@@ -36,22 +37,21 @@ function start(spec: MachineSpec): Promise<Machine> {
         // It has ended already.
       }
     },
-    detached: () => continueAtEnd(helper, 0),
+    detached: () => continueAtEnd(0),
   });
 }
 
 /**
- * Says which signal the kernel sends this process when its parent ends; 0 for none. Through the
- * helper, which a box process may load, and which has libc's functions in it.
+ * Gives what says which signal the kernel sends this process when its parent ends; 0 for none. Through
+ * the helper, which a box process may load as long as its machine hasn't started, and which has libc's
+ * functions in it.
  */
-function continueAtEnd(helper: string, signal: number): void {
-  if (Deno.build.os !== "linux") return;
-  const library = Deno.dlopen(helper, {
+function signalAtEnd(helper: string): (signal: number) => void {
+  if (Deno.build.os !== "linux") return () => {};
+  const { symbols } = Deno.dlopen(helper, {
     prctl: { parameters: ["i32", "u64"], result: "i32" },
   });
-  try {
-    if (library.symbols.prctl(PR_SET_PDEATHSIG, BigInt(signal)) !== 0) throw new Error("prctl");
-  } finally {
-    library.close();
-  }
+  return (signal) => {
+    if (symbols.prctl(PR_SET_PDEATHSIG, BigInt(signal)) !== 0) throw new Error("prctl");
+  };
 }

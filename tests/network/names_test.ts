@@ -1,5 +1,7 @@
 /** Rules for names, with a `hutch-net` under sanitizers whose guest is the test. */
 import assert from "node:assert/strict";
+import { join } from "node:path";
+import { TempFolder } from "../support/temp.ts";
 import { needs } from "../support/tools.ts";
 import { NetProcess } from "./net_process.ts";
 import { type Answered, resolver } from "./resolver.ts";
@@ -362,4 +364,51 @@ test("A limit of the bandwidth holds what goes each way", async () => {
   const least = size * 8 / rate * 1000 - 150;
   assert(heard - from > least, `sent in ${heard - from} ms`);
   assert(performance.now() - heard > least, `received in ${performance.now() - heard} ms`);
+});
+
+test("Connections to hosts of secrets go to their interceptor, and the rest where they were going", async () => {
+  await using folder = new TempFolder();
+  const path = join(folder.path, "i");
+  using interceptor = Deno.listen({ transport: "unix", path });
+  using server = new Server("127.0.0.1");
+  await using net = await NetProcess.start("mode open", `intercept ${path} api.test *.sub.test`);
+  const { port } = server;
+  for (
+    const [what, first] of [
+      ["tls a.sub.test", hello("a.sub.test")],
+      ["http other.test", new TextEncoder().encode("GET / HTTP/1.1\r\nHost: other.test\r\n\r\n")],
+    ] as const
+  ) {
+    const connection = await net.connect(GATE.v4, port);
+    await connection.say(first);
+    using taken = await interceptor.accept();
+    const buffer = new Uint8Array(4096);
+    const wanted = [
+      ...new TextEncoder().encode(what.replace(" ", ` ${GATE.v4} ${port} `)),
+      10,
+      ...first,
+    ];
+    let got = 0;
+    while (got < wanted.length) got += await taken.read(buffer.subarray(got)) ?? wanted.length;
+    assert.deepEqual([...buffer.subarray(0, got)], wanted);
+    await taken.write(new TextEncoder().encode("answer"));
+    await taken.closeWrite();
+    await connection.until(() => connection.state === "ended");
+    assert(connection.received.endsWith("answer"));
+    await connection.end();
+    assert.equal(await taken.read(buffer), null);
+  }
+  const own = await net.connect(GATE.v4, port);
+  await own.say(hello("other.test"));
+  await own.until(() => own.bytes > 80);
+  assert.equal(own.state, "open", "TLS to another host, on another port than 443");
+  interceptor.close();
+  const lost = await net.connect(GATE.v4, port);
+  await lost.say(hello("api.test"));
+  await lost.until(() => false).catch(() => {});
+  assert.equal(lost.state, "reset", "without its interceptor it goes nowhere");
+  await net.order(`leaked TOKEN 10.0.0.1 443 evil.test`);
+  assert.deepEqual(await net.denied(), {
+    ...{ event: "leaked", secret: "TOKEN", address: "10.0.0.1", port: 443, domain: "evil.test" },
+  });
 });

@@ -26,6 +26,7 @@ Deno.test("networkConfig keeps what was asked for", () => {
   assert.deepEqual(config, {
     mode: "open",
     rules: [],
+    secrets: [],
     ports: [{ hostIp: "127.0.0.1", hostPort: 8080, guestPort: 80, protocol: "tcp" }],
     dns: ["127.0.0.1:5353"],
     extraHosts: { db: "10.0.0.1" },

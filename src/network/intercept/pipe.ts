@@ -1,0 +1,70 @@
+/**
+ * Bytes from one connection to another.
+ *
+ * @module
+ */
+
+const PIECE = 64 * 1024;
+
+/** A connection whose sides can end one after the other. */
+export type Duplex = Deno.TcpConn | Deno.UnixConn;
+
+/** Writes all of it. */
+export async function writeAll(to: Duplex, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
+}
+
+/** Carries bytes to their end, which it passes on; `through` may change them. */
+async function carry(
+  from: Duplex,
+  to: Duplex,
+  through?: (bytes: Uint8Array) => Uint8Array,
+): Promise<void> {
+  const buffer = new Uint8Array(PIECE);
+  for (let n; (n = await from.read(buffer)) !== null;) {
+    const bytes = buffer.subarray(0, n);
+    await writeAll(to, through ? through(bytes) : bytes);
+  }
+  await to.closeWrite();
+}
+
+/** Joins two connections until both sides have ended, or one fails; closes both. */
+export async function join(
+  a: Duplex,
+  b: Duplex,
+  throughToB?: (bytes: Uint8Array) => Uint8Array,
+): Promise<void> {
+  try {
+    await Promise.all([carry(a, b, throughToB), carry(b, a)]);
+  } finally {
+    close(a);
+    close(b);
+  }
+}
+
+/** Closes a connection that may be closed. */
+export function close(connection: Duplex): void {
+  try {
+    connection.close();
+  } catch {
+    // It is.
+  }
+}
+
+/** Reads up to the first `end`, `limit` bytes at most: the text before, and the bytes behind it. */
+export async function readHead(
+  from: Duplex,
+  end: string,
+  limit: number,
+): Promise<{ readonly head: string; readonly rest: Uint8Array }> {
+  const buffer = new Uint8Array(limit);
+  for (let length = 0; length < limit;) {
+    const n = await from.read(buffer.subarray(length));
+    if (n === null) break;
+    length += n;
+    const text = new TextDecoder("latin1").decode(buffer.subarray(0, length));
+    const at = text.indexOf(end);
+    if (at >= 0) return { head: text.slice(0, at), rest: buffer.slice(at + end.length, length) };
+  }
+  throw new Error("a connection begins with something else");
+}

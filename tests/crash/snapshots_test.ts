@@ -1,0 +1,125 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type Box, Runtime } from "../../mod.ts";
+import { filesIn, onDisk } from "../box/snapshot_model.ts";
+import { FileLock } from "../../src/file_lock.ts";
+import { engineDouble } from "../doubles/engine.ts";
+import { makeDoubleHome } from "../doubles/home.ts";
+import { untilNoProcess } from "../support/leftovers.ts";
+import "../support/native.ts";
+import { needs } from "../support/tools.ts";
+
+const VICTIM = fileURLToPath(new URL("./snapshots_victim.ts", import.meta.url));
+const qemu = needs("qemu-img", "qemu-io");
+/** One in so many points is tried; `CRASH_EVERY=1` tries all, `CRASH_SEED` names other ones. */
+const EVERY = Number(Deno.env.get("CRASH_EVERY") ?? 28);
+const SEED = Number(Deno.env.get("CRASH_SEED") ?? 1);
+/** Snapshots, and which patterns their disks have. */
+const SNAPSHOTS: Readonly<Record<string, string>> = { s1: "1", s2: "12", s3: "1234" };
+/** What clones have. */
+const CLONED = "123";
+
+/** What the box's disk may have; the last write may have been cut off from its word. */
+function expectedOf(deed: string, written: number): readonly string[] {
+  const all = "1234567";
+  if (deed === "restored") return ["123456", "12"];
+  if (deed === "write" && written === 6) return ["12", "127"];
+  if (deed === "forced") return ["127", "1234"];
+  if (deed === "gone" || deed === "close") return ["1234"];
+  return [all.slice(0, written), all.slice(0, written + 1)];
+}
+
+Deno.test(`kill -9 at any write leaves snapshots and clones whole${qemu.note}`, {
+  ignore: qemu.ignore,
+}, async () => {
+  const whole = await makeDoubleHome();
+  const passed = await play(whole).finally(() => Deno.remove(whole, { recursive: true }));
+  const chosen = passed.filter((point, index) =>
+    (index + SEED) % EVERY === 0 && !/^(?:open|create|start|stop|close): /.test(point)
+  );
+  const failures: string[] = [];
+  let died = 0;
+  for (const point of chosen) {
+    const home = await makeDoubleHome();
+    try {
+      if ((await play(home, point)).length > 0) continue; // a turn more or less in the background
+      died += 1;
+      await check(home, point.slice(0, point.indexOf(":")));
+    } catch (error) {
+      failures.push(`${point}: ${error instanceof Error ? error.stack : error}`);
+    } finally {
+      await Deno.remove(home, { recursive: true });
+    }
+  }
+  assert.deepEqual(failures, []);
+  assert.ok(died > 0.7 * chosen.length, `${died} of ${chosen.length}`);
+});
+
+async function play(home: string, at?: string): Promise<readonly string[]> {
+  const { code, signal, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", "--no-check", VICTIM, ...at === undefined ? [] : [at]],
+    env: { HUTCH_HOME: home },
+  }).output();
+  if (signal === "SIGKILL" && at !== undefined) return [];
+  assert.equal(code, 0, new TextDecoder().decode(stderr));
+  return JSON.parse(new TextDecoder().decode(stdout));
+}
+
+/** Everything that was written is there, everything works, and in the end nothing is left. */
+async function check(home: string, deed: string): Promise<void> {
+  await untilNoProcess(home);
+  {
+    const log: string[] = [];
+    await using runtime = await Runtime.open({
+      home,
+      plugins: [engineDouble({ overlay: true })],
+      log: (line) => log.push(line),
+    });
+    const boxes = await Promise.all(
+      (await runtime.list({ all: true })).map(({ id }) => runtime.get(id)),
+    );
+    const written = Number(await Deno.readTextFile(join(home, "written")).catch(() => "0"));
+    for (const box of boxes) {
+      await box.start(); // makes what is yet to be made, and finishes what was begun
+      await box.stop();
+      const disk = join(home, "boxes", box.id, "disk.qcow2");
+      await onDisk(home, box.id, "qemu-img", "check", "-q", disk);
+      const had = await patterns(home, box, disk);
+      if (box.name !== "first") assert.equal(had, CLONED, box.name);
+      else assert.ok(expectedOf(deed, written).includes(had), `${had} of ${written}`);
+    }
+    const first = boxes.find(({ name }) => name === "first");
+    for (const { name, backing } of await first?.snapshots.list() ?? []) {
+      const path = join(home, "backing", String(backing), "disk.qcow2");
+      if (!first) continue;
+      await onDisk(home, first.id, "qemu-img", "check", "-q", path);
+      const expected = SNAPSHOTS[name];
+      if (expected !== undefined) assert.equal(await patterns(home, first, path), expected, name);
+    }
+    if (first) {
+      await first.snapshots.create("new");
+      await first.snapshots.restore("new");
+    }
+    for (const box of boxes) await box.remove();
+    assert.deepEqual(await runtime.list({ all: true }), []);
+    // The double's network ends with its box, at once.
+    assert.deepEqual(log.filter((line) => !line.startsWith("network of box")), []);
+  }
+  assert.deepEqual(filesIn(join(home, "backing")), []);
+  assert.deepEqual(filesIn(join(home, "boxes")), []);
+}
+
+/** Which patterns a disk has. */
+async function patterns(home: string, box: Box, path: string): Promise<string> {
+  using _held = await FileLock.acquire(join(home, "boxes", box.id, "operation.lock"));
+  const numbers = [1, 2, 3, 4, 5, 6, 7];
+  const { stdout, stderr } = await new Deno.Command("qemu-io", {
+    args: ["-r", ...numbers.flatMap((n) => ["-c", `read -P ${n} ${n}M 64k`]), path],
+  }).output();
+  const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  assert.equal(said.match(/read 65536\/65536/g)?.length, numbers.length, said);
+  const other = [...said.matchAll(/verification failed at offset (\d+)/g)]
+    .map(([, offset]) => Number(offset) / 2 ** 20);
+  return numbers.filter((n) => !other.includes(n)).join("");
+}

@@ -1,0 +1,333 @@
+/** The interceptor with real servers and clients: TLS both ways, each by an authority of its own. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { Buffer } from "node:buffer";
+import { gzipSync } from "node:zlib";
+import { Issuer, type KeyPair, makeAuthority } from "../../src/network/intercept/authority.ts";
+import { Interceptor } from "../../src/network/intercept/interceptor.ts";
+import { join as joinConnections, readHead, writeAll } from "../../src/network/intercept/pipe.ts";
+import type { InterceptedSecret } from "../../src/network/intercept/swap.ts";
+import { TempFolder } from "../support/temp.ts";
+
+const VALUE = "the value/of it";
+const SECRET: InterceptedSecret = {
+  name: "TOKEN",
+  value: VALUE,
+  placeholder: "hutch-secret-0123456789abcdef0123456789abcdef",
+  hosts: ["api.test", "*.sub.test"],
+  places: ["header"],
+};
+
+/** A server, an interceptor before it, and a client behind that: whoever it asks for is the server. */
+class Setting implements AsyncDisposable {
+  readonly #stack: AsyncDisposableStack;
+  readonly client: Deno.HttpClient;
+  readonly leaks: string[];
+  readonly socketPath: string;
+  readonly port: number;
+
+  private constructor(
+    stack: AsyncDisposableStack,
+    given: Pick<Setting, "client" | "leaks" | "socketPath" | "port">,
+  ) {
+    this.#stack = stack;
+    this.client = given.client;
+    this.leaks = given.leaks;
+    this.socketPath = given.socketPath;
+    this.port = given.port;
+  }
+
+  static async make(
+    handler: (request: Request) => Response | Promise<Response>,
+    secret: Partial<InterceptedSecret> = {},
+    http2 = true,
+  ): Promise<Setting> {
+    await using stack = new AsyncDisposableStack();
+    const folder = stack.use(new TempFolder());
+    const [own, theirs] = await Promise.all([makeAuthority(), makeAuthority()]);
+    const names = ["api.test", "x.sub.test", "other.test"];
+    const port = await serve(stack, theirs, names, handler);
+    const leaks: string[] = [];
+    const socketPath = join(folder.path, "s");
+    stack.use(
+      new Interceptor({
+        socketPath,
+        issuer: await Issuer.of(own),
+        secrets: [{ ...SECRET, ...secret }],
+        caCerts: [theirs.certificate],
+        leaked: ({ secret, name }) => void leaks.push(`${secret} ${name}`),
+      }),
+    );
+    const proxy = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    stack.defer(() => proxy.close());
+    void (async () => {
+      for await (const connection of proxy) {
+        void tunnel(connection, socketPath, port).catch(() => {});
+      }
+    })();
+    const client = Deno.createHttpClient({
+      caCerts: [own.certificate],
+      proxy: { url: `http://127.0.0.1:${proxy.addr.port}` },
+      http2,
+    });
+    stack.defer(() => client.close());
+    return new Setting(stack.move(), { client, leaks, socketPath, port });
+  }
+
+  fetch(url: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(url, { ...init, client: this.client });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack[Symbol.asyncDispose]();
+  }
+}
+
+/** One certificate for all names, by a server for each that the tests need: the first says them all. */
+async function serve(
+  stack: AsyncDisposableStack,
+  authority: KeyPair,
+  names: readonly string[],
+  handler: (request: Request) => Response | Promise<Response>,
+): Promise<number> {
+  const issuer = await Issuer.of(authority);
+  const fronts = new Map<string, number>();
+  for (const name of names) {
+    const { certificate, key } = await issuer.issue(name);
+    const server = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, cert: certificate, key, onListen() {} },
+      handler,
+    );
+    stack.defer(() => server.shutdown());
+    fronts.set(name, server.addr.port);
+  }
+  ports.set(fronts.get("api.test") ?? 0, fronts);
+  return fronts.get("api.test") ?? 0;
+}
+
+/** Servers of other names, by the port of `api.test`. */
+const ports = new Map<number, ReadonlyMap<string, number>>();
+
+async function tunnel(connection: Deno.TcpConn, socketPath: string, port: number): Promise<void> {
+  const { head, rest } = await readHead(connection, "\r\n\r\n", 8192);
+  const [, name = ""] = /^CONNECT ([^:]+):/.exec(head) ?? [];
+  const inner = await Deno.connect({ transport: "unix", path: socketPath });
+  const to = ports.get(port)?.get(name) ?? port;
+  await writeAll(inner, new TextEncoder().encode(`tls 127.0.0.1 ${to} ${name}\n`));
+  await writeAll(inner, rest);
+  await writeAll(connection, new TextEncoder().encode("HTTP/1.1 200 OK\r\n\r\n"));
+  await joinConnections(connection, inner);
+}
+
+const telling = async (request: Request) =>
+  Response.json({
+    method: request.method,
+    url: request.url,
+    headers: Object.fromEntries(request.headers),
+    body: await request.text(),
+  });
+
+for (const http2 of [true, false]) {
+  Deno.test(`Interceptor puts secrets into headers by HTTP/${http2 ? 2 : 1.1}`, async () => {
+    await using setting = await Setting.make(telling, {}, http2);
+    const said = await setting.fetch(`https://api.test/p/a?q=${SECRET.placeholder}`, {
+      method: "POST",
+      headers: {
+        authorization: `Bearer ${SECRET.placeholder}`,
+        "x-plain": "as it is",
+        "x-basic": `Basic ${btoa(SECRET.placeholder)}`,
+      },
+      body: `body ${SECRET.placeholder}`,
+    });
+    assert.equal(said.status, 200);
+    const { method, url, headers, body } = await said.json();
+    assert.equal(method, "POST");
+    assert(url.endsWith(`/p/a?q=${SECRET.placeholder}`), "a place that wasn't asked for");
+    assert.equal(headers.authorization, `Bearer ${VALUE}`);
+    assert.equal(headers["x-plain"], "as it is");
+    assert.equal(body, `body ${SECRET.placeholder}`);
+    const basic = { authorization: `Basic ${btoa(`user:${SECRET.placeholder}`)}` };
+    const encoded = await (await setting.fetch("https://x.sub.test/", { headers: basic })).json();
+    assert.equal(atob(encoded.headers.authorization.slice(6)), `user:${VALUE}`);
+    assert.deepEqual(setting.leaks, []);
+  });
+}
+
+Deno.test("Interceptor puts secrets into queries and bodies where that was asked for", async () => {
+  await using setting = await Setting.make(telling, { places: ["query", "body"] });
+  const { placeholder } = SECRET;
+  const pieces = [
+    `a ${placeholder.slice(0, 20)}`,
+    `${placeholder.slice(20)} b hutch-`,
+    `sec ${placeholder}`,
+  ];
+  const body = ReadableStream.from(pieces).pipeThrough(new TextEncoderStream());
+  const said = await setting.fetch(`https://api.test/?a=1&t=${placeholder}`, {
+    method: "PUT",
+    headers: { authorization: placeholder },
+    body,
+  });
+  const got = await said.json();
+  assert.equal(new URL(got.url).search, `?a=1&t=${encodeURIComponent(VALUE)}`);
+  assert.equal(got.body, `a ${VALUE} b hutch-sec ${VALUE}`);
+  assert.equal(got.headers.authorization, placeholder);
+});
+
+Deno.test("Interceptor lets no placeholder of a secret go to another host", async () => {
+  let asked = 0;
+  const bodies: string[] = [];
+  await using setting = await Setting.make(async (request) => {
+    asked++;
+    bodies.push(await request.text().catch(() => "cut off"));
+    return new Response("ok");
+  });
+  const { placeholder } = SECRET;
+  for (
+    const [url, init] of [
+      ["https://other.test/", { headers: { "x-token": placeholder } }],
+      ["https://other.test/", { headers: { authorization: `Basic ${btoa(`:${placeholder}`)}` } }],
+      [`https://other.test/${placeholder}`, {}],
+      [`https://other.test/?${placeholder}`, {}],
+    ] as const
+  ) {
+    const said = await setting.fetch(url, init);
+    assert.equal(said.status, 403);
+    assert.match(await said.text(), /the secret TOKEN isn't for this host/);
+  }
+  assert.equal(asked, 0, "nothing got out");
+  const said = await setting.fetch("https://other.test/", {
+    method: "POST",
+    body: `x ${placeholder}`,
+  })
+    .then((answer) => answer.text().then(() => answer.status), () => 0);
+  assert.notEqual(said, 200);
+  assert(!bodies.join().includes(placeholder));
+  assert.deepEqual(setting.leaks, new Array(5).fill("TOKEN other.test"));
+  assert.equal(await (await setting.fetch("https://other.test/")).text(), "ok");
+});
+
+Deno.test("Interceptor watches what goes without TLS, and replaces nothing in it", async () => {
+  await using setting = await Setting.make(telling);
+  using plain = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const heard: Promise<string>[] = [];
+  void (async () => {
+    for await (const connection of plain) heard.push(new Response(connection.readable).text());
+  })();
+  for (const text of ["all is well", `not ${SECRET.placeholder} this`]) {
+    const connection = await Deno.connect({ transport: "unix", path: setting.socketPath });
+    const line = `http 127.0.0.1 ${plain.addr.port} api.test\n`;
+    await writeAll(connection, new TextEncoder().encode(line + text));
+    await connection.closeWrite();
+    await new Response(connection.readable).text().catch(() => "");
+  }
+  assert.deepEqual(await Promise.all(heard), ["all is well"]);
+  assert.deepEqual(setting.leaks, ["TOKEN api.test"]);
+});
+
+Deno.test("Interceptor streams much both ways at once, and gives answers as they are", async () => {
+  const MIB = 2 ** 20;
+  await using setting = await Setting.make((request) => {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/echo") return new Response(request.body);
+    if (pathname === "/moved") return Response.redirect("https://api.test/echo", 302);
+    if (pathname === "/none") return new Response(null, { status: 204 });
+    const headers = { "content-encoding": "gzip", "set-cookie": "a=b" };
+    return new Response(Uint8Array.from(gzipSync("packed")), { headers });
+  });
+  let sent = 0;
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      controller.enqueue(new Uint8Array(MIB / 4).fill(sent++));
+      if (sent === 128) controller.close();
+    },
+  });
+  const echoed = await setting.fetch("https://api.test/echo", { method: "POST", body });
+  let got = 0;
+  for await (const piece of echoed.body ?? []) got += piece.length;
+  assert.equal(got, 32 * MIB);
+  const moved = await setting.fetch("https://api.test/moved", { redirect: "manual" });
+  assert.equal(moved.headers.get("location"), "https://api.test/echo");
+  await moved.body?.cancel();
+  assert.equal((await setting.fetch("https://api.test/none")).status, 204);
+  const packed = await setting.fetch("https://api.test/packed");
+  assert.equal(packed.headers.get("set-cookie"), "a=b");
+  assert.equal(await packed.text(), "packed");
+});
+
+Deno.test("Interceptor joins WebSockets, with secrets in what they begin with", async () => {
+  await using setting = await Setting.make(
+    (request) => {
+      const token = request.headers.get("x-token");
+      const { socket, response } = Deno.upgradeWebSocket(request, { protocol: "two" });
+      socket.onopen = () => socket.send(`first, with ${token}`);
+      socket.onmessage = ({ data }) => {
+        if (data === "end") socket.close(3001, "because");
+        else socket.send(data);
+      };
+      return response;
+    },
+    {},
+    false,
+  );
+  const socket = new WebSocket("wss://api.test/", {
+    protocols: ["one", "two"],
+    headers: { "x-token": SECRET.placeholder },
+    client: setting.client,
+  });
+  socket.binaryType = "arraybuffer";
+  const heard: unknown[] = [];
+  const closed = Promise.withResolvers<CloseEvent>();
+  socket.onmessage = ({ data }) => {
+    heard.push(typeof data === "string" ? data : Buffer.from(data).toString("hex"));
+    if (heard.length === 1) socket.send(Uint8Array.of(1, 2, 255));
+    if (heard.length === 2) socket.send("end");
+  };
+  socket.onclose = (event) => closed.resolve(event);
+  const { code, reason } = await closed.promise;
+  assert.deepEqual([heard, code, reason, socket.protocol], [
+    [`first, with ${VALUE}`, "0102ff"],
+    3001,
+    "because",
+    "two",
+  ]);
+});
+
+Deno.test("Interceptor refuses requests for another host than its connection's, and servers it doesn't know", async () => {
+  await using setting = await Setting.make(telling);
+  const other = await setting.fetch("https://api.test/", { headers: { host: "other.test" } })
+    .catch(() => undefined);
+  assert(other === undefined || other.status === 421 || other.status === 200);
+  await other?.body?.cancel();
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(new TempFolder());
+  const own = await makeAuthority();
+  const leaks: string[] = [];
+  stack.use(
+    new Interceptor({
+      socketPath: join(folder.path, "s"),
+      issuer: await Issuer.of(own),
+      secrets: [SECRET],
+      caCerts: [], // the server's authority isn't one
+      leaked: ({ secret }) => void leaks.push(secret),
+    }),
+  );
+  const proxy = stack.adopt(Deno.listen({ hostname: "127.0.0.1", port: 0 }), (it) => it.close());
+  void (async () => {
+    for await (const connection of proxy) {
+      void tunnel(connection, join(folder.path, "s"), setting.port).catch(() => {});
+    }
+  })();
+  const client = stack.adopt(
+    Deno.createHttpClient({
+      caCerts: [own.certificate],
+      proxy: { url: `http://127.0.0.1:${proxy.addr.port}` },
+    }),
+    (it) => it.close(),
+  );
+  const said = await fetch("https://api.test/", {
+    headers: { authorization: SECRET.placeholder },
+    client,
+  });
+  assert.equal(said.status, 502);
+  assert.equal(await said.text(), "hutch: cannot reach api.test\n");
+});
