@@ -6,6 +6,8 @@
  * process of hutch's is a ticket: a file that its parent writes for this one start, named with a secret
  * in the environment. No argument has a meaning, and neither has a variable without its file.
  *
+ * A module without imports: box processes load it.
+ *
  * @module
  */
 
@@ -13,7 +15,7 @@
 const VARIABLE = "HUTCH_OWN_PROCESS";
 
 /** What a process of hutch's own can be. */
-export type OwnRole = "box" | "keeper" | "interceptor";
+export type OwnRole = "box" | "interceptor" | "keeper";
 
 /** What a ticket says. */
 interface Ticket {

@@ -6,6 +6,7 @@
 import { missingPart, netPath } from "../../ffi/library.ts";
 import { exists } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
+import { requirePermissions } from "../permissions.ts";
 import type { LayoutOutput, NetworkOutput } from "../plugin/contract.ts";
 import { GATEWAYS, HOST_ALIAS, MAC_ADDRESS, MTU } from "../network/addresses.ts";
 import {
@@ -89,6 +90,7 @@ export async function secretLine(
   own: LayoutOutput,
 ): Promise<string | undefined> {
   if (network.mode === "none" || network.secrets.length === 0) return undefined;
+  requirePermissions("give a box secrets", [{ name: "env", variable: "DENO_CERT" }]);
   const extra = Deno.env.get("DENO_CERT");
   const input: InterceptorInput = {
     socketPath: own.secretsSocketPath,

@@ -388,7 +388,7 @@ export interface Queries {
     };
     answer: { readonly ok: true } | { readonly ok: false; readonly reason: string };
   };
-  /** The value of a secret; kept nowhere. */
+  /** The value of a secret; kept nowhere. Asked in each start, of the plugin that the secret names. */
   secret: { question: { box: string; name: string }; answer: string };
 }
 

@@ -1,6 +1,5 @@
 /**
- * The beginning of a program made with `deno compile`: it is its own box process, keeper and
- * interceptor.
+ * The beginning of a program made with `deno compile`: it is its own box process, and its own keeper.
  * `scripts/compile.ts` puts this before the user's code.
  *
  * @module
@@ -28,6 +27,9 @@ export async function beOwnProcess({ plugins = {} }: CompiledModules = {}): Prom
     return await main(ticket.args[0] ?? "");
   }
   if (ticket?.role === "interceptor") {
+    for (const name of ["env", "sys", "import", "run", "ffi"] as const) {
+      Deno.permissions.revokeSync({ name });
+    }
     const { main } = await import("../network/intercept/main.ts");
     return await main();
   }

@@ -133,9 +133,10 @@ async function run(file: MachineFile): Promise<void> {
   Deno.addSignalListener("SIGHUP", () => {}); // the end of a terminal is no reason
 
   const { interceptor: asked } = file.network ?? {};
-  const interceptor = asked
-    ? await startInterceptor(asked, await readSecretLine(), file.spec.folder)
-    : undefined;
+  const interceptor = asked && await startInterceptor(asked, {
+    line: await readSecretLine(),
+    folder: file.spec.folder,
+  });
   const network = file.network ? await startNetwork(file.network) : undefined;
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
   let confined = false;

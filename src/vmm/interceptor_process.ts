@@ -41,14 +41,12 @@ export async function readSecretLine(): Promise<Uint8Array<ArrayBuffer>> {
 /**
  * Starts it; when this returns, it takes connections.
  *
- * @param line Its input.
- * @param folder The box's.
+ * @param folder The box's own.
  * @throws Error with its words when it doesn't come so far.
  */
 export async function startInterceptor(
   { module, socketPath, controlPath }: MachineInterceptor,
-  line: Uint8Array,
-  folder: string,
+  { line, folder }: { readonly line: Uint8Array; readonly folder: string },
 ): Promise<InterceptorProcess> {
   const { command: [program, ...args], env } = ownCommand({
     role: "interceptor",

@@ -5,7 +5,7 @@
  * @module
  */
 import { type Issuer, type KeyPair } from "./authority.ts";
-import { close, type Duplex, join, readHead, writeAll } from "./pipe.ts";
+import { acceptAll, close, type Duplex, join, readHead, writeAll } from "./pipe.ts";
 import { passOn } from "./requests.ts";
 import { type InterceptedSecret, Leak, Swapper } from "./swap.ts";
 import { type Destination, dial, Upstream } from "./upstream.ts";
@@ -14,6 +14,8 @@ import { type Destination, dial, Upstream } from "./upstream.ts";
 const LINE_LIMIT = 1_024;
 /** Names that have a server of their own at a time. */
 const MAX_FRONTS = 256;
+/** Connections with both their ends, more of which are refused. */
+const MAX_OPEN = 4_000;
 
 /** What an {@link Interceptor} is made with. */
 export interface InterceptorOptions {
@@ -43,17 +45,16 @@ export class Interceptor implements AsyncDisposable {
     this.#options = options;
     this.#upstream = new Upstream(options.caCerts);
     this.#listener = Deno.listen({ transport: "unix", path: options.socketPath });
-    void this.#serve();
+    void acceptAll(this.#listener, (connection) => this.#begin(connection));
   }
 
-  async #serve(): Promise<void> {
-    for await (const connection of this.#listener) {
-      this.#open.add(connection);
-      void this.#take(connection).catch(() => {}).finally(() => {
-        this.#open.delete(connection);
-        close(connection);
-      });
-    }
+  #begin(connection: Deno.UnixConn): void {
+    if (this.#open.size >= MAX_OPEN) return close(connection);
+    this.#open.add(connection);
+    void this.#take(connection).catch(() => {}).finally(() => {
+      this.#open.delete(connection);
+      close(connection);
+    });
   }
 
   async #take(connection: Deno.UnixConn): Promise<void> {

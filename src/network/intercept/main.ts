@@ -11,7 +11,7 @@ import type { InterceptorInput } from "./input.ts";
 
 if (import.meta.main) await main();
 
-/** Is the interceptor; ends with the program. */
+/** Is the interceptor, until its input ends. */
 export async function main(): Promise<void> {
   const lines = Deno.stdin.readable.pipeThrough(new TextDecoderStream());
   const { input, ended } = await firstOf(lines);

@@ -5,6 +5,7 @@
  */
 
 const PIECE = 64 * 1024;
+const ACCEPT_PAUSE_MS = 100;
 
 /** A connection whose sides can end one after the other. */
 export type Duplex = Deno.TcpConn | Deno.UnixConn;
@@ -48,6 +49,26 @@ export function close(connection: Duplex): void {
     connection.close();
   } catch {
     // It is.
+  }
+}
+
+/**
+ * Takes connections until the listener is closed. One that can't be taken, since there are too many
+ * files open, say, waits in its queue.
+ */
+export async function acceptAll<C extends Duplex>(
+  listener: Deno.Listener<C>,
+  take: (connection: C) => void,
+): Promise<void> {
+  for (;;) {
+    try {
+      take(await listener.accept());
+    } catch (error) {
+      if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, ACCEPT_PAUSE_MS));
+    }
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { GATEWAYS } from "../addresses.ts";
-import { close, join, readHead, writeAll } from "./pipe.ts";
+import { acceptAll, close, join, readHead, writeAll } from "./pipe.ts";
 
 const HEAD_LIMIT = 8 * 1024;
 /** More addresses than these aren't remembered at a time. */
@@ -45,7 +45,9 @@ export class Upstream implements Disposable {
         basicAuth: { username: "hutch", password: this.#password },
       },
     });
-    void this.#serve();
+    void acceptAll(this.#listener, (connection) => {
+      void this.#tunnel(connection).catch(() => close(connection));
+    });
   }
 
   /** The last one of a name and port counts. */
@@ -56,12 +58,6 @@ export class Upstream implements Disposable {
     const [oldest] = this.#addresses.keys();
     if (this.#addresses.size > MAX_ADDRESSES && oldest !== undefined) {
       this.#addresses.delete(oldest);
-    }
-  }
-
-  async #serve(): Promise<void> {
-    for await (const connection of this.#listener) {
-      void this.#tunnel(connection).catch(() => close(connection));
     }
   }
 
