@@ -6,10 +6,10 @@
  * process of hutch's is a ticket: a file that its parent writes for this one start, named with a secret
  * in the environment. No argument has a meaning, and neither has a variable without its file.
  *
+ * A module without imports: box processes load it.
+ *
  * @module
  */
-import { join } from "node:path";
-import { writeAtomically } from "./atomic_file.ts";
 
 /** Has the ticket's secret and path. */
 const VARIABLE = "HUTCH_OWN_PROCESS";
@@ -44,20 +44,20 @@ export function isCompiled(): boolean {
  * @param folder Where a ticket may be: private to the user.
  * @param flags Those of `deno run`, without effect in a compiled program, whose permissions are fixed.
  */
-export async function ownCommand({ role, module, args, flags, folder }: {
+export function ownCommand({ role, module, args, flags, folder }: {
   readonly role: OwnRole;
   readonly module: string;
   readonly args: readonly string[];
   readonly flags: readonly string[];
   readonly folder: string;
-}): Promise<OwnCommand> {
+}): OwnCommand {
   if (!isCompiled()) {
     return { command: [Deno.execPath(), "run", ...flags, module, ...args], env: {} };
   }
   const secret = crypto.randomUUID();
-  const path = join(folder, `${role}.ticket`);
+  const path = `${folder}/${role}.ticket`;
   const ticket: Ticket = { secret, parent: Deno.pid, role, args };
-  await writeAtomically(path, JSON.stringify(ticket));
+  Deno.writeTextFileSync(path, JSON.stringify(ticket), { mode: 0o600 });
   return { command: [Deno.execPath()], env: { [VARIABLE]: `${secret} ${path}` } };
 }
 

@@ -45,7 +45,7 @@ export async function spawnKeeper(context: BoxContext, id: string): Promise<void
   const logPath = join(folder, "keeper.log");
   await cacheModules([KEEPER_PROCESS]);
   await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
-  const own = await ownCommand({
+  const own = ownCommand({
     role: "keeper",
     module: KEEPER_PROCESS,
     args: [paths.home, id, context.bootId, ...plugins],

@@ -48,7 +48,7 @@ export async function startInterceptor(
   { module, socketPath, controlPath }: MachineInterceptor,
   { line, folder }: { readonly line: Uint8Array; readonly folder: string },
 ): Promise<InterceptorProcess> {
-  const { command: [program, ...args], env } = await ownCommand({
+  const { command: [program, ...args], env } = ownCommand({
     role: "interceptor",
     module,
     args: [],

@@ -68,7 +68,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
   const filePath = join(folder, "machine.json");
   const logPath = join(folder, "box.log");
   await writeAtomically(filePath, JSON.stringify(file));
-  const own = await ownCommand({
+  const own = ownCommand({
     role: "box",
     module: BOX_PROCESS,
     args: [filePath],
