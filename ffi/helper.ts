@@ -19,6 +19,7 @@ export {
 export { decodeFile, type DecoderFormat } from "./decoder.ts";
 export { checkLimits, Ext4Image, IMAGE_LIMITS, type ImageLimits, isLimit } from "./ext4_image.ts";
 export { DiskChain, type DiskFile, type DiskRun } from "./disk_chain.ts";
+export { DiskDiff, type DiskDiffOptions } from "./disk_diff.ts";
 export { FolderTar, type FolderTarOptions, type OwnerRange } from "./folder_tar.ts";
 export { nextDataOf } from "./holes.ts";
 export { type KernelImage, readKernel } from "./kernel.ts";

@@ -1,6 +1,6 @@
 /**
- * The helper library's C interface, as `ffi/helper/helper.h`, `chain.h`, `pack.h`, `copy.h` and
- * `ffi/confine/confine.h` have it.
+ * The helper library's C interface, as `ffi/helper/helper.h`, `chain.h`, `diff.h`, `pack.h`, `copy.h`
+ * and `ffi/confine/confine.h` have it.
  *
  * @module
  */
@@ -179,6 +179,30 @@ export const SYMBOLS = {
   },
   hutch_chain_close: {
     parameters: ["pointer"], // hutch_chain *chain
+    result: "void",
+  },
+  hutch_diff_open: {
+    // const char *files, size_t length, int whole, uint64_t max_entries, const int32_t *cancelled,
+    // hutch_diff **out
+    parameters: ["buffer", "usize", "i32", "u64", "buffer", "buffer"],
+    result: "i32",
+    nonblocking: true,
+  },
+  hutch_diff_read: {
+    parameters: ["pointer", "buffer", "usize"], // hutch_diff *diff, uint8_t *buffer, size_t size
+    result: "i64",
+    nonblocking: true,
+  },
+  hutch_diff_count: {
+    parameters: ["pointer", "u32"], // const hutch_diff *diff, uint32_t what
+    result: "u64",
+  },
+  hutch_diff_error: {
+    parameters: ["pointer"], // const hutch_diff *diff
+    result: "pointer", // const char *
+  },
+  hutch_diff_close: {
+    parameters: ["pointer"], // hutch_diff *diff
     result: "void",
   },
   hutch_next_data: {

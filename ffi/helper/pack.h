@@ -103,6 +103,10 @@ struct hutch_pack {
   const struct pack_marks *earlier; /* compared with; NULL: nothing */
   struct pack_marks *held;          /* the same, to let go of */
 
+  /* Finds the present entry's attributes in another place than the host's files, for `owner`. */
+  int (*attributes)(struct hutch_pack *pack, struct pack_bytes *records);
+  void *owner;
+
   struct pack_bytes head; /* what goes out before anything else */
   size_t head_at;
   int file; /* that is being copied; -1: none */

@@ -110,6 +110,7 @@ static int add_attribute(struct hutch_pack *pack, struct pack_bytes *records, co
 
 int pack_attributes(struct hutch_pack *pack, struct pack_bytes *records)
 {
+  if (pack->attributes != NULL) return pack->attributes(pack, records);
   /* By way of the folder's descriptor: no link on the way can lead elsewhere. */
   char at[320];
   if (pack->path_length == 0) {

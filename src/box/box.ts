@@ -12,6 +12,7 @@ import { boxPaths } from "../runtime/paths.ts";
 import { ACTIVE, type BoxRecord } from "../state/boxes.ts";
 import { removed } from "./change.ts";
 import { exportBox, type ExportOptions, type ExportResult } from "./archive/export.ts";
+import { commitBox, type CommitOptions, type CommitResult } from "./commit.ts";
 import { randomId } from "./config.ts";
 import type { BoxContext } from "./context.ts";
 import { BoxExecution, type ExecutionInfo, executionInfo } from "./box_execution.ts";
@@ -387,6 +388,31 @@ export class Box implements AsyncDisposable {
   ): Copy {
     const input = { source, destination, options };
     return this.#copy(options, (port) => runCopyOut(this.#context, this, input, port));
+  }
+
+  /**
+   * Makes an image of the box: what it has that its image hasn't becomes one layer more, with owners,
+   * times, attributes and marks for what is gone. What a start writes by itself (`/etc/hosts`,
+   * `/etc/hostname`, `/etc/resolv.conf`), volumes and sockets stay out, and so does the box's own
+   * environment: `config` says what the image is to have. A box that runs stands still meanwhile.
+   *
+   * @param reference What the image is to be called, such as `team/app:1`.
+   * @throws HutchError `invalid_reference`, `box_state`, `image_refused`, `invalid_image` for what a layer
+   * can't hold, `no_space`, `cancelled`.
+   * @example
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * await using box = await runtime.create({ image: "builtin:busybox" });
+   * await box.sh`echo hello > /note`;
+   * await box.commit("team/note:1", { config: { cmd: ["cat", "/note"] } });
+   * await runtime.images.push("team/note:1", { to: "registry.test:5000/note:1" });
+   * ```
+   */
+  commit(reference: string, options: CommitOptions = {}): Promise<CommitResult> {
+    const signals = [this.#context.signal, ...options.signal ? [options.signal] : []];
+    const signal = AbortSignal.any(signals);
+    return commitBox(this.#context, this.id, reference, { ...options, signal });
   }
 
   /**

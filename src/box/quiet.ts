@@ -26,7 +26,7 @@ export interface QuietBox {
 export async function whileQuiet<T>(
   context: BoxContext,
   id: string,
-  operation: "export",
+  operation: "export" | "commit",
   work: (box: QuietBox) => Promise<T>,
 ): Promise<T> {
   using held = await holdBox(context, id, operation);

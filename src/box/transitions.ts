@@ -12,6 +12,7 @@
  *     restart    running    …        running …       running …        running running running
  *     publish    -          …        ·       …       ·       …        -       -       -
  *     export     ·          …        ·       …       ·       …        ·       ·       ·
+ *     commit     ·          …        ·       …       ·       …        ·       ·       ·
  *     quiesce    ·          …        ·       …       ·       …        ·       ·       ·
  *     snapshot   ·          …        ·       …       ·       …        ·       ·       ·
  *     clone      ·          …        ·       …       ·       …        ·       ·       ·
@@ -48,6 +49,7 @@ export type BoxOperation =
   | "resume"
   | "publish"
   | "export"
+  | "commit"
   | "quiesce"
   | "snapshot"
   | "clone"
@@ -137,6 +139,7 @@ export const OPERATIONS: Readonly<Record<BoxOperation, Row>> = {
   restart: { ...BOOTS, running: RUNNING, paused: RUNNING },
   publish: { ...NEEDS_RUNNING, running: "stays", paused: "stays" },
   export: { ...STAYS, ...BUSY },
+  commit: { ...STAYS, ...BUSY },
   quiesce: WAITS_FOR_OTHERS,
   snapshot: WAITS_FOR_OTHERS,
   clone: WAITS_FOR_OTHERS,

@@ -33,6 +33,7 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: "Copy files between a box and this machine",
     load: () => import("./cp.ts"),
   },
+  { name: "commit", summary: "Make an image of a box", load: () => import("./commit.ts") },
   { name: "export", summary: "Write a box into one file", load: () => import("./export.ts") },
   {
     name: "import",

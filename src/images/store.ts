@@ -413,8 +413,8 @@ export class ImageStore {
     if (origin === null) {
       throw new HutchError(
         "image_not_found",
-        `Cannot get layers of ${record.digest} again: it came out of a file (hutch image load)`,
-        { hint: "load the file again" },
+        `Cannot get layers of ${record.digest} again: it came from no registry`,
+        { hint: "load its file again, or make it again" },
       );
     }
     const { source, split } = this.#sources.find(origin);

@@ -27,7 +27,7 @@ Deno.test("complete knows what can come next", async () => {
     [["--debug", "ver"], ["version"]],
     [["--home", "/x", "ins"], ["inspect"]],
     [["--home=/x", "ins"], ["inspect"]],
-    [["help", "co"], ["completion"]],
+    [["help", "co"], ["commit", "completion"]],
     [["completions", "z"], ["zsh"]],
     [["run", "--en"], ["--env", "--env-file", "--entrypoint", "--engine"].sort()],
     [["run", "--engine", ""], ["auto", "libkrun", "qemu"]],

@@ -142,7 +142,9 @@ export class Transport {
     const late = new AbortController();
     const { timeoutMs, clientFor } = this.#options;
     let timer = setTimeout(() => late.abort(), timeoutMs);
+    let answered = false;
     const goesOn = () => {
+      if (answered) return;
       clearTimeout(timer);
       timer = setTimeout(() => late.abort(), timeoutMs);
     };
@@ -173,6 +175,7 @@ export class Transport {
       }
       throw unreachable(url, innermost(error));
     } finally {
+      answered = true;
       clearTimeout(timer);
     }
   }

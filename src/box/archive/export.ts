@@ -5,15 +5,12 @@
  */
 import { createHash } from "node:crypto";
 import { DiskChain, nextDataOf } from "../../../ffi/helper.ts";
-import { exists } from "../../atomic_file.ts";
-import { diskFiles } from "../../disk/chain.ts";
-import { HutchError } from "../../errors.ts";
 import { writeArchive } from "../../images/manage/save.ts";
 import { tarEnd, tarHeader, tarPadding } from "../../images/manage/tar_header.ts";
-import { boxPaths } from "../../runtime/paths.ts";
 import type { Consistency } from "../../state/snapshot_rows.ts";
 import { VERSION } from "../../version.ts";
 import type { BoxContext } from "../context.ts";
+import { boxDiskFiles } from "../disk_files.ts";
 import type { BoxConfig } from "../options.ts";
 import { type QuietBox, whileQuiet } from "../quiet.ts";
 import { compressed } from "./compress.ts";
@@ -134,26 +131,17 @@ async function planOf(
 /** The box's disk, and what it lies over; undefined for a box that never ran. */
 async function openDisk(
   context: BoxContext,
-  { id, image }: BoxConfig,
+  config: BoxConfig,
   { signal, resources }: {
     readonly signal: AbortSignal;
     readonly resources: AsyncDisposableStack;
   },
 ): Promise<{ disk: DiskChain; base: string; below: number } | undefined> {
-  const { diskPath } = boxPaths(context.paths, id);
-  if (!await exists(diskPath)) return undefined;
-  const { boxes, disks, blobs } = context.paths;
-  const files = await diskFiles(diskPath, [boxes, disks, blobs]);
-  const base = await context.baseDisk(image.digest, signal);
-  const lowest = files.at(-1);
-  if (lowest?.path !== await Deno.realPath(base.path) || lowest.format !== base.format) {
-    throw new HutchError(
-      "state_corrupt",
-      `Cannot export a box: its disk lies over ${lowest?.path}, which isn't its image's disk`,
-    );
-  }
+  const found = await boxDiskFiles(context, config, signal);
+  if (!found) return undefined;
+  const { files, base } = found;
   const disk = resources.use(DiskChain.open(files));
-  using below = DiskChain.open([lowest]);
+  using below = DiskChain.open([base]);
   return { disk, below: below.sizeBytes, base: await baseDigest(base, signal) };
 }
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { exists, isNoSpace, removeIfThere, syncPath } from "../../atomic_file.ts";
 import { FileLock } from "../../file_lock.ts";
@@ -12,7 +13,7 @@ import { BlobUse } from "./blob_use.ts";
 import { type BlobOpener, downloadRest, mismatch } from "../pull/download.ts";
 import { PartialBlob } from "./partial_blob.ts";
 import { sweepFolder } from "./sweep.ts";
-import { lockFile } from "../wait.ts";
+import { cancelled, lockFile } from "../wait.ts";
 
 /** Where a store keeps its files; both folders must be on one file system. */
 export interface BlobStoreOptions {
@@ -130,6 +131,33 @@ export class BlobStore {
   }
 
   /**
+   * Keeps bytes whose digest nobody knows yet. Somebody must {@link use} the store meanwhile.
+   *
+   * @throws {HutchError} `no_space`, `home_unusable`, `cancelled`, or what `bytes` throws.
+   */
+  async add(
+    bytes: AsyncIterable<Uint8Array<ArrayBuffer>>,
+    signal: AbortSignal,
+  ): Promise<{ readonly digest: string; readonly size: number }> {
+    const partial = join(this.#partial, `new-${crypto.randomUUID()}`);
+    try {
+      await Deno.mkdir(this.#partial, { recursive: true, mode: 0o700 });
+      using _lock = await lockFile(`${partial}.lock`, signal); // whoever clears away leaves it alone
+      try {
+        const blob = await writeHashed(partial, bytes, signal);
+        await Deno.rename(partial, this.path(blob.digest));
+        await syncPath(this.#blobs);
+        return blob;
+      } catch (error) {
+        await removeIfThere(partial);
+        throw error;
+      }
+    } catch (error) {
+      throw placeError(error, this.#partial);
+    }
+  }
+
+  /**
    * Counts on blobs that are here, or come: none of them is removed until the result is disposed.
    *
    * @throws {HutchError} `home_unusable`, `no_space`, `cancelled`
@@ -226,6 +254,24 @@ export class BlobStore {
     }
     await syncPath(dirname(this.path(digest)));
   }
+}
+
+async function writeHashed(
+  path: string,
+  bytes: AsyncIterable<Uint8Array<ArrayBuffer>>,
+  signal: AbortSignal,
+): Promise<{ readonly digest: string; readonly size: number }> {
+  const hash = createHash("sha256");
+  using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
+  let size = 0;
+  for await (const chunk of bytes) {
+    if (signal.aborted) throw cancelled("store a blob", signal);
+    hash.update(chunk);
+    for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
+    size += chunk.length;
+  }
+  await file.sync();
+  return { digest: `sha256:${hash.digest("hex")}`, size };
 }
 
 /** What is wrong with the store's folder, named; other errors as they are. */

@@ -26,7 +26,8 @@ import { archiveBytes, type ImageSaveOptions, writeArchive } from "./save.ts";
 import { type OpenedImage, openImage } from "./open.ts";
 import type { ImageSource, SourceImage } from "../source.ts";
 import type { ImageStore } from "../store.ts";
-import { taggedRecord } from "./tag.ts";
+import { addLayer, type MadeImage, type NewImage } from "./add_layer.ts";
+import { checkTarget, taggedRecord } from "./tag.ts";
 
 /** Which images to list. */
 export interface ImageListOptions {
@@ -193,6 +194,34 @@ export class ImageManager {
       keep: async (record) => {
         await use();
         if (!ledger.getByDigest(record.digest)) ledger.pin({ ...record, origin: null });
+      },
+    });
+  }
+
+  /** Throws `invalid_reference` unless an image may be given this name. */
+  checkName(name: string): void {
+    checkTarget(this.#options.store.canonical(name));
+  }
+
+  /** Makes an image of another one and a layer, and gives it a name. */
+  async addLayer(
+    image: NewImage,
+    { reference, signal }: { readonly reference: string; readonly signal: AbortSignal },
+  ): Promise<MadeImage> {
+    const { ledger, paths, store, tagged } = this.#options;
+    const target = store.canonical(reference);
+    checkTarget(target);
+    return await addLayer(this.#options, image, {
+      reference: target,
+      signal,
+      use: async (made) => {
+        const { record } = made;
+        await this.#verify({ ...record, origin: target }, signal);
+        await writeReference(paths.blobs, record);
+        if (!ledger.getByDigest(record.digest)) ledger.pin(record);
+        ledger.name(record);
+        tagged(record);
+        return made;
       },
     });
   }

@@ -11,14 +11,13 @@ import { DEFAULT_REGISTRY, DEFAULT_SCHEME, parseReference } from "../reference.t
 const DIGEST_LIKE = new RegExp(`^${DEFAULT_SCHEME}:${DEFAULT_REGISTRY}/library/sha256:`);
 
 /**
- * The record of an image under another name.
+ * Checks that an image may be called so.
  *
  * @param target Canonical, with its scheme.
- * @param record What the name that was used for the image says of it.
  * @throws {HutchError} `invalid_reference` for a name that says what it means by itself: a path, or
  * one with a digest; and for `sha256`.
  */
-export function taggedRecord(target: string, record: ImageRecord): ImageRecord {
+export function checkTarget(target: string): void {
   const problem = !target.startsWith(`${DEFAULT_SCHEME}:`)
     ? "it says where the image comes from"
     : parseReference(target.slice(DEFAULT_SCHEME.length + 1)).digest !== undefined
@@ -31,6 +30,17 @@ export function taggedRecord(target: string, record: ImageRecord): ImageRecord {
       hint: "give a name such as debian:mine or registry.test/team/web:1",
     });
   }
+}
+
+/**
+ * The record of an image under another name.
+ *
+ * @param target Canonical, with its scheme.
+ * @param record What the name that was used for the image says of it.
+ * @throws {HutchError} as {@link checkTarget} does.
+ */
+export function taggedRecord(target: string, record: ImageRecord): ImageRecord {
+  checkTarget(target);
   const { origin: _, ...rest } = record;
   const origin = originOf(record);
   return {
