@@ -47,9 +47,10 @@ function start(spec: MachineSpec, { confine }: RunnerProcess): Promise<Machine> 
 /** What libkrun opens when the machine starts, and the guest's folders. */
 function filesOf(spec: MachineSpec): Parameters<RunnerProcess["confine"]>[0] {
   return [
-    ...spec.disks.map(({ path, readOnly }) =>
-      ({ may: readOnly ? "read" : "write", path }) as const
-    ),
+    ...spec.disks.flatMap(({ path, readOnly, below = [] }) => [
+      { may: readOnly ? "read" : "write", path } as const,
+      ...below.map((path) => ({ may: "read", path }) as const),
+    ]),
     ...spec.shares ? [{ may: "write", path: spec.shares.folder }] as const : [],
     { may: "read", path: spec.kernel.path },
     { may: "write", path: "/dev/kvm" },

@@ -116,6 +116,12 @@ export class OverlayPlacer {
   }
 }
 
+/** The backing disks that a box's disk lies over, the uppermost first; its image's is below them. */
+export function filesBelow({ disks, paths }: DiskContext, { id }: OwnDisk): string[] {
+  const [backing = null] = disks.backingsOf(id);
+  return disks.chain(backing).map((each) => backingPath(paths, each));
+}
+
 /**
  * Makes a box's disk, unless it is there; for whoever holds the box.
  *

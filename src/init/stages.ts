@@ -33,7 +33,7 @@ import {
 import { readExitFile } from "../vmm/machine_file.ts";
 import { selectEngine } from "../vmm/select.ts";
 import { resolveVolumes } from "../volumes/resolve.ts";
-import { ensureDisk } from "./box_disk.ts";
+import { ensureDisk, filesBelow } from "./box_disk.ts";
 import type { StartContext } from "./context.ts";
 import { networkProcess, portsOf, refusedOrder, secretLine } from "./network_stage.ts";
 
@@ -87,7 +87,8 @@ export async function disk(
   const { diskPath } = input.layout;
   const disk = { id: context.box.id, own: input.layout, diskMiB: context.box.diskMiB };
   await ensureDisk(context, disk, input.image.disk);
-  return { path: diskPath, format: "qcow2", readOnly: false };
+  const below = [...filesBelow(context, disk), input.image.disk.path];
+  return { path: diskPath, format: "qcow2", readOnly: false, below };
 }
 
 /** `volumes`: what the box asked for, as some plugin knows it. */

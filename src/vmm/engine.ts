@@ -17,6 +17,8 @@ export interface MachineDisk {
   readonly format: "raw" | "qcow2";
   /** Whether the guest may only read it. */
   readonly readOnly: boolean;
+  /** The files that a `qcow2` one lies over: a confined box process can open no others. @default {none} */
+  readonly below?: readonly string[];
 }
 
 /** A file that a machine needs for itself, or shares with those that only read. */

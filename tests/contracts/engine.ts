@@ -200,7 +200,7 @@ async function start(
   });
   const disks: MachineDisk[] = [
     { path: parts.systemDisk, format: "raw", readOnly: true },
-    { path: disk, format: "qcow2", readOnly: false },
+    { path: disk, format: "qcow2", readOnly: false, below: [parts.baseDisk] },
   ];
   const exitPath = join(folder, "exit.json");
   const process = await startBoxProcess({
