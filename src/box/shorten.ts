@@ -42,14 +42,15 @@ interface Merge {
 export class ChainShortener implements AsyncDisposable {
   readonly #boxes = new Set<string>();
   readonly #ending = new AbortController();
-  #work: Promise<void> | undefined;
+  #work: Promise<void> = Promise.resolve();
+  #working = false;
   #closed = false;
 
   /** Looks at a box's chain soon. */
   soon(context: Context, box: string): void {
     if (this.#closed) return;
     this.#boxes.add(box);
-    this.#work ??= this.#run(context).finally(() => this.#work = undefined);
+    if (!this.#working) this.#work = this.#run(context);
   }
 
   /** Waits for what is under way, for a while. */
@@ -61,6 +62,7 @@ export class ChainShortener implements AsyncDisposable {
   }
 
   async #run(context: Context): Promise<void> {
+    this.#working = true;
     for (const box of this.#boxes) {
       this.#boxes.delete(box);
       try {
@@ -70,6 +72,7 @@ export class ChainShortener implements AsyncDisposable {
         if (!this.#ending.signal.aborted) context.log(`shortening a disk: ${errorText(error)}`);
       }
     }
+    this.#working = false; // at the very moment that nothing is left: who comes now starts anew
   }
 }
 
