@@ -9,6 +9,9 @@ import { boxPaths } from "../runtime/paths.ts";
 import type { BoxContext } from "./context.ts";
 import type { BoxConfig } from "./options.ts";
 
+/** How much later the end of a box may be noticed than that of its network, in `ms`. */
+const MOMENT_MS = 2_000;
+
 /** Emits `network.denied` and `secret.blocked` until the connection to the box is over; never rejects. */
 export async function tellDenied(
   context: BoxContext,
@@ -27,6 +30,17 @@ export async function tellDenied(
       } else context.plugins.emit("secret.blocked", { ...about, ...event.secret });
     }
   } catch (error) {
-    if (!ending.signal.aborted) context.log(`network of box "${name}": ${errorText(error)}`);
+    if (await isOver(over)) return; // a network ends with its box, and may be noticed first
+    context.log(`network of box "${name}": ${errorText(error)}`);
   }
+}
+
+/** Whether the connection to the box is over, or is so within a moment. */
+async function isOver(over: Promise<void>): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => resolve(false), MOMENT_MS);
+  void over.then(() => resolve(true));
+  const ended = await promise;
+  clearTimeout(timer);
+  return ended;
 }

@@ -30,25 +30,6 @@ Deno.test(`hutch run passes binary input and output through unchanged ${on}`, ()
     assert.ok(result.stdoutBytes.every((byte, at) => byte === bytes[at]));
   }));
 
-Deno.test(`hutch run -d leaves a box that other commands use, stop and start again ${on}`, () =>
-  withHome(async (home) => {
-    const run = await hutch(home, ["run", "-d", "--name", "kept", ...RUN, "builtin:busybox"]);
-    assert.match(run.stdout, /^[0-9a-f]{12}\n$/, run.stderr);
-    const id = run.stdout.trim();
-    assert.equal((await hutch(home, ["exec", "kept", "sh", "-c", "echo 1 > /root/file"])).code, 0);
-    const listed = JSON.parse((await hutch(home, ["ls", "--json"])).stdout);
-    assert.deepEqual([listed[0].id, listed[0].status], [id, "running"]);
-    assert.equal((await hutch(home, ["stop", "kept"])).code, 0);
-    assert.deepEqual(JSON.parse((await hutch(home, ["ls", "--json"])).stdout), []);
-    // exec starts a stopped box, whose disk has kept what was written.
-    const again = await hutch(home, ["exec", id.slice(0, 6), "cat", "/root/file"]);
-    assert.deepEqual([again.code, again.stdout], [0, "1\n"], again.stderr);
-    assert.equal((await hutch(home, ["kill", "kept"])).code, 0);
-    const inspected = JSON.parse((await hutch(home, ["inspect", "kept"])).stdout);
-    assert.equal(inspected.status ?? inspected[0].status, "stopped");
-    assert.equal((await hutch(home, ["rm", "kept"])).code, 0);
-  }));
-
 Deno.test(`Box.exec gives result, lines and streams, many at once ${on}`, () =>
   withRuntime(async (runtime) => {
     await using box = await runtime.create(BOX);
@@ -170,5 +151,27 @@ if (everywhere) {
       assert.equal(rest, "caught\n");
       assert.equal((await child.status).code, 3);
       await child.stderr.cancel();
+    }));
+
+  Deno.test(`hutch run -d leaves a box that other commands use, stop and start again ${on}`, () =>
+    withHome(async (home) => {
+      const run = await hutch(home, ["run", "-d", "--name", "kept", ...RUN, "builtin:busybox"]);
+      assert.match(run.stdout, /^[0-9a-f]{12}\n$/, run.stderr);
+      const id = run.stdout.trim();
+      assert.equal(
+        (await hutch(home, ["exec", "kept", "sh", "-c", "echo 1 > /root/file"])).code,
+        0,
+      );
+      const listed = JSON.parse((await hutch(home, ["ls", "--json"])).stdout);
+      assert.deepEqual([listed[0].id, listed[0].status], [id, "running"]);
+      assert.equal((await hutch(home, ["stop", "kept"])).code, 0);
+      assert.deepEqual(JSON.parse((await hutch(home, ["ls", "--json"])).stdout), []);
+      // exec starts a stopped box, whose disk has kept what was written.
+      const again = await hutch(home, ["exec", id.slice(0, 6), "cat", "/root/file"]);
+      assert.deepEqual([again.code, again.stdout], [0, "1\n"], again.stderr);
+      assert.equal((await hutch(home, ["kill", "kept"])).code, 0);
+      const inspected = JSON.parse((await hutch(home, ["inspect", "kept"])).stdout);
+      assert.equal(inspected.status ?? inspected[0].status, "stopped");
+      assert.equal((await hutch(home, ["rm", "kept"])).code, 0);
     }));
 }
