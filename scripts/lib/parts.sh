@@ -44,6 +44,7 @@ test_parts=(
   "attr                         : setfattr"
   "git                          : git"
   "procps                       : ps"
+  "curl                         : curl"
   "openssl                      : openssl"
   "bsdutils                     : script"
   "mmdebstrap                   : mmdebstrap"
