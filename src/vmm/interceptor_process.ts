@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
 import { ownCommand, processFlags } from "../own_process.ts";
 import type { MachineInterceptor } from "./machine_file.ts";
 
@@ -20,7 +21,7 @@ export interface InterceptorProcess {
 }
 
 /** What the program that started the box process says first on its input: a line, with its end. */
-export async function readSecretLine(): Promise<Uint8Array<ArrayBuffer>> {
+export async function readSecretLine(): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let length = 0;
   const buffer = new Uint8Array(64 * 1024);
@@ -29,13 +30,7 @@ export async function readSecretLine(): Promise<Uint8Array<ArrayBuffer>> {
     length += n;
     if (buffer[n - 1] === 10) break; // nothing is said after it before the machine is ready
   }
-  const line = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    line.set(part, at);
-    at += part.length;
-  }
-  return line;
+  return Buffer.concat(parts);
 }
 
 /**
