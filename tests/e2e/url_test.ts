@@ -61,7 +61,7 @@ Deno.test({
           NO_COLOR: "1",
         },
       };
-      const run = async (script: string, flags = ["-A", "--no-prompt"]): Promise<string> => {
+      const run = async (script: string, flags = ["-A"]): Promise<string> => {
         const path = join(work, "script.ts");
         await Deno.writeTextFile(path, script.replace("./mod.ts", `${server.url}mod.ts`));
         const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -74,19 +74,7 @@ Deno.test({
         return decoder.decode(stdout);
       };
 
-      const readme = await Deno.readTextFile(join(ROOT, "README.md"));
-      const said = await run(/```ts\n(.*?)```/s.exec(readme)?.[1] ?? "");
-      assert.match(said, /^0 Linux \S+\n\n1\n2\n3\nTYPED ON THE HOST\n\n$/);
-      assert.deepEqual(server.missed, []);
-      assert.ok(server.served.includes("/ffi/agent/main.c"));
-
-      // Another program finds the parts in the cache, and its keeper comes from the URL too.
-      const before = server.served.length;
-      assert.match(await run(DETACHED), /^running from a URL\n/);
-      const later = server.served.slice(before);
-      assert.deepEqual(later.filter((path) => /\.[ch]$/.test(path)), []);
-
-      // With the README's permissions.
+      // The README's permissions.
       const cache = join(env.XDG_CACHE_HOME, "hutch");
       const flags = await permissionFlags({
         ...{ home, sockets: pathsOf(home).sockets, cache, checkout: join(cache, "native") },
@@ -97,7 +85,25 @@ Deno.test({
           : flag.replace("--allow-run=deno", `--allow-run=${Deno.execPath()}`)
             .replace("--allow-read=", `--allow-read=${env.HUTCH_LIBKRUNFW},`)
       );
-      const { host } = new URL(server.url);
-      assert.match(await run(FEW, [...few, `--allow-import=${host}`]), /^few permissions\n/);
+      few.push(`--allow-import=${new URL(server.url).host}`);
+      const first = few.map((flag) =>
+        flag.replace("--allow-run=", `--allow-run=${compiler},`)
+          .replace("--allow-write=", `--allow-write=${cache},`)
+          .replace("--allow-env=", "--allow-env=CC,")
+      );
+
+      const readme = await Deno.readTextFile(join(ROOT, "README.md"));
+      const said = await run(/```ts\n(.*?)```/s.exec(readme)?.[1] ?? "", first);
+      assert.match(said, /^0 Linux \S+\n\n1\n2\n3\nTYPED ON THE HOST\n\n$/);
+      assert.deepEqual(server.missed, []);
+      assert.ok(server.served.includes("/ffi/agent/main.c"));
+
+      // Another program finds the parts in the cache, and its keeper comes from the URL too.
+      const before = server.served.length;
+      assert.match(await run(DETACHED), /^running from a URL\n/);
+      const later = server.served.slice(before);
+      assert.deepEqual(later.filter((path) => /\.[ch]$/.test(path)), []);
+
+      assert.match(await run(FEW, few), /^few permissions\n/);
     }),
 });
