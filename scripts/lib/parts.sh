@@ -60,3 +60,6 @@ test_unpacked=(
   "docker-registry              : docker-registry"
   "podman                       : podman"
 )
+
+# What the tests' Debian image has, and what these packages need; nothing of it is configured.
+test_image_packages=(busybox-static sqlite3)
