@@ -7,7 +7,7 @@ import { type Box, Runtime } from "../../mod.ts";
 import { checkDisk } from "../support/box_disk.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs } from "../support/tools.ts";
-import { BOX, hutch, TEST_ENGINE, withHome, withRuntime } from "./support.ts";
+import { BOX, hutch, TEST_ENGINE, until, withHome, withRuntime } from "./support.ts";
 
 const { ignore, note } = needs("qemu-img", "e2fsck");
 const on = `on ${TEST_ENGINE}${note}`;
@@ -79,6 +79,50 @@ Deno.test(
       assert.equal(await treeOf(second), tree);
     }),
 );
+
+Deno.test(`a box goes on while it is exported, and what is imported is whole ${on}`, {
+  ignore,
+}, () =>
+  withRuntime(async (runtime) => {
+    const box = await runtime.create({ ...BOX, name: "busy", disk: 256 });
+    const writer = `i=0; while :; do i=$((i+1)); printf '%08d\\n' $i >> /log; sync; done`;
+    await using _writer = box.exec("sh", ["-c", writer]);
+    const lines = async () => Number(await box.sh`cat /log 2>/dev/null | wc -l`.text());
+    const grows = async (from: number) => {
+      const stuck = () => Promise.resolve("the box doesn't go on");
+      await until(async () => await lines() > from, stuck);
+    };
+    await grows(3);
+    const before = await lines();
+    const reached = Promise.withResolvers<void>();
+    const held = Promise.withResolvers<void>();
+    const chunks: Uint8Array<ArrayBuffer>[] = [];
+    const exporting = box.export(
+      new WritableStream({
+        async write(chunk) {
+          reached.resolve();
+          await held.promise;
+          chunks.push(chunk.slice());
+        },
+      }),
+    );
+    try {
+      await Promise.race([reached.promise, exporting]);
+      await grows(await lines() + 3);
+    } finally {
+      held.resolve();
+    }
+    assert.equal((await exporting).consistency, "filesystem");
+    const archive = new Blob(chunks);
+    const { box: copy } = await runtime.import(archive.stream(), { name: "copy" });
+    await checkDisk(runtime.home, copy.id, { journal: true });
+    const program = `$0 != sprintf("%08d", NR) { print "bad " NR ": " $0; exit } END { print NR }`;
+    const said = await copy.sh`awk ${program} /log`.text();
+    assert.match(said, /^\d+$/);
+    assert.ok(Number(said) >= before && Number(said) <= await lines(), `${said}, ${before}`);
+    await copy.remove({ force: true });
+    await box.remove({ force: true });
+  }));
 
 Deno.test(`hutch export and import take pipes ${on}`, { ignore }, () =>
   withHome(async (home) => {
