@@ -12,6 +12,8 @@ import { BOX, hutch, TEST_ENGINE, until, withHome, withRuntime } from "./support
 const { ignore, note } = needs("qemu-img", "e2fsck");
 const on = `on ${TEST_ENGINE}${note}`;
 
+const MACHINE_ID = "0123456789abcdef0123456789abcdef";
+
 /** All that a box has of its own, but for mounts and what each start writes. */
 async function treeOf(box: Box): Promise<string> {
   const { stdout } = await box.sh`
@@ -129,7 +131,8 @@ Deno.test(`hutch export and import take pipes ${on}`, { ignore }, () =>
     {
       await using runtime = await Runtime.open({ home });
       const box = await runtime.create({ ...BOX, name: "web" });
-      await box.sh`echo hello > /note`;
+      await box.sh`mkdir -p /etc/ssh; echo ${MACHINE_ID} > /etc/machine-id
+        echo key > /etc/ssh/ssh_host_ed25519_key; echo hello > /note`;
       await box.stop();
     }
     await withHome(async (other) => {
@@ -143,6 +146,16 @@ Deno.test(`hutch export and import take pipes ${on}`, { ignore }, () =>
       const box = await runtime.get("two");
       assert.equal(`${box.id}\n`, stdout);
       assert.equal(await box.fs.readTextFile("/note"), "hello\n");
-      await box.remove({ force: true });
+      // It is somebody else, unless it is the same one that has moved.
+      const identity = async (box: Box) => await box.sh`cat /etc/machine-id; ls /etc/ssh`.text();
+      assert.match(await identity(box), /^[0-9a-f]{32}$/);
+      assert.doesNotMatch(await identity(box), new RegExp(MACHINE_ID));
+      const moved = await hutch(other, ["import", "--name", "web", "--keep-identity"], {
+        stdin: exported.stdoutBytes,
+      });
+      assert.equal(moved.code, 0, moved.stderr);
+      const web = await runtime.get("web");
+      assert.equal(await identity(web), `${MACHINE_ID}\nssh_host_ed25519_key`);
+      for (const each of [box, web]) await each.remove({ force: true });
     });
   }));
