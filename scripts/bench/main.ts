@@ -1,6 +1,6 @@
 /**
- * The benchmark: `deno task bench [--json] [--runs N] [GROUP]...`; the groups are boot, channel, copy,
- * exec, image, network, scale and snapshot. Each figure stands beside a floor measured in the same run. Inside the
+ * The benchmark: `deno task bench [--json] [--runs N] [GROUP]...`; the groups are archive, boot, channel,
+ * copy, exec, image, network, scale and snapshot. Each figure stands beside a floor measured in the same run. Inside the
  * emulated machine with KVM (`scripts/kvm_lab`) it measures libkrun, else QEMU.
  *
  * @module
@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import { join } from "node:path";
 import { Runtime } from "../../mod.ts";
 import { defaultPlugins } from "../../src/runtime/defaults.ts";
+import { benchArchive } from "./archive.ts";
 import { benchBoot, type BootSetting } from "./boot.ts";
 import { benchChannel } from "./channel.ts";
 import { benchCopy } from "./copy.ts";
@@ -25,10 +26,10 @@ const { values, positionals } = parseArgs({
 });
 const lab = Deno.env.get("IN_KVM_LAB") === "1";
 const runs = Number(values.runs ?? (lab ? 6 : 10));
+const MACHINES = ["archive", "boot", "channel", "copy", "exec", "network", "snapshot"];
 const wanted = positionals.length > 0
   ? positionals
-  : ["boot", "channel", "copy", "exec", "network", "snapshot", ...(lab ? [] : ["image", "scale"])];
-const MACHINES = ["boot", "channel", "copy", "exec", "network", "snapshot"];
+  : [...MACHINES, ...(lab ? [] : ["image", "scale"])];
 const figures: Figure[] = [];
 
 function report(made: readonly Figure[]): void {
@@ -76,6 +77,7 @@ async function benchMachines(): Promise<void> {
       engine: probed.parts,
     },
   };
+  if (wanted.includes("archive")) report(await benchArchive(setting));
   if (wanted.includes("boot")) report(await benchBoot(setting));
   if (wanted.includes("channel")) report(await benchChannel(setting));
   if (wanted.includes("network")) report(await benchNetwork(setting));

@@ -51,6 +51,7 @@ test_parts=(
   "shellcheck                   : shellcheck"
   "clang                        : clang"
   "libclang-rt-14-dev libclang-rt-19-dev : /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a"
+  "zstd                         : zstd"
   "zsh                          : zsh"
   "fish                         : fish"
 )
