@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { findKernelLibrary } from "../../src/runtime/native.ts";
 import { pathsOf } from "../../src/runtime/paths.ts";
+import { FakeRegistry, memoryImage } from "../support/fake_registry.ts";
 import { FileServer } from "../support/file_server.ts";
 import { permissionFlags } from "../support/readme.ts";
+import { writeTar } from "../support/tar.ts";
 import { TempFolder } from "../support/temp.ts";
 import { ROOT, TEST_ENGINE, withHome } from "./support.ts";
 
@@ -19,6 +21,7 @@ await box.remove({ force: true });
 
 const FEW = `import { Runtime } from "./mod.ts";
 await using runtime = await Runtime.open();
+await runtime.images.pull("IMAGE");
 await using box = await runtime.create({ image: "builtin:busybox", memory: "128m" });
 console.log((await box.exec("echo", ["few permissions"])).stdout);
 `;
@@ -104,6 +107,12 @@ Deno.test({
       const later = server.served.slice(before);
       assert.deepEqual(later.filter((path) => /\.[ch]$/.test(path)), []);
 
-      assert.match(await run(FEW, few), /^few permissions\n/);
+      await using registry = new FakeRegistry();
+      const layer = writeTar({ path: "file", data: "pulled" });
+      registry.addImage("one:tag", memoryImage([layer]));
+      assert.match(
+        await run(FEW.replace("IMAGE", `${registry.host}/one:tag`), few),
+        /^few permissions\n/,
+      );
     }),
 });

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { asPermissionError } from "../../permissions.ts";
 import type { PullEvent, PullListener } from "./pull.ts";
 import type { ImageRecord } from "../records.ts";
 import { cancelled } from "../wait.ts";
@@ -94,6 +95,8 @@ export class ImagePull
     try {
       if (signal.aborted) throw cancelled(`pull ${reference}`, signal);
       return await work(signal, (event) => this.#tell(event));
+    } catch (error) {
+      throw asPermissionError(error, `pull ${reference}`);
     } finally {
       this.#ended = true;
       this.#changed.resolve();
