@@ -428,8 +428,8 @@ export class Box implements AsyncDisposable {
    * ```ts
    * import { Runtime } from "./mod.ts";
    * await using runtime = await Runtime.open();
-   * const box = await runtime.get("web");
-   * const { bytes } = await box.export("/tmp/web.hutch");
+   * await using box = await runtime.create({ image: "builtin:busybox" });
+   * const { bytes } = await box.export(`${await Deno.makeTempDir()}/web.hutch`);
    * console.log(bytes);
    * ```
    */
