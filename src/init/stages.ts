@@ -174,7 +174,7 @@ export async function boot(
   const process = await startBoxProcess({
     file: {
       spec: { ...input.spec, engine: report.parts },
-      network: await networkProcess(input.network, own),
+      network: await networkProcess(box.id, input.network, own),
       confine: confinePath(),
       runner: engine.runner,
       socketPath: own.socketPath,
