@@ -68,9 +68,8 @@ export function tallyOf(entry: Entry): Tally {
   const names = new Set(cases.map(keyOf));
   for (const each of cases) {
     const { suite, name, result, text } = each;
-    const steps = cases.filter((other) => isStepOf(keyOf(other), new Set([keyOf(each)])));
-    const reasons = [text, ...steps.map((step) => step.text)].filter((said) => said !== "");
-    const notice = { name: `${entry.name}: ${suite}: ${name}`, reason: reasons.join("\n") };
+    const reason = result === "failed" ? reasonOf(each, cases) : text;
+    const notice = { name: `${entry.name}: ${suite}: ${name}`, reason };
     // A step counts with its test, which fails with it; but nobody else tells of a skipped one.
     const isStep = isStepOf(keyOf(each), names);
     if (result === "skipped") tally.skipped.push(notice);
@@ -89,6 +88,13 @@ export function tallyOf(entry: Entry): Tally {
   const silent = entry.code !== 0 && tally.failed.length + tally.again.length === 0;
   if (silent || cases.length + tally.failed.length === 0) tally.failed.push(ended(entry));
   return tally;
+}
+
+/** What a test said when it failed, and what its steps said. */
+function reasonOf(failed: Case, cases: readonly Case[]): string {
+  const own = new Set([keyOf(failed)]);
+  const steps = cases.filter((other) => isStepOf(keyOf(other), own));
+  return [failed, ...steps].map(({ text }) => text).filter((text) => text !== "").join("\n");
 }
 
 function failure(entry: Entry): Tally {
