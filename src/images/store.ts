@@ -5,81 +5,31 @@
  */
 import { asNoSpace } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
-import type { Credentials, Queries } from "../plugin/contract.ts";
-import type { Paths } from "../runtime/paths.ts";
-import { type BaseDisk, BaseDisks, type BuildBaseDisk } from "./base_disk/base_disks.ts";
+import type { Queries } from "../plugin/contract.ts";
+import { type BaseDisk, BaseDisks } from "./base_disk/base_disks.ts";
 import { BlobStore } from "./blobs/blob_store.ts";
 import type { BlobUse } from "./blobs/blob_use.ts";
 import type { ImageInFile } from "./manage/load.ts";
 import { isDiskImage } from "./manifest.ts";
 import { checkPackedDisk } from "./base_disk/packed_disk.ts";
-import { type Platform, platformDistance } from "./platform.ts";
-import type { PullPolicy } from "./pull/policy.ts";
-import { fetchLayers, pullImage, type PullListener } from "./pull/pull.ts";
+import { platformDistance } from "./platform.ts";
+import { fetchAgain } from "./pull/fetch_again.ts";
+import { pullImage } from "./pull/pull.ts";
 import { digestCalled } from "./manage/find.ts";
-import { type ImageRecord, type ImageRecords, type LayerRecord, originOf } from "./records.ts";
+import type { ImageRecord } from "./records.ts";
 import { referencesFolder, writeReference } from "./reference_files.ts";
 import { referredBlobs } from "./blobs/referred_blobs.ts";
 import { joinScheme } from "./reference.ts";
-import type { RegistrySettings } from "./registry/registries.ts";
 import type { ImageSource, KnownImage, PushAnswer, PushRequest, SourceImage } from "./source.ts";
 import { Sources } from "./sources.ts";
+import type {
+  ImageStoreOptions,
+  PullOptions,
+  ResolveOptions,
+  StorePullOptions,
+} from "./store_options.ts";
 import { sweepFolder } from "./blobs/sweep.ts";
 import { orCancelled } from "./wait.ts";
-
-/** The questions that images raise. */
-export interface AskOfImages {
-  credentials(registry: string, signal: AbortSignal): Promise<Credentials | undefined>;
-  verify(
-    image: Queries["verify"]["question"],
-    signal: AbortSignal,
-  ): Promise<Queries["verify"]["answer"] | undefined>;
-}
-
-/** Hears that pulls began and ended well. */
-export interface PullWatcher {
-  pulling(reference: string): void;
-  /** `ms` is the whole pull's time. */
-  pulled(record: ImageRecord, ms: number): void;
-}
-
-/** What an {@link ImageStore} works with. */
-export interface ImageStoreOptions {
-  readonly paths: Pick<Paths, "blobs" | "partial" | "disks">;
-  readonly records: ImageRecords;
-  /** Sources by scheme. */
-  readonly sources: ReadonlyMap<string, ImageSource>;
-  readonly platform: Platform;
-  readonly build: BuildBaseDisk;
-  /** What plugins say of registries and images. @default {nothing} */
-  readonly ask?: AskOfImages;
-  /** Hears of pulls. Mustn't throw. @default {nobody} */
-  readonly on?: PullWatcher;
-  /** How registries are spoken to, by their names. @default {no wishes} */
-  readonly registries?: ReadonlyMap<string, RegistrySettings>;
-  /** How many layers are fetched at once, 1 to 32. @default {4} */
-  readonly parallelDownloads?: number;
-  /** First pause before a broken download goes on, in `ms`. @default {200} */
-  readonly retryDelayMs?: number;
-}
-
-/** Options of what may pull. */
-export interface PullOptions {
-  readonly signal?: AbortSignal;
-  readonly onProgress?: PullListener;
-}
-
-/** Options of {@link ImageStore.pull}. */
-export interface StorePullOptions extends PullOptions {
-  /** Whether to make the base disk as well, before the image is recorded. @default {false} */
-  readonly disk?: boolean;
-}
-
-/** Options of {@link ImageStore.resolve}. */
-export interface ResolveOptions extends StorePullOptions {
-  /** @default {"missing"} */
-  readonly policy?: PullPolicy;
-}
 
 /** An image that is to be fetched. */
 type Wanted =
@@ -404,38 +354,10 @@ export class ImageStore {
     record: ImageRecord,
     options: PullOptions & { readonly signal: AbortSignal },
   ): Promise<void> {
-    const missing: LayerRecord[] = [];
-    for (const layer of record.layers) {
-      if (!await this.#blobs.has(layer.digest, layer.size)) missing.push(layer);
-    }
-    if (missing.length === 0) return;
-    const origin = originOf(record);
-    if (origin === null) {
-      throw new HutchError(
-        "image_not_found",
-        `Cannot get layers of ${record.digest} again: it came from no registry`,
-        { hint: "load its file again, or make it again" },
-      );
-    }
-    const { source, split } = this.#sources.find(origin);
-    const pinned = source.pin?.(split.rest, record.digest) ?? split.rest;
-    await using image = await this.#sources.open({ source, reference: pinned }, options.signal);
-    if (image.digest !== record.digest) {
-      throw new HutchError(
-        "image_not_found",
-        `Cannot get layers of ${record.digest} again: ${origin} means another image now`,
-        { hint: "make the box again from the new image" },
-      );
-    }
-    await fetchLayers({
-      reference: record.reference,
-      image,
-      blobs: this.#blobs,
-      platform: this.#options.platform,
-      parallel: this.#parallel,
-      signal: options.signal,
-      onProgress: options.onProgress ?? (() => {}),
-    }, [...new Map(missing.map((layer) => [layer.digest, layer])).values()]);
+    const { platform } = this.#options;
+    const { signal, onProgress } = options;
+    const work = { blobs: this.#blobs, sources: this.#sources, parallel: this.#parallel, platform };
+    await fetchAgain(record, { ...work, signal, ...onProgress ? { onProgress } : {} });
   }
 
   /** What a reference meant at its last pull, as far as that is here. */

@@ -22,7 +22,7 @@ Deno.test(`a database under load is whole in each snapshot and clone of its box$
       await using wal = new DatabaseLoad(box, "wal");
       await using rollback = new DatabaseLoad(box, "delete");
       const loads = [wal, rollback];
-      const goOn = () => Promise.all(loads.map((load) => load.goesOn(3)));
+      const goOn = () => Promise.all(loads.map((load) => load.goesOn(2)));
       const noted = (name: string) => promised.set(name, loads.map(({ told }) => told));
       for (const name of ["first", "second"]) {
         await goOn();

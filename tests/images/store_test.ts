@@ -13,7 +13,8 @@ import { MemoryImageRecords } from "../../src/images/records.ts";
 import { readReferences, rebuildImage } from "../../src/images/reference_files.ts";
 import type { ImageSource } from "../../src/images/source.ts";
 import type { BaseDiskRequest } from "../../src/images/base_disk/base_disks.ts";
-import { type AskOfImages, ImageStore } from "../../src/images/store.ts";
+import { ImageStore } from "../../src/images/store.ts";
+import type { AskOfImages } from "../../src/images/store_options.ts";
 import {
   breakingResponse,
   FakeRegistry,

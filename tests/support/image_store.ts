@@ -14,7 +14,8 @@ import {
 } from "../../src/images/records.ts";
 import type { ImageSource } from "../../src/images/source.ts";
 import type { BaseDiskRequest } from "../../src/images/base_disk/base_disks.ts";
-import { type AskOfImages, ImageStore } from "../../src/images/store.ts";
+import { ImageStore } from "../../src/images/store.ts";
+import type { AskOfImages } from "../../src/images/store_options.ts";
 
 /** What {@link imageStore} takes. */
 export interface TestStoreOptions {
