@@ -291,3 +291,8 @@ size_t packet_answer(const struct packet *question, const uint8_t *data, size_t 
   seal(&made);
   return made.length;
 }
+
+size_t packet_data(const struct packet *packet) {
+  size_t header = packet->protocol == IPPROTO_TCP ? (size_t)(packet->body[12] >> 4) * 4 : UDP_HEADER;
+  return header < packet->body_length ? packet->body_length - header : 0;
+}

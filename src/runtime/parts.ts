@@ -18,6 +18,8 @@ import { ImageManager } from "../images/manage/manage.ts";
 import { type AskOfImages, ImageStore } from "../images/store.ts";
 import { baseDiskBuilder } from "../images/base_disk/unpack.ts";
 import { errorText, HutchError } from "../errors.ts";
+import { denialWords } from "../box/network_talk.ts";
+import { RequestDoor } from "../network/request_door.ts";
 import { PluginHost } from "../plugin/host.ts";
 import { BoxRecords } from "../state/boxes.ts";
 import { openDatabase } from "../state/database.ts";
@@ -150,6 +152,7 @@ export async function openParts(
     images,
     imageManager: manager,
     counters: journal,
+    door: resources.use(new RequestDoor({ denial: denialWords })),
     shorten: (box) => shortener.soon(context, box),
     boxOf: (id) => boxes.get(id),
     adopt: (config, detached) => {

@@ -34,6 +34,8 @@ const LATER = {
     mode: "none",
     rules: [],
     secrets: [],
+    hooks: { kinds: [], hosts: [] },
+    logConnections: false,
     ports: [],
     dns: [],
     extraHosts: {},
@@ -48,7 +50,12 @@ const LATER = {
 const LATER_KEYS = Object.keys(LATER);
 
 /** The same of networks. */
-const LATER_IN_NETWORK = { rules: [], secrets: [] };
+const LATER_IN_NETWORK = {
+  rules: [],
+  secrets: [],
+  hooks: { kinds: [], hosts: [] },
+  logConnections: false,
+};
 const NETWORK_KEYS = Object.keys(LATER_IN_NETWORK);
 
 /**
@@ -180,6 +187,11 @@ function assertNetwork(value: unknown): void {
     for (const key of ["name", "placeholder"]) text(each, key);
     for (const key of ["hosts", "places"]) texts(list(each[key], key), key);
     if (each.from !== null) text(each, "from");
+  }
+  const hooks = fields(network.hooks, "network.hooks");
+  for (const key of ["kinds", "hosts"]) texts(list(hooks[key], key), `network.hooks.${key}`);
+  if (typeof network.logConnections !== "boolean") {
+    throw new Error("its network.logConnections isn't true or false");
   }
   texts(list(network.dns, "network.dns"), "network.dns");
   texts(fields(network.extraHosts, "network.extraHosts"), "network.extraHosts");

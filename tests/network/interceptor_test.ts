@@ -3,121 +3,10 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
-import { Issuer, type KeyPair, makeAuthority } from "../../src/network/intercept/authority.ts";
+import { Issuer, makeAuthority } from "../../src/network/intercept/authority.ts";
 import { Interceptor } from "../../src/network/intercept/interceptor.ts";
-import { join as joinConnections, readHead, writeAll } from "../../src/network/intercept/pipe.ts";
-import type { InterceptedSecret } from "../../src/network/intercept/swap.ts";
 import { TempFolder } from "../support/temp.ts";
-
-const VALUE = "the value/of it";
-const SECRET: InterceptedSecret = {
-  name: "TOKEN",
-  value: VALUE,
-  placeholder: "hutch-secret-0123456789abcdef0123456789abcdef",
-  hosts: ["api.test", "*.sub.test"],
-  places: ["header"],
-};
-
-/** A server, an interceptor before it, and a client behind that: whoever it asks for is the server. */
-class Setting implements AsyncDisposable {
-  readonly #stack: AsyncDisposableStack;
-  readonly client: Deno.HttpClient;
-  readonly leaks: string[];
-  readonly socketPath: string;
-  readonly port: number;
-
-  private constructor(
-    stack: AsyncDisposableStack,
-    given: Pick<Setting, "client" | "leaks" | "socketPath" | "port">,
-  ) {
-    this.#stack = stack;
-    this.client = given.client;
-    this.leaks = given.leaks;
-    this.socketPath = given.socketPath;
-    this.port = given.port;
-  }
-
-  static async make(
-    handler: (request: Request) => Response | Promise<Response>,
-    secret: Partial<InterceptedSecret> = {},
-    http2 = true,
-  ): Promise<Setting> {
-    await using stack = new AsyncDisposableStack();
-    const folder = stack.use(new TempFolder());
-    const [own, theirs] = await Promise.all([makeAuthority(), makeAuthority()]);
-    const names = ["api.test", "x.sub.test", "other.test"];
-    const port = await serve(stack, theirs, names, handler);
-    const leaks: string[] = [];
-    const socketPath = join(folder.path, "s");
-    stack.use(
-      new Interceptor({
-        socketPath,
-        issuer: await Issuer.of(own),
-        secrets: [{ ...SECRET, ...secret }],
-        caCerts: [theirs.certificate],
-        leaked: ({ secret, name }) => void leaks.push(`${secret} ${name}`),
-      }),
-    );
-    const proxy = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    stack.defer(() => proxy.close());
-    void (async () => {
-      for await (const connection of proxy) {
-        void tunnel(connection, socketPath, port).catch(() => {});
-      }
-    })();
-    const client = Deno.createHttpClient({
-      caCerts: [own.certificate],
-      proxy: { url: `http://127.0.0.1:${proxy.addr.port}` },
-      http2,
-    });
-    stack.defer(() => client.close());
-    return new Setting(stack.move(), { client, leaks, socketPath, port });
-  }
-
-  fetch(url: string, init: RequestInit = {}): Promise<Response> {
-    return fetch(url, { ...init, client: this.client });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#stack[Symbol.asyncDispose]();
-  }
-}
-
-/** One certificate for all names, by a server for each that the tests need: the first says them all. */
-async function serve(
-  stack: AsyncDisposableStack,
-  authority: KeyPair,
-  names: readonly string[],
-  handler: (request: Request) => Response | Promise<Response>,
-): Promise<number> {
-  const issuer = await Issuer.of(authority);
-  const fronts = new Map<string, number>();
-  for (const name of names) {
-    const { certificate, key } = await issuer.issue(name);
-    const server = Deno.serve(
-      { hostname: "127.0.0.1", port: 0, cert: certificate, key, onListen() {} },
-      handler,
-    );
-    stack.defer(() => server.shutdown());
-    fronts.set(name, server.addr.port);
-  }
-  ports.set(fronts.get("api.test") ?? 0, fronts);
-  return fronts.get("api.test") ?? 0;
-}
-
-/** Servers of other names, by the port of `api.test`. */
-const ports = new Map<number, ReadonlyMap<string, number>>();
-
-async function tunnel(connection: Deno.TcpConn, socketPath: string, port: number): Promise<void> {
-  const { head, rest } = await readHead(connection, "\r\n\r\n", 8192);
-  const [, name = ""] = /^CONNECT ([^:]+):/.exec(head) ?? [];
-  const inner = await Deno.connect({ transport: "unix", path: socketPath });
-  const to = ports.get(port)?.get(name) ?? port;
-  await writeAll(inner, new TextEncoder().encode(`tls 127.0.0.1 ${to} ${name}\n`));
-  await writeAll(inner, rest);
-  await writeAll(connection, new TextEncoder().encode("HTTP/1.1 200 OK\r\n\r\n"));
-  await joinConnections(connection, inner);
-}
+import { SECRET, Setting, tunnel, VALUE } from "./interceptor_setting.ts";
 
 const telling = async (request: Request) =>
   Response.json({
@@ -206,21 +95,23 @@ Deno.test("Interceptor lets no placeholder of a secret go to another host", asyn
   assert.equal(await (await setting.fetch("https://other.test/")).text(), "ok");
 });
 
-Deno.test("Interceptor watches what goes without TLS, and replaces nothing in it", async () => {
+Deno.test("Interceptor looks at each request without TLS, and replaces nothing in it", async () => {
   await using setting = await Setting.make(telling);
-  using plain = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const heard: Promise<string>[] = [];
-  void (async () => {
-    for await (const connection of plain) heard.push(new Response(connection.readable).text());
-  })();
-  for (const text of ["all is well", `not ${SECRET.placeholder} this`]) {
-    const connection = await Deno.connect({ transport: "unix", path: setting.socketPath });
-    const line = `http 127.0.0.1 ${plain.addr.port} api.test\n`;
-    await writeAll(connection, new TextEncoder().encode(line + text));
-    await connection.closeWrite();
-    await new Response(connection.readable).text().catch(() => "");
-  }
-  assert.deepEqual(await Promise.all(heard), ["all is well"]);
+  await using plain = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, telling);
+  const line = `http 127.0.0.1 ${plain.addr.port} api.test -`;
+  const request = (host: string, more = "") => `GET /p HTTP/1.1\r\nhost: ${host}\r\n${more}\r\n`;
+  const said = await setting.plain(
+    line,
+    request("api.test") + request("other.test") + request("api.test", "connection: close\r\n"),
+  );
+  assert.deepEqual(
+    [...said.matchAll(/HTTP\/1.1 (\d+) /g)].map(([, status]) => status),
+    ["200", "421", "200"],
+    "the second is for another host than its connection",
+  );
+  const { placeholder } = SECRET;
+  const leaking = request("api.test", `x: ${placeholder}\r\nconnection: close\r\n`);
+  assert.match(await setting.plain(line, leaking), /^HTTP\/1.1 403 /);
   assert.deepEqual(setting.leaks, ["TOKEN api.test"]);
 });
 
@@ -309,12 +200,15 @@ Deno.test("Interceptor refuses requests for another host than its connection's, 
       secrets: [SECRET],
       caCerts: [], // the server's authority isn't one
       leaked: ({ secret }) => void leaks.push(secret),
+      hooked() {},
     }),
   );
   const proxy = stack.adopt(Deno.listen({ hostname: "127.0.0.1", port: 0 }), (it) => it.close());
   void (async () => {
     for await (const connection of proxy) {
-      void tunnel(connection, join(folder.path, "s"), setting.port).catch(() => {});
+      void tunnel(connection, { socketPath: join(folder.path, "s"), port: setting.port }).catch(
+        () => {},
+      );
     }
   })();
   const client = stack.adopt(

@@ -120,6 +120,8 @@ export class GuestConnection {
 
 /** A running `hutch-net` whose guest the test is. */
 export class NetProcess implements AsyncDisposable {
+  /** Where it takes orders. */
+  readonly controlPath: string;
   readonly #folder: TempFolder;
   readonly #child: Deno.ChildProcess;
   readonly #device: Deno.UnixConn;
@@ -138,6 +140,7 @@ export class NetProcess implements AsyncDisposable {
     device: Deno.UnixConn,
     control: Deno.UnixConn,
   ) {
+    this.controlPath = join(folder.path, "c");
     this.#folder = folder;
     this.#child = child;
     this.#device = device;
@@ -148,6 +151,11 @@ export class NetProcess implements AsyncDisposable {
 
   /** Starts one with these orders; rules come as texts. */
   static async start(...orders: readonly string[]): Promise<NetProcess> {
+    return await NetProcess.startUnheard("events", ...orders);
+  }
+
+  /** The same, without listening to its events. */
+  static async startUnheard(...orders: readonly string[]): Promise<NetProcess> {
     const program = await build();
     const folder = new TempFolder();
     const [device, control] = [join(folder.path, "d"), join(folder.path, "c")];
@@ -157,7 +165,6 @@ export class NetProcess implements AsyncDisposable {
       stdout: "null",
     }).spawn();
     const net = new NetProcess(folder, child, await dial(device), await dial(control));
-    await net.order("events");
     for (const order of orders) await net.order(order);
     return net;
   }
@@ -203,6 +210,17 @@ export class NetProcess implements AsyncDisposable {
     await connection.open();
     await connection.until(() => connection.state !== "opening");
     return connection;
+  }
+
+  /** Sends a datagram, and waits for one that answers it. */
+  async exchange(address: string, port: number, text: string): Promise<string> {
+    const own = this.#port++;
+    const answered = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
+    this.#answers.set(own, answered.resolve);
+    const data = new TextEncoder().encode(text);
+    const head = [...split16(own), ...split16(port), ...split16(8 + data.length), 0, 0];
+    await this.send(frameTo(address, UDP, head, data));
+    return new TextDecoder().decode(await answered.promise);
   }
 
   /** Asks the name server; gives its code and its addresses. */

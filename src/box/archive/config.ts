@@ -135,6 +135,7 @@ export function optionsOf(config: BoxConfig): BoxOptions {
       `${hostIp.includes(":") ? `[${hostIp}]` : hostIp}:${hostPort}:${guestPort}/${protocol}`
     ),
     dns: network.dns,
+    logConnections: network.logConnections,
     extraHosts: network.extraHosts,
     bandwidth: {
       ...send === null ? {} : { send },
@@ -161,7 +162,12 @@ export function changedConfig(config: BoxConfig, options: BoxOptions): BoxConfig
     ...config,
     cpus,
     memoryMiB,
-    network,
+    network: {
+      ...network,
+      rules: [...network.rules, ...config.network.rules],
+      secrets: config.network.secrets,
+      hooks: config.network.hooks,
+    },
     hostname: hostname ?? config.hostname,
     labels: { ...labels },
     exec: {
