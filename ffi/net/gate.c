@@ -4,6 +4,7 @@
 #include "greeting.h"
 #include "hooks.h"
 #include "intercept.h"
+#include "requests.h"
 #include "side.h"
 #include "stack.h"
 
@@ -24,6 +25,8 @@ struct gated {
   uint16_t to_port;
   unsigned listed;     /* watches that the loop has */
   bool open;           /* what the guest says goes on */
+  bool asks;           /* by `requests`, each of which is looked at */
+  struct requests requests;
   size_t held;         /* its first bytes, in `server.rest` */
   uint64_t until_ms;   /* for the first bytes to be whole; 0: there are none yet */
   struct gated *next;
@@ -40,6 +43,7 @@ static void let_go(struct gated *gated) {
   *at = gated->next;
   free(gated->guest.rest);
   free(gated->server.rest);
+  requests_free(&gated->requests);
   free(gated);
 }
 
@@ -121,6 +125,51 @@ static bool intercept(struct gated *gated, bool tls, const char *name) {
   return true;
 }
 
+/* ---- requests after the first ------------------------------------------------------------------------- */
+
+static bool may_ask(void *context, const char *name) {
+  const struct gated *gated = context;
+  struct decision decision = filter_decide(filter, &gated->key, name, now_ms());
+  if (!decision.allow) deny(gated, &(struct denial){.rule = decision.rule, .name = name});
+  return decision.allow;
+}
+
+static bool is_fine(const struct gated *gated, enum request_verdict verdict) {
+  if (verdict == REQUESTS_BAD) deny(gated, &(struct denial){.rule = filter_decide(filter, &gated->key, "", now_ms()).rule});
+  return verdict == REQUESTS_FINE;
+}
+
+/* The first bytes are looked at again, with what follows them. */
+static bool take_requests(struct gated *gated) {
+  struct side first = gated->server;
+  gated->asks = true;
+  gated->requests = (struct requests){.may = may_ask, .context = gated};
+  gated->server.rest = NULL;
+  gated->server.start = gated->server.length = 0;
+  bool fine = is_fine(gated, requests_take(&gated->requests, first.rest + first.start, first.length, &gated->server));
+  free(first.rest);
+  return fine;
+}
+
+static bool carry_requests(struct gated *gated) {
+  static uint8_t piece[64 * 1024];
+  ssize_t got = recv(gated->guest.watch.fd, piece, sizeof piece, MSG_DONTWAIT);
+  if (got < 0) return errno == EAGAIN || errno == EINTR;
+  if (got == 0) gated->guest.ended = true;
+  return is_fine(gated, requests_take(&gated->requests, piece, (size_t)got, &gated->server)) && side_flush(&gated->server);
+}
+
+/* The server answers a request for another protocol. */
+static bool hear_answer(struct gated *gated) {
+  uint8_t begins[16];
+  if (!gated->asks || gated->requests.state != REQUEST_ANSWER) return true;
+  ssize_t got = recv(gated->server.watch.fd, begins, sizeof begins, MSG_PEEK | MSG_DONTWAIT);
+  if (got <= 0) return true; /* what that is, shows next */
+  return is_fine(gated, requests_answered(&gated->requests, begins, (size_t)got, &gated->server)) && side_flush(&gated->server);
+}
+
+/* ---- looking ------------------------------------------------------------------------------------------ */
+
 static bool look(struct gated *gated) {
   char name[NAME_TEXT];
   struct side *server = &gated->server;
@@ -139,6 +188,7 @@ static bool look(struct gated *gated) {
   gated->open = true;
   bool tls = server->length > 0 && server->rest[server->start] == TLS_HANDSHAKE;
   if (greeting == GREETING_NAME && intercept_wants(filter, &gated->key, tls, name)) return intercept(gated, tls, name);
+  if (decision.by_name && greeting == GREETING_NAME && !tls && !take_requests(gated)) return false;
   if (server->watch.fd >= 0 || server->shut) return side_flush(server);
   int fd = dial(&gated->to, gated->to_port);
   if (fd >= 0) set_server(gated, fd);
@@ -175,7 +225,8 @@ static void settle(struct gated *gated) {
     loop_drop(&server->watch);
     return;
   }
-  bool hears = !gated->open || server->length == 0;
+  bool waits = gated->asks && gated->requests.state == REQUEST_ANSWER && gated->requests.length > 0;
+  bool hears = (!gated->open || server->length == 0) && !waits;
   guest->watch.events = (short)((!guest->ended && hears ? POLLIN : 0) | (guest->length > 0 ? POLLOUT : 0));
   if (server->watch.fd < 0) return;
   if (!server->connected) server->watch.events = POLLOUT;
@@ -194,7 +245,7 @@ static void guest_ready(struct watch *watch, short events) {
   struct gated *gated = container_of(watch, struct gated, guest.watch);
   bool whole = true;
   if (events & (POLLIN | POLLHUP | POLLERR) && !gated->guest.ended) {
-    whole = gated->open ? side_carry(&gated->guest, &gated->server) : listen_to_guest(gated);
+    whole = gated->asks ? carry_requests(gated) : gated->open ? side_carry(&gated->guest, &gated->server) : listen_to_guest(gated);
   }
   if (whole && events & POLLOUT) whole = side_flush(&gated->guest);
   if (!whole || (gated->guest.ended && events & POLLERR)) {
@@ -216,7 +267,7 @@ static void server_ready(struct watch *watch, short events) {
     server->connected = whole;
     events = POLLOUT;
   }
-  if (whole && events & (POLLIN | POLLHUP | POLLERR) && !server->ended) whole = side_carry(server, &gated->guest);
+  if (whole && events & (POLLIN | POLLHUP | POLLERR) && !server->ended) whole = hear_answer(gated) && side_carry(server, &gated->guest);
   if (whole && events & POLLOUT && gated->open) whole = side_flush(server);
   if (!whole || (server->ended && events & POLLERR)) {
     reset(gated);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { Issuer, makeAuthority } from "../../src/network/intercept/authority.ts";
 import { Interceptor } from "../../src/network/intercept/interceptor.ts";
@@ -181,6 +182,83 @@ Deno.test("Interceptor joins WebSockets, with secrets in what they begin with", 
     "because",
     "two",
   ]);
+});
+
+/** Reads up to the end of a head. */
+async function readHeadOf(connection: Deno.Conn): Promise<string> {
+  let head = "";
+  const buffer = new Uint8Array(1);
+  while (!head.endsWith("\r\n\r\n") && await connection.read(buffer) !== null) {
+    head += String.fromCharCode(buffer[0] ?? 0);
+  }
+  return head;
+}
+
+/** Sends frames of a MiB. */
+class Flood {
+  readonly #connection: Deno.Conn;
+  readonly #frame: Uint8Array<ArrayBuffer>;
+  #at = 0;
+  #writing: Promise<number> | undefined;
+  /** Frames that have gone. */
+  sent = 0;
+
+  constructor(connection: Deno.Conn, masked: boolean) {
+    const size = 2 ** 20;
+    const mask = masked ? [0, 0, 0, 0] : [];
+    const head = [0x82, masked ? 0xff : 0x7f, 0, 0, 0, 0, 0, 0x10, 0, 0, ...mask];
+    this.#connection = connection;
+    this.#frame = new Uint8Array(head.length + size);
+    this.#frame.set(head);
+  }
+
+  /** Goes on until nothing goes for a while, or `most` have gone. */
+  async run(most: number): Promise<number> {
+    while (this.sent < most) {
+      const late = Promise.withResolvers<undefined>();
+      const timer = setTimeout(() => late.resolve(undefined), 1_500);
+      this.#writing ??= this.#connection.write(this.#frame.subarray(this.#at));
+      const n = await Promise.race([this.#writing.catch(() => undefined), late.promise]);
+      clearTimeout(timer);
+      if (n === undefined) break;
+      this.#writing = undefined;
+      this.#at += n;
+      if (this.#at < this.#frame.length) continue;
+      this.#at = 0;
+      this.sent++;
+    }
+    return this.sent;
+  }
+}
+
+Deno.test("Interceptor keeps little of a WebSocket whose other side takes nothing", async () => {
+  const MOST = 192;
+  await using setting = await Setting.make(() => new Response());
+  for (const from of ["server", "client"] as const) {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const client = await Deno.connect({ transport: "unix", path: setting.socketPath });
+    using _client = { [Symbol.dispose]: () => client.close() };
+    const key = btoa("0123456789abcdef");
+    const head = `http 127.0.0.1 ${listener.addr.port} api.test -\nGET / HTTP/1.1\r\n` +
+      `host: api.test:${listener.addr.port}\r\nconnection: upgrade\r\nupgrade: websocket\r\n` +
+      `sec-websocket-version: 13\r\nsec-websocket-key: ${key}\r\n\r\n`;
+    await client.write(new TextEncoder().encode(head));
+    using server = await listener.accept();
+    const asked = /sec-websocket-key: *(\S+)/i.exec(await readHeadOf(server))?.[1];
+    const accept = createHash("sha1").update(`${asked}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`);
+    await server.write(new TextEncoder().encode(
+      "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n" +
+        `sec-websocket-accept: ${accept.digest("base64")}\r\n\r\n`,
+    ));
+    assert.match(await readHeadOf(client), /^HTTP\/1.1 101 /);
+    const [talker, other] = from === "server" ? [server, client] : [client, server];
+    const flood = new Flood(talker, from === "client");
+    const sent = await flood.run(MOST);
+    assert(sent < MOST / 2, `${sent} MiB of the ${from}'s were taken`);
+    // Once it is taken, more goes.
+    void other.readable.pipeTo(new WritableStream()).catch(() => {});
+    assert.equal(await flood.run(sent + 32), sent + 32, `the ${from} goes on`);
+  }
 });
 
 Deno.test("Interceptor refuses requests for another host than its connection's, and servers it doesn't know", async () => {

@@ -6,7 +6,7 @@
  */
 import { type Issuer, type KeyPair } from "./authority.ts";
 import { DoorAsker } from "./door.ts";
-import { acceptAll, close, type Duplex, join, readHead, writeAll } from "./pipe.ts";
+import { acceptAll, close, type Duplex, join, readHead, Valve, writeAll } from "./pipe.ts";
 import { handle } from "./requests.ts";
 import { type InterceptedSecret, Leak, Swapper } from "./swap.ts";
 import { type Destination, plainClient, Upstream } from "./upstream.ts";
@@ -38,6 +38,8 @@ interface Flow {
   readonly client: Deno.HttpClient;
   /** Where its requests are asked about: `PORT-TOKEN`, or `-` for nowhere. */
   readonly door: string;
+  /** Where what the box says waits. */
+  readonly valve: Valve;
 }
 
 /** A running interceptor. */
@@ -82,12 +84,13 @@ export class Interceptor implements AsyncDisposable {
     const client = destination.secure ? this.#upstream.client : plainClient(destination);
     const inner = await Deno.connect({ hostname: "127.0.0.1", port: front.addr.port });
     const { port: from } = inner.localAddr;
-    this.#flows.set(from, { destination, client, door });
+    const valve = new Valve();
+    this.#flows.set(from, { destination, client, door, valve });
     this.#open.add(inner);
     if (destination.secure) this.#upstream.remember(destination);
     try {
       await writeAll(inner, rest);
-      await join(connection, inner);
+      await join(connection, inner, { forth: valve });
     } finally {
       this.#open.delete(inner);
       this.#flows.delete(from);
@@ -120,11 +123,10 @@ export class Interceptor implements AsyncDisposable {
     // Others on this machine can connect as well.
     const flow = this.#flows.get(from);
     if (!flow) return new Response(null, { status: 403 });
-    const { destination, client, door } = flow;
-    const { secrets, hooked } = this.#options;
+    const { destination, client, door, valve } = flow;
+    const { secrets, caCerts, hooked } = this.#options;
     return await handle(request, {
-      destination,
-      client,
+      ...{ destination, client, caCerts, valve },
       // Without TLS nothing is replaced, and no placeholder of a secret goes on.
       swapper: new Swapper(secrets, destination.secure ? destination.name : undefined),
       leaked: (leak) => this.#tell(leak, destination),

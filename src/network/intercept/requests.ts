@@ -5,7 +5,9 @@
  */
 import type { DoorAsker } from "./door.ts";
 import { endToEnd, isWebSocket } from "./messages.ts";
+import { joinSockets } from "./sockets.ts";
 import { Leak, Swapper } from "./swap.ts";
+import type { Valve } from "./pipe.ts";
 import type { Destination } from "./upstream.ts";
 
 /** What {@link handle} works with. */
@@ -13,6 +15,10 @@ export interface Passing {
   readonly destination: Destination;
   readonly swapper: Swapper;
   readonly client: Deno.HttpClient;
+  /** Authorities of servers beside Deno's own, as PEM. */
+  readonly caCerts: readonly string[];
+  /** Where what the box says waits while there is no room for it. */
+  readonly valve: Valve;
   readonly leaked: (leak: Leak) => void;
   /** Asks the program that decides about it; undefined where none does. */
   readonly door: { readonly asker: DoorAsker; readonly word: string } | undefined;
@@ -58,7 +64,7 @@ async function passOn(request: Request, passing: Passing, own: Request): Promise
     for (const [name, value] of endToEnd(request.headers)) {
       headers.append(name, swapper.header(name, value));
     }
-    if (isWebSocket(own)) return await joinSockets(own, url, headers, passing);
+    if (isWebSocket(own)) return await joinSockets(own, { url, headers }, passing);
     const body = bodyOf(request, headers, swapper, (leak) => {
       passing.leaked(leak);
       leaking.abort(leak);
@@ -99,50 +105,4 @@ function bodyOf(
   if (!through || !request.body) return request.body;
   headers.delete("content-length"); // a value may be longer than what stands for it
   return request.body.pipeThrough(through.stream(leaked));
-}
-
-/** The box's WebSocket and one to the server; each message goes to the other as it is. */
-async function joinSockets(
-  request: Request,
-  url: URL,
-  headers: Headers,
-  { client, destination }: Passing,
-): Promise<Response> {
-  url.protocol = destination.secure ? "wss:" : "ws:";
-  const asked = request.headers.get("sec-websocket-protocol")?.split(/\s*,\s*/) ?? [];
-  const server = new WebSocket(url, { protocols: asked, headers, client });
-  server.binaryType = "arraybuffer";
-  await new Promise<void>((resolve, reject) => {
-    server.onopen = () => resolve();
-    server.onerror = () => reject(new Error("the server doesn't take it"));
-  });
-  const { socket, response } = Deno.upgradeWebSocket(request, {
-    idleTimeout: 0,
-    ...server.protocol === "" ? {} : { protocol: server.protocol },
-  });
-  socket.binaryType = "arraybuffer";
-  // What the server says before the box's side is open waits.
-  const early: (string | ArrayBuffer)[] = [];
-  server.onmessage = ({ data }) => void early.push(data);
-  socket.onopen = () => {
-    for (const data of early.splice(0)) socket.send(data);
-    server.onmessage = ({ data }) => sendTo(socket, data);
-    if (server.readyState === WebSocket.CLOSED) socket.close();
-  };
-  socket.onmessage = ({ data }) => sendTo(server, data);
-  server.onclose = ({ code, reason }) => closeAs(socket, code, reason);
-  socket.onclose = ({ code, reason }) => closeAs(server, code, reason);
-  server.onerror = socket.onerror = () => {}; // the close comes after it
-  return response;
-}
-
-function sendTo(socket: WebSocket, data: string | ArrayBuffer): void {
-  if (socket.readyState === WebSocket.OPEN) socket.send(data);
-}
-
-/** Codes that an endpoint may not send itself mean that there was none. */
-function closeAs(socket: WebSocket, code: number, reason: string): void {
-  if (socket.readyState >= WebSocket.CLOSING) return;
-  if (code === 1000 || (code >= 3000 && code < 5000)) socket.close(code, reason);
-  else socket.close();
 }
