@@ -87,7 +87,6 @@ export class RequestDoor implements AsyncDisposable {
       headers,
       body: heard.body,
       redirect: "manual",
-      signal: heard.signal,
     });
     try {
       const { handler, clients } = place;
