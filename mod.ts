@@ -307,6 +307,7 @@ export type { StopInput } from "./src/plugin/contract.ts";
 export type { SystemOutput } from "./src/plugin/contract.ts";
 export type { TerminalOptions } from "./src/box/exec_options.ts";
 export type { TerminalSize } from "./src/box/exec_options.ts";
+export type { Thenable } from "./src/thenable.ts";
 export type { Timing } from "./src/box/metrics.ts";
 export type { TmpfsVolume } from "./src/plugin/contract.ts";
 export type { VolumeAnswer } from "./src/plugin/contract.ts";

@@ -5,7 +5,8 @@
  */
 import { HutchError } from "../src/errors.ts";
 import { type Helper, helper } from "./library.ts";
-import { cString, errnoName, OutPointer } from "./result.ts";
+import { OutPointer } from "./memory.ts";
+import { cString, errnoName } from "./result.ts";
 
 /** What a copy is to do, as `ffi/copy/copy.h` has it; the agent's programs take the same. */
 const FLAGS = {

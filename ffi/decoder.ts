@@ -4,7 +4,8 @@
  * @module
  */
 import { helper } from "./library.ts";
-import { cString, errnoName, OutPointer, textAt, unwrap } from "./result.ts";
+import { OutPointer, textAt } from "./memory.ts";
+import { cString, errnoName, unwrap } from "./result.ts";
 
 /** Formats of {@link decodeFile}. */
 export type DecoderFormat = "bzip2" | "gzip" | "xz" | "zstd";

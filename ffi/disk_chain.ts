@@ -5,7 +5,8 @@
  */
 import { HutchError } from "../src/errors.ts";
 import { helper } from "./library.ts";
-import { errnoName, OutPointer, textAt } from "./result.ts";
+import { OutPointer, textAt } from "./memory.ts";
+import { errnoName } from "./result.ts";
 
 /** One file of a disk. */
 export interface DiskFile {

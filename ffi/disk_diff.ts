@@ -6,7 +6,8 @@
 import { type ErrorCode, HutchError } from "../src/errors.ts";
 import type { DiskFile } from "./disk_chain.ts";
 import { helper } from "./library.ts";
-import { errnoName, OutPointer, textAt } from "./result.ts";
+import { OutPointer, textAt } from "./memory.ts";
+import { errnoName } from "./result.ts";
 
 /** Options of {@link DiskDiff.open}. */
 export interface DiskDiffOptions {

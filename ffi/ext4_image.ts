@@ -6,7 +6,8 @@
 import { createHash } from "node:crypto";
 import { HutchError } from "../src/errors.ts";
 import { helper } from "./library.ts";
-import { cString, OutPointer, textAt, unwrap } from "./result.ts";
+import { OutPointer, textAt } from "./memory.ts";
+import { cString, unwrap } from "./result.ts";
 
 /**
  * What an image may hold, all its layers together; making a disk of more is refused with

@@ -5,7 +5,8 @@
  */
 import { type ErrorCode, HutchError } from "../src/errors.ts";
 import { helper } from "./library.ts";
-import { cString, errnoName, OutPointer, textAt } from "./result.ts";
+import { OutPointer, textAt } from "./memory.ts";
+import { cString, errnoName } from "./result.ts";
 
 /** Ids from `outside` on become those from `inside` on, `count` of them. */
 export interface OwnerRange {

@@ -5,7 +5,8 @@
  */
 import { HutchError } from "../src/errors.ts";
 import { helper } from "./library.ts";
-import { cString, errnoName, OutPointer } from "./result.ts";
+import { bytesAt, OutPointer } from "./memory.ts";
+import { cString, errnoName } from "./result.ts";
 
 /** A flat kernel image and where it belongs. */
 export interface KernelImage {
@@ -42,9 +43,8 @@ export function readKernel(libkrunfw: string): KernelImage {
   try {
     const start = bytes.value;
     if (start === null) throw new TypeError("libkrunfw gave no kernel");
-    const view = new Deno.UnsafePointerView(start).getArrayBuffer(Number(size[0] ?? 0n));
     return {
-      bytes: new Uint8Array(view.slice(0)),
+      bytes: bytesAt(start, Number(size[0] ?? 0n)),
       loadAddress: load[0] ?? 0n,
       entryAddress: entry[0] ?? 0n,
     };

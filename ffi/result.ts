@@ -1,5 +1,5 @@
 /**
- * What passes between TypeScript and C: results, strings, pointers.
+ * What passes between TypeScript and C: results and strings.
  *
  * @module
  */
@@ -54,20 +54,4 @@ export function cString(text: string): Uint8Array<ArrayBuffer> {
     );
   }
   return new TextEncoder().encode(`${text}\0`);
-}
-
-/** The text at a C string. */
-export function textAt(pointer: Deno.PointerValue): string {
-  return pointer === null ? "" : new Deno.UnsafePointerView(pointer).getCString();
-}
-
-/** Room for a pointer that C fills in. */
-export class OutPointer {
-  /** Give this to C. */
-  readonly room: BigUint64Array<ArrayBuffer> = new BigUint64Array(1);
-
-  /** What C put there. */
-  get value(): Deno.PointerValue {
-    return Deno.UnsafePointer.create(this.room[0] ?? 0n);
-  }
 }

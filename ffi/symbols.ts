@@ -209,6 +209,18 @@ export const SYMBOLS = {
     parameters: ["buffer", "u64"], // const char *path, uint64_t offset
     result: "i64",
   },
+  hutch_pointer_in: {
+    parameters: ["buffer"], // void *const *room
+    result: "pointer", // void *
+  },
+  hutch_text_at: {
+    parameters: ["pointer", "buffer", "usize"], // const char *text, uint8_t *copy, size_t size
+    result: "usize",
+  },
+  hutch_bytes_at: {
+    parameters: ["pointer", "buffer", "usize"], // const uint8_t *bytes, uint8_t *copy, size_t size
+    result: "void",
+  },
   hutch_kernel_open: {
     // const char *libkrunfw_path, hutch_kernel **out, const uint8_t **bytes, size_t *size,
     // uint64_t *load_address, uint64_t *entry_address

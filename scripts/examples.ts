@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** An example, and where it stands. */
-interface Example {
+export interface Example {
   readonly file: string;
   readonly line: number;
   readonly text: string;
@@ -36,7 +36,28 @@ function* sourcesBelow(root: string, folder: string): Generator<string> {
   }
 }
 
-/** `mod.ts` is the project's wherever an example stands; other modules are its file's neighbours. */
+/** All examples of the project that are programs, in guides and comments. */
+export function allExamples(): Example[] {
+  const root = dirname(dirname(fileURLToPath(import.meta.url)));
+  const files = [
+    ...["mod.ts", ...GUIDES],
+    ...["src", "ffi", "plugins"].flatMap((folder) => [...sourcesBelow(root, folder)]),
+  ];
+  return files.flatMap((file) => examplesOf(file, Deno.readTextFileSync(join(root, file))));
+}
+
+/**
+ * Writes examples as programs into a folder, and gives their paths. `mod.ts` is the project's wherever an
+ * example stands; other modules are its file's neighbours.
+ */
+export function writeExamples(folder: string, examples: readonly Example[]): string[] {
+  return examples.map(({ file, line, text }) => {
+    const path = join(folder, `${file.replaceAll(/[/.]/g, "_")}_${line}.ts`);
+    Deno.writeTextFileSync(path, `${withAbsoluteImports(text, file)}\nexport {};\n`);
+    return path;
+  });
+}
+
 function withAbsoluteImports(text: string, file: string): string {
   const root = new URL("../", import.meta.url);
   return text.replaceAll(/ from "(\.{1,2}\/[^"]+)"/g, (_, specifier: string) => {
@@ -48,21 +69,10 @@ function withAbsoluteImports(text: string, file: string): string {
 }
 
 async function main(): Promise<number> {
-  const root = dirname(dirname(fileURLToPath(import.meta.url)));
-  const files = [
-    ...["mod.ts", ...GUIDES],
-    ...["src", "ffi", "plugins"].flatMap((folder) => [...sourcesBelow(root, folder)]),
-  ];
-  const examples = files.flatMap((file) =>
-    examplesOf(file, Deno.readTextFileSync(join(root, file)))
-  );
+  const examples = allExamples();
   const folder = Deno.makeTempDirSync({ prefix: "hutch-examples-" });
   try {
-    const paths = examples.map(({ file, line, text }) => {
-      const path = join(folder, `${file.replaceAll(/[/.]/g, "_")}_${line}.ts`);
-      Deno.writeTextFileSync(path, `${withAbsoluteImports(text, file)}\nexport {};\n`);
-      return path;
-    });
+    const paths = writeExamples(folder, examples);
     // Without the project's options: what an example leaves unused is for its reader.
     const { success } = await new Deno.Command(Deno.execPath(), {
       args: ["check", "--quiet", "--no-config", ...paths],

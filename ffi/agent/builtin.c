@@ -7,14 +7,14 @@
 #include <unistd.h>
 
 static const struct builtin BUILTINS[] = {
-  {"connect", connect_main},
-  {"files", files_main},
-  {"freeze", freeze_main},
-  {"metrics", metrics_main},
-  {"pack", pack_main},
-  {"renew", renew_main},
-  {"unpack", unpack_main},
-  {"watch", watch_main},
+  {"connect", connect_main, false},
+  {"files", files_main, false},
+  {"freeze", freeze_main, false},
+  {"metrics", metrics_main, false},
+  {"pack", pack_main, false},
+  {"renew", renew_main, false},
+  {"unpack", unpack_main, true},
+  {"watch", watch_main, false},
 };
 
 const struct builtin *builtin_find(const char *name) {

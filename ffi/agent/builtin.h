@@ -4,11 +4,15 @@
 #ifndef HUTCH_AGENT_BUILTIN_H
 #define HUTCH_AGENT_BUILTIN_H
 
+#include <stdbool.h>
+
 struct builtin {
   const char *name;
   /* Gives the exit code. Its descriptors are 0 to 2 alone; signals are as by default; `argv` ends
    * with NULL. It must use nothing of the agent's state, which is a copy there. */
   int (*main)(int argc, char **argv);
+  /* When its input ends in the middle it takes away what it has half done, and ends. */
+  bool tidies;
 };
 
 /* NULL: there is none of this name. */

@@ -26,6 +26,9 @@ struct ends {
   int report[2];
 };
 
+/* For taking away what is half done. */
+#define TIDY_MS 2000
+
 static void close_end(int *fd) {
   if (*fd >= 0) close(*fd);
   *fd = -1;
@@ -214,13 +217,13 @@ int exec_start(struct agent *agent, struct stream *stream, struct request *reque
   }
   close_ends(&ends); /* what is left of them: the child's */
   if (error < 0) {
-    exec_timeout_stop(exec);
     exec_drop(exec);
     loop_drop(&agent->loop, &exec->report);
     free(exec);
     failure_set(failure, FAILURE_FAILED, -error, "start the command's process: %s", strerror(-error));
     return -1;
   }
+  exec->tidies = builtin != NULL && builtin->tidies;
   stream->exec = exec;
   return 0;
 }
@@ -231,13 +234,17 @@ void exec_signal(struct exec *exec, int signal) {
   if (kill(-exec->pid, signal) < 0 && errno == ESRCH) kill(exec->pid, signal);
 }
 
+static void kill_command(struct exec *exec) {
+  if (exec->reaped || exec->pid <= 0) return;
+  exec_signal(exec, SIGKILL);
+  kill(exec->pid, SIGKILL); /* it may have moved to another group */
+}
+
 void exec_drop(struct exec *exec) {
   if (exec->dropped) return;
   exec->dropped = true;
-  if (!exec->reaped && exec->pid > 0) {
-    exec_signal(exec, SIGKILL);
-    kill(exec->pid, SIGKILL); /* it may have moved to another group */
-  }
+  exec_timeout_stop(exec);
+  if (!exec->tidies || exec_timeout_start(exec, TIDY_MS, 0) < 0) kill_command(exec);
   struct loop *loop = &exec->agent->loop;
   loop_drop(loop, &exec->in);
   loop_drop(loop, &exec->out[0].watch);
@@ -270,8 +277,9 @@ void exec_reaped(struct exec *exec, int status) {
 }
 
 void exec_free(struct exec *exec) {
-  exec_timeout_stop(exec);
   exec_drop(exec);
+  exec_timeout_stop(exec);
+  kill_command(exec);
   loop_drop(&exec->agent->loop, &exec->report);
   free(exec);
 }

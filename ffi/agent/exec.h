@@ -30,6 +30,7 @@ struct exec {
   bool started;       /* execve worked */
   bool exit_sent;
   bool dropped;       /* nobody wants its output any more */
+  bool tidies;        /* of `struct builtin` */
   bool tty;           /* `in` and `out[0]` are its terminal; `out[1]` isn't there */
   bool may_widen;     /* it is among the few that may have wide pipes */
   struct watch timer;  /* of its timeout; -1 if there is none (any more) */
@@ -63,7 +64,8 @@ int exec_credit(struct exec *exec, unsigned channel, uint32_t bytes, struct fail
 /* Sends a signal to the command's process group; nothing happens if the command has ended. */
 void exec_signal(struct exec *exec, int signal);
 
-/* Nobody wants it any more: kills it if it runs, and drops its pipes. Idempotent. */
+/* Nobody wants it any more: drops its pipes and kills it if it runs; one that tidies up gets a moment
+ * for that. Idempotent. */
 void exec_drop(struct exec *exec);
 
 /* The command ended. */

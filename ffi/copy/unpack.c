@@ -136,6 +136,7 @@ int copy_unpack_finish(struct copy_unpack *unpack)
   if (unpack->failure.code == 0 && !unpack->begun && !(unpack->flags & COPY_ARCHIVE))
     copy_fail(&unpack->failure, EBADMSG, "", "the stream is empty");
   if (unpack->failure.code == 0) copy_folders_leave(unpack, NULL);
+  else copy_file_drop(unpack); /* whoever hears of it may be gone: nothing is left for later */
   return -unpack->failure.code;
 }
 

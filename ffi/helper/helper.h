@@ -87,6 +87,16 @@ uint64_t hutch_decoder_position(const hutch_decoder *decoder);
 const char *hutch_decoder_error(const hutch_decoder *decoder);
 void hutch_decoder_close(hutch_decoder *decoder);
 
+/* ---- memory that these functions give ------------------------------------------------------ */
+
+/* Deno itself follows pointers only for programs that may load every library. */
+
+/* What another function left in `room`. */
+void *hutch_pointer_in(void *const *room);
+/* Copies a string, as much of it as there is room for and without its end; returns its length. */
+size_t hutch_text_at(const char *text, uint8_t *copy, size_t size);
+void hutch_bytes_at(const uint8_t *bytes, uint8_t *copy, size_t size);
+
 /* ---- kernel ------------------------------------------------------------------------------- */
 
 /* dlopens libkrunfw and gives the kernel inside: its bytes stay valid until hutch_kernel_close.

@@ -3,10 +3,9 @@
 
 #include <string.h>
 
-void filter_init(struct filter *filter, uint64_t seed) {
-  static const uint8_t MAC[MAC_SIZE] = GUEST_MAC;
+void filter_init(struct filter *filter, const uint8_t guest_mac[MAC_SIZE], uint64_t seed) {
   memset(filter, 0, sizeof *filter);
-  memcpy(filter->guest_mac, MAC, MAC_SIZE);
+  memcpy(filter->guest_mac, guest_mac, MAC_SIZE);
   static const char *const TEXTS[4][2] = {
     {GUEST_V4, GUEST_V6}, {GATEWAY_V4, GATEWAY_V6}, {DNS_V4, DNS_V6}, {NET_V4, NET_V6},
   };
@@ -16,7 +15,8 @@ void filter_init(struct filter *filter, uint64_t seed) {
     address_parse(TEXTS[2][kind], &filter->dns[kind]);
     address_parse(TEXTS[3][kind], &filter->net[kind]);
   }
-  uint8_t link[16] = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, (uint8_t)(MAC[0] ^ 2), MAC[1], MAC[2], 0xff, 0xfe, MAC[3], MAC[4], MAC[5]};
+  const uint8_t *mac = guest_mac;
+  uint8_t link[16] = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, (uint8_t)(mac[0] ^ 2), mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]};
   filter->guest_link = address_v6(link);
   flows_init(&filter->flows, seed);
 }

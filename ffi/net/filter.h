@@ -18,7 +18,6 @@
 #define GUEST_V6 "fd5a:7c1e:68b4::2"
 #define DNS_V4 "10.213.77.3"
 #define DNS_V6 "fd5a:7c1e:68b4::3"
-#define GUEST_MAC {0x52, 0x48, 0x55, 0x54, 0x43, 0x02}
 
 enum { DNS_PORT = 53 };
 
@@ -75,7 +74,7 @@ struct filter {
   void *context;
 };
 
-void filter_init(struct filter *filter, uint64_t seed);
+void filter_init(struct filter *filter, const uint8_t guest_mac[MAC_SIZE], uint64_t seed);
 void filter_free(struct filter *filter);
 
 /* Opens or closes a port of the guest to what comes from outside. */

@@ -1,8 +1,8 @@
 /* The network of one box: between the machine's network device and this machine's sockets.
  *
- *   hutch-net DEVICE CONTROL
+ *   hutch-net DEVICE CONTROL MAC
  *     Listens at the unix sockets DEVICE, to which the engine connects the device, and CONTROL. Takes
- *     orders on standard input as well (control.h), and ends with it.
+ *     orders on standard input as well (control.h), and ends with it. MAC is the device's address.
  *
  * Frames come from the device (wire.c), are looked at (filter.c, packet.c, flows.c, policy.c) and go to
  * libslirp (stack.c), whose answers take the same way back. dns.c answers questions for names, and
@@ -22,6 +22,7 @@
 #include "wire.h"
 
 #include <errno.h>
+#include <netinet/ether.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,14 +102,15 @@ static int shorter(int a, int b) {
 
 int main(int count, char **arguments) {
   uint64_t seed;
-  if (count != 3) {
-    fputs("usage: hutch-net DEVICE CONTROL\n", stderr);
+  struct ether_addr mac;
+  if (count != 4 || ether_aton_r(arguments[3], &mac) == NULL) {
+    fputs("usage: hutch-net DEVICE CONTROL MAC\n", stderr);
     return 2;
   }
   signal(SIGPIPE, SIG_IGN);
   allow_sockets();
   if (getrandom(&seed, sizeof seed, 0) != sizeof seed) give_up("draw a random number", errno);
-  filter_init(&filter, seed);
+  filter_init(&filter, mac.ether_addr_octet, seed);
   events_init(&filter);
   held_init(&filter, look_again);
   if (stack_init(&filter, &wire) < 0) give_up("make a network stack", ENOMEM);

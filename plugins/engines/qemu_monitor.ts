@@ -45,24 +45,28 @@ export const qemuDiskSwitch: MachineDiskSwitch = {
     }),
 };
 
+/**
+ * The file is a node of its own, and stays open for writing when its disk is left: QEMU would open one
+ * that is only a part of its disk's node again, by the name that it had, which is another file's by then.
+ */
 async function switchDisk(talk: QemuTalk, disk: number, path: string): Promise<void> {
   const node = await topNode(talk, disk);
   const overlay = `disk${disk}-${crypto.randomUUID().slice(0, 8)}`;
-  await talk.ask({
-    execute: "blockdev-add",
-    arguments: {
-      driver: "qcow2",
-      "node-name": overlay,
-      discard: "unmap",
-      backing: null,
-      file: { driver: "file", filename: path, discard: "unmap" },
-    },
-  });
+  const file = `${overlay}-file`;
+  const add = (options: Readonly<Record<string, unknown>>) =>
+    talk.ask({ execute: "blockdev-add", arguments: { ...options, discard: "unmap" } });
+  const added: string[] = [];
   try {
+    await add({ driver: "file", "node-name": file, filename: path });
+    added.unshift(file);
+    await add({ driver: "qcow2", "node-name": overlay, backing: null, file });
+    added.unshift(overlay);
     await talk.ask({ execute: "blockdev-snapshot", arguments: { node, overlay } });
   } catch (error) {
     if (error instanceof QemuRefused) {
-      await talk.ask({ execute: "blockdev-del", arguments: { "node-name": overlay } });
+      for (const name of added) {
+        await talk.ask({ execute: "blockdev-del", arguments: { "node-name": name } });
+      }
     }
     throw error;
   }

@@ -140,20 +140,14 @@ export function machineArguments(spec: MachineSpec): string[] {
 
 function diskArguments(disk: MachineSpec["disks"][number], index: number): string[] {
   const name = `disk${index}`;
-  const node = {
-    driver: disk.format,
-    "node-name": name,
-    "read-only": disk.readOnly,
-    ...(disk.readOnly ? {} : { discard: "unmap" }),
-    file: {
-      driver: "file",
-      filename: disk.path,
-      ...(disk.readOnly ? {} : { discard: "unmap" }),
-    },
-  };
+  const discard = disk.readOnly ? {} : { discard: "unmap" };
+  const both = { "read-only": disk.readOnly, ...discard };
+  // A node of its own; see `switchDisk`.
+  const file = { driver: "file", "node-name": `${name}-file`, filename: disk.path, ...both };
+  const node = { driver: disk.format, "node-name": name, file: `${name}-file`, ...both };
   return [
-    "-blockdev",
-    JSON.stringify(node),
+    ...["-blockdev", JSON.stringify(file)],
+    ...["-blockdev", JSON.stringify(node)],
     "-device",
     // The device's name is what `qemu_monitor.ts` finds it by.
     JSON.stringify({ driver: "virtio-blk-device", drive: name, id: `device${index}` }),

@@ -1,6 +1,6 @@
 /**
- * The benchmark: `deno task bench [--json] [--runs N] [GROUP]...`; the groups are boot, channel, copy,
- * exec, image, interceptor, network, scale, snapshot and volumes. Each figure stands beside a floor measured in the same run. Inside the
+ * The benchmark: `deno task bench [--json] [--runs N] [GROUP]...`; the groups are archive, boot, channel,
+ * copy, exec, image, interceptor, network, scale, snapshot and volumes. Each figure stands beside a floor measured in the same run. Inside the
  * emulated machine with KVM (`scripts/kvm_lab`) it measures libkrun, else QEMU.
  *
  * @module
@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import { join } from "node:path";
 import { Runtime } from "../../mod.ts";
 import { defaultPlugins } from "../../src/runtime/defaults.ts";
+import { benchArchive } from "./archive.ts";
 import { benchBoot, type BootSetting } from "./boot.ts";
 import { benchChannel } from "./channel.ts";
 import { benchCopy } from "./copy.ts";
@@ -27,7 +28,7 @@ const { values, positionals } = parseArgs({
 });
 const lab = Deno.env.get("IN_KVM_LAB") === "1";
 const runs = Number(values.runs ?? (lab ? 6 : 10));
-const MACHINES = ["boot", "channel", "copy", "exec", "network", "snapshot", "volumes"];
+const MACHINES = ["archive", "boot", "channel", "copy", "exec", "network", "snapshot", "volumes"];
 const wanted = positionals.length > 0
   ? positionals
   : [...MACHINES, ...(lab ? [] : ["image", "interceptor", "scale"])];
@@ -79,6 +80,7 @@ async function benchMachines(): Promise<void> {
       engine: probed.parts,
     },
   };
+  if (wanted.includes("archive")) report(await benchArchive(setting));
   if (wanted.includes("boot")) report(await benchBoot(setting));
   if (wanted.includes("channel")) report(await benchChannel(setting));
   if (wanted.includes("network")) report(await benchNetwork(setting));

@@ -38,7 +38,10 @@ install_all() {
   install_npm_tools "$work"
   install_krunfw "$work"
   link_krun
-  if [[ $what == test ]]; then unpack_packages "$work"; fi
+  if [[ $what == test ]]; then
+    unpack_packages "$work"
+    make_debian "$work"
+  fi
   check_tools "$what"
   cp "$hutch_root/scripts/lib/parts.sh" "$hutch_cache/stamp.new"
   if [[ $what == test ]]; then cp "$hutch_cache/stamp.new" "$hutch_cache/stamp.run"; fi
@@ -270,6 +273,29 @@ unpack_packages() {
     cp "$folder/root/usr/bin/$program" "$hutch_bin/$program.new"
     mv "$hutch_bin/$program.new" "$hutch_bin/$program"
   done
+}
+
+# What the tests' Debian image is made of; its layer is as mmdebstrap wrote it.
+make_debian() {
+  local folder=$1/debian stamp=$hutch_tools/debian.parts packages="${test_image_packages[*]}" suite
+  if [[ -e $hutch_debian && -f $stamp && $(<"$stamp") == "$packages" ]]; then return; fi
+  type -P apt-get >/dev/null || return 0 # the tests that need it say so
+  # shellcheck disable=SC1091
+  suite=$(. /etc/os-release && printf %s "${VERSION_CODENAME:-}")
+  mkdir "$folder"
+  apt_sources_for "$suite" "$folder/sources"
+  [[ -n $(ls -A "$folder/sources") ]] ||
+    give_up "apt's sources have no entry for this release, \"$suite\"."
+  # How this machine reaches its mirrors.
+  apt-config dump | grep -E '^Acquire::(https?::.*[Pp]roxy|https::Ca|Check-)' >"$folder/apt.conf" || true
+  step "Making a small Debian for the tests"
+  rm -f "$stamp"
+  must "make a small Debian" "$network_hint" env TMPDIR="$folder" mmdebstrap --variant=extract \
+    --format=tar "${test_image_packages[@]/#/--include=}" --aptopt="$folder/apt.conf" "$suite" \
+    "$folder/debian.tar" "$folder"/sources/*
+  cp "$folder/debian.tar" "$hutch_debian.new"
+  mv "$hutch_debian.new" "$hutch_debian"
+  printf '%s' "$packages" >"$stamp"
 }
 
 check_tools() {

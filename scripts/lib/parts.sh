@@ -51,6 +51,7 @@ test_parts=(
   "shellcheck                   : shellcheck"
   "clang                        : clang"
   "libclang-rt-14-dev libclang-rt-19-dev : /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a"
+  "zstd                         : zstd"
   "zsh                          : zsh"
   "fish                         : fish"
 )
@@ -60,3 +61,6 @@ test_unpacked=(
   "docker-registry              : docker-registry"
   "podman                       : podman"
 )
+
+# What the tests' Debian image has, and what these packages need; nothing of it is configured.
+test_image_packages=(busybox-static sqlite3)

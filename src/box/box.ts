@@ -393,7 +393,8 @@ export class Box implements AsyncDisposable {
    * Makes an image of the box: what it has that its image hasn't becomes one layer more, with owners,
    * times, attributes and marks for what is gone. What a start writes by itself (`/etc/hosts`,
    * `/etc/hostname`, `/etc/resolv.conf`), volumes and sockets stay out, and so does the box's own
-   * environment: `config` says what the image is to have. A box that runs stands still meanwhile.
+   * environment: `config` says what the image is to have. The disk is taken as for a snapshot: a box
+   * that runs stands still for a moment.
    *
    * @param reference What the image is to be called, such as `team/app:1`.
    * @throws HutchError `invalid_reference`, `box_state`, `image_refused`, `invalid_image` for what a layer
@@ -417,8 +418,8 @@ export class Box implements AsyncDisposable {
   /**
    * Writes the box into one file or stream, which `Runtime.import` makes a box of, here or elsewhere:
    * its configuration, its disk and, unless told otherwise, its image. Nothing that hutch was told to
-   * keep secret goes along, but what is on the disk or in the box's environment does. A box that
-   * runs stands still meanwhile.
+   * keep secret goes along, but what is on the disk or in the box's environment does. The disk is taken
+   * as for a snapshot: a box that runs stands still for a moment.
    *
    * @param to Path of a file, which is replaced when all is written, or a stream, which is closed then.
    * @throws HutchError `box_state`, `image_not_found`, `no_space`, `state_corrupt`, `cancelled`.
@@ -426,8 +427,8 @@ export class Box implements AsyncDisposable {
    * ```ts
    * import { Runtime } from "./mod.ts";
    * await using runtime = await Runtime.open();
-   * const box = await runtime.get("web");
-   * const { bytes } = await box.export("/tmp/web.hutch");
+   * await using box = await runtime.create({ image: "builtin:busybox" });
+   * const { bytes } = await box.export(`${await Deno.makeTempDir()}/web.hutch`);
    * console.log(bytes);
    * ```
    */

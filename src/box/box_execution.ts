@@ -59,9 +59,10 @@ export interface BoxExecutionPort {
  * import { Runtime } from "./mod.ts";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
- * const { id } = box.exec("sh", ["-c", "echo working; sleep 1"], { detached: true });
+ * const { id = "", started } = box.exec("sh", ["-c", "echo working; sleep 1"], { detached: true });
+ * await started;
  * // … and in the same or another program, now or later:
- * const { code, stdout } = await box.execution(id ?? "").attach();
+ * const { code, stdout } = await box.execution(id).attach();
  * console.log(code, stdout); // 0 "working\n"
  * ```
  */

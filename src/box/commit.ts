@@ -8,9 +8,8 @@ import type { ImageConfigChange } from "../images/manage/add_layer.ts";
 import { checkCwd, checkEnv } from "./config.ts";
 import type { Consistency } from "../state/snapshot_rows.ts";
 import type { BoxContext } from "./context.ts";
-import { boxDiskFiles } from "./disk_files.ts";
-import type { BoxConfig } from "./options.ts";
-import { whileQuiet } from "./quiet.ts";
+import type { BoxDiskFiles } from "./disk_files.ts";
+import { readBoxDisk } from "./read_disk.ts";
 
 /** Options of `Box.commit`. */
 export interface CommitOptions {
@@ -60,38 +59,39 @@ export async function commitBox(
   if (config.workingDir !== undefined) checkCwd(config.workingDir);
   const { imageManager } = context;
   imageManager.checkName(reference);
-  return await whileQuiet(context, id, "commit", async ({ record, consistency }) => {
-    using opened = await openDiff(context, record.config, signal);
-    const counts = opened?.diff.counts ?? { entries: 0, whiteouts: 0, sockets: 0 };
-    const made = await imageManager.addLayer({
-      base: record.config.image.digest,
-      layer: opened && counts.entries > 0 ? opened.diff.bytes() : undefined,
-      whole: opened?.whole ?? false,
-      config,
-      message: message ?? `hutch commit ${record.config.name}`,
-      author,
-    }, { reference, signal });
-    const { entries, whiteouts, sockets } = counts;
-    return {
-      reference: made.record.reference,
-      digest: made.record.digest,
-      layer: made.layer && { ...made.layer, entries, whiteouts },
-      sockets,
-      consistency,
-    };
+  return await readBoxDisk(context, id, {
+    operation: "commit",
+    signal,
+    open: (files) => openDiff(files, signal),
+    async use({ record, consistency, disk }) {
+      const counts = disk?.diff.counts ?? { entries: 0, whiteouts: 0, sockets: 0 };
+      const made = await imageManager.addLayer({
+        base: record.config.image.digest,
+        layer: disk && counts.entries > 0 ? disk.diff.bytes() : undefined,
+        whole: disk?.whole ?? false,
+        config,
+        message: message ?? `hutch commit ${record.config.name}`,
+        author,
+      }, { reference, signal });
+      const { entries, whiteouts, sockets } = counts;
+      return {
+        reference: made.record.reference,
+        digest: made.record.digest,
+        layer: made.layer && { ...made.layer, entries, whiteouts },
+        sockets,
+        consistency,
+      };
+    },
   });
 }
 
-/** What the box has over its image; undefined for a box that never ran. */
+/** What the box has over its image. */
 async function openDiff(
-  context: BoxContext,
-  config: BoxConfig,
+  { files, base }: BoxDiskFiles,
   signal: AbortSignal,
-): Promise<({ readonly diff: DiskDiff; readonly whole: boolean } & Disposable) | undefined> {
-  const found = await boxDiskFiles(context, config, signal);
-  if (!found) return undefined;
+): Promise<{ readonly diff: DiskDiff; readonly whole: boolean } & Disposable> {
   // An image that is a disk has no layers: what the box has is one of its own.
-  const whole = found.base.format === "qcow2";
-  const diff = await DiskDiff.open(found.files, { signal, whole });
+  const whole = base.format === "qcow2";
+  const diff = await DiskDiff.open(files, { signal, whole });
   return { diff, whole, [Symbol.dispose]: () => diff[Symbol.dispose]() };
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { Thenable } from "../thenable.ts";
 import type { CopyProgress, CopyResult } from "./copy_options.ts";
 
 /** The work of a copy: ends early when the signal is aborted, and tells how far it is. */
@@ -27,7 +28,8 @@ export type CopyWork = (
  * console.log((await copy).entries); // 1
  * ```
  */
-export class Copy implements PromiseLike<CopyResult>, AsyncIterable<CopyProgress>, AsyncDisposable {
+export class Copy extends Thenable<CopyResult>
+  implements AsyncIterable<CopyProgress>, AsyncDisposable {
   readonly #result: Promise<CopyResult>;
   readonly #givingUp = new AbortController();
   #latest: CopyProgress | undefined;
@@ -36,6 +38,7 @@ export class Copy implements PromiseLike<CopyResult>, AsyncIterable<CopyProgress
 
   /** For boxes; begins the work at once. */
   constructor(work: CopyWork, signal?: AbortSignal) {
+    super();
     const givingUp = this.#givingUp.signal;
     this.#result = this.#run(work, signal ? AbortSignal.any([signal, givingUp]) : givingUp);
     // A failure shows where the copy is awaited or watched, and nowhere else.
@@ -43,7 +46,7 @@ export class Copy implements PromiseLike<CopyResult>, AsyncIterable<CopyProgress
   }
 
   /** Waits for its end. */
-  then<A = CopyResult, B = never>(
+  override then<A = CopyResult, B = never>(
     fulfilled?: ((result: CopyResult) => A | PromiseLike<A>) | null,
     rejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {

@@ -3,14 +3,12 @@
  *
  * @module
  */
-import { exists } from "../atomic_file.ts";
 import { type ChainFile, diskFiles } from "../disk/chain.ts";
 import { HutchError } from "../errors.ts";
-import { boxPaths } from "../runtime/paths.ts";
 import type { BoxContext } from "./context.ts";
 import type { BoxConfig } from "./options.ts";
 
-/** A box's disk, which nobody writes to meanwhile. */
+/** A disk that nobody writes to. */
 export interface BoxDiskFiles {
   /** The uppermost first; the last is `base`. */
   readonly files: readonly ChainFile[];
@@ -19,19 +17,17 @@ export interface BoxDiskFiles {
 }
 
 /**
- * Finds them, down to the disk of the box's image; undefined for a box that never ran.
+ * Finds the files of a disk that a box has or had, down to the disk of the box's image.
  *
  * @throws HutchError `state_corrupt` when they lead elsewhere.
  */
 export async function boxDiskFiles(
   { paths, baseDisk }: Pick<BoxContext, "paths" | "baseDisk">,
-  { id, name, image }: BoxConfig,
-  signal: AbortSignal,
-): Promise<BoxDiskFiles | undefined> {
-  const { diskPath } = boxPaths(paths, id);
-  if (!await exists(diskPath)) return undefined;
+  { name, image }: BoxConfig,
+  { path: top, signal }: { readonly path: string; readonly signal: AbortSignal },
+): Promise<BoxDiskFiles> {
   const { boxes, backing, disks, blobs } = paths;
-  const files = await diskFiles(diskPath, [boxes, backing, disks, blobs]);
+  const files = await diskFiles(top, [boxes, backing, disks, blobs]);
   const { path, format } = await baseDisk(image.digest, signal);
   const base: ChainFile = { path: await Deno.realPath(path), format };
   const lowest = files.at(-1);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { Thenable } from "../thenable.ts";
 import { HutchError } from "../errors.ts";
 import type { ExecProcess } from "../plugin/contract.ts";
 import type { ExecOptions, ExecResult, ExecStatus, TerminalSize } from "./exec_options.ts";
@@ -32,7 +33,7 @@ const MAX_OUTPUT_BYTES = 64 * 2 ** 20;
  * for await (const line of box.exec("seq", ["3"]).lines()) console.log(line);
  * ```
  */
-export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
+export class Execution extends Thenable<ExecResult> implements AsyncDisposable {
   /**
    * What `Box.execution` and `Box.logs` know a detached command by, 12 hexadecimal digits; undefined
    * for any other.
@@ -64,6 +65,7 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
     options: ExecOptions,
     id?: string,
   ) {
+    super();
     this.id = id;
     this.#command = command;
     const process = quiet(open(this.#givingUp.signal));
@@ -78,7 +80,7 @@ export class Execution implements PromiseLike<ExecResult>, AsyncDisposable {
   }
 
   /** Waits for the end and collects all output; see {@link ExecOptions.maxOutputBytes}. */
-  then<A = ExecResult, B = never>(
+  override then<A = ExecResult, B = never>(
     fulfilled?: ((result: ExecResult) => A | PromiseLike<A>) | null,
     rejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {

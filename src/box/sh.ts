@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { Thenable } from "../thenable.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { CommandError } from "./exec_error.ts";
 import type { ExecOptions, ExecResult, ExecStatus } from "./exec_options.ts";
@@ -41,7 +42,7 @@ interface Settings {
  * for await (const line of box.sh`sort`.stdin("b\na\n").lines()) console.log(line);
  * ```
  */
-export class ShellCommand implements PromiseLike<ExecResult> {
+export class ShellCommand extends Thenable<ExecResult> {
   /** The script, with its values quoted. */
   readonly script: string;
   readonly #run: ShellRunner;
@@ -55,13 +56,14 @@ export class ShellCommand implements PromiseLike<ExecResult> {
     run: ShellRunner,
     settings: Settings = { options: {}, throws: true },
   ) {
+    super();
     this.script = script;
     this.#run = run;
     this.#settings = settings;
   }
 
   /** Runs it and waits for its end, with all that it printed. */
-  then<A = ExecResult, B = never>(
+  override then<A = ExecResult, B = never>(
     fulfilled?: ((result: ExecResult) => A | PromiseLike<A>) | null,
     rejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {

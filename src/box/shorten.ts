@@ -97,8 +97,9 @@ export async function shortenChain(
   }
 }
 
-/** What is to be merged next; undefined when all is well. */
-function nextMerge({ disks }: Context, box: string): Merge | undefined {
+/** What is to be merged next; undefined when all is well, or has to wait for machines. */
+function nextMerge(context: Context, box: string): Merge | undefined {
+  const { disks } = context;
   const tops = [
     ...disks.backingsOf(box),
     ...disks.snapshots(box).flatMap(({ backing }) => backing ?? []),
@@ -108,12 +109,12 @@ function nextMerge({ disks }: Context, box: string): Merge | undefined {
     for (const [index, id] of chain.entries()) {
       const above = chain[index - 1];
       const { boxes, snapshots, children } = disks.users(id);
-      if (above === undefined || boxes.length + snapshots.length > 0) continue;
-      if (children.length !== 1) continue;
+      if (above === undefined || isWritten(context, above)) continue;
+      if (boxes.length + snapshots.length > 0 || children.length !== 1) continue;
       return { links: [above, id], parent: chain[index + 1] ?? null };
     }
-    const [first, ...below] = chain;
-    if (first !== undefined && chain.length > MOST_LINKS) {
+    const [first, ...below] = chain.slice(chain.findIndex((id) => !isWritten(context, id)));
+    if (first !== undefined && below.length >= MOST_LINKS) {
       return { links: [first, ...below], parent: null };
     }
   }

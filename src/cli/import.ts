@@ -15,6 +15,7 @@ import { relaySignals, withRuntime } from "./session.ts";
 interface Flags {
   readonly name?: string;
   readonly trust?: boolean;
+  readonly keepIdentity?: boolean;
   readonly pull: boolean;
   readonly maxBytes?: number;
   readonly quiet?: boolean;
@@ -26,6 +27,7 @@ export function define(command: Command): void {
     .argument("[FILE]", "what hutch export wrote, or - for standard input (default: -)")
     .option("--name <NAME>", "name of the box (default: the one that it had)")
     .option("--trust", "keep volumes, ports and the network open: for archives of your own")
+    .option("--keep-identity", "keep its machine id and SSH host keys: for a box that moves here")
     .option("--no-pull", "don't pull the image when it is neither here nor in the archive")
     .option(
       "--max-bytes <SIZE>",
@@ -38,7 +40,8 @@ export function define(command: Command): void {
 /** Makes a box of an archive, and prints its id. */
 export async function run(invocation: Invocation): Promise<number> {
   const { command, args: [file = "-"], io } = invocation;
-  const { quiet, name, trust = false, pull, maxBytes } = command.opts<Flags>();
+  const { quiet, name, trust = false, keepIdentity = false, pull, maxBytes } = command
+    .opts<Flags>();
   if (file === "-" && io.stdin.isTerminal?.()) {
     throw new HutchError("invalid_option", "Cannot import a box: standard input is a terminal", {
       hint: "name a file, or redirect the input",
@@ -55,6 +58,7 @@ export async function run(invocation: Invocation): Promise<number> {
       }, (onProgress) =>
         runtime.import(from, {
           trust,
+          keepIdentity,
           pull,
           signal: signals.signal,
           onProgress,

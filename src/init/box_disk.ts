@@ -183,6 +183,29 @@ export async function retire(
   await Deno.rename(nextPath(own), own.diskPath);
 }
 
+/**
+ * Makes the disk that was left last the box's own again, unless somebody needs it as it is, or the box
+ * has written since; for whoever holds the box, which doesn't run.
+ */
+export async function putBack(
+  context: DiskContext,
+  disk: OwnDisk,
+  backing: string,
+): Promise<void> {
+  const { disks, paths } = context;
+  await settleDisk(context, disk);
+  const { boxes, snapshots, children } = disks.users(backing);
+  if (boxes.length !== 1 || boxes[0] !== disk.id || snapshots.length + children.length > 0) return;
+  if (!isPristine(disk.own.diskPath)) return;
+  const path = backingPath(paths, backing);
+  using file = await Deno.open(path);
+  if (!file.tryLockSync(true)) return; // it is being read
+  const parent = disks.get(backing)?.parent ?? null;
+  await Deno.rename(path, disk.own.diskPath);
+  disks.settle(disk.id, parent);
+  await collectDisks(context);
+}
+
 /** Which backing disk a disk is over, by what is written in it; null for the image's. */
 export function backingIdOf(paths: Paths, folder: string, path: string): string | null {
   using overlay = new Overlay(path);

@@ -8,7 +8,7 @@ import { exists } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
 import { requirePermissions } from "../permissions.ts";
 import type { LayoutOutput, NetworkOutput } from "../plugin/contract.ts";
-import { GATEWAYS, HOST_ALIAS, MAC_ADDRESS, MTU } from "../network/addresses.ts";
+import { GATEWAYS, HOST_ALIAS, macAddressOf, MTU } from "../network/addresses.ts";
 import {
   checkAnswer,
   OrderRefused,
@@ -46,13 +46,18 @@ export function network({ box, plugins }: StartContext): Promise<NetworkOutput> 
 }
 
 /** The machine's network device; undefined for a box that has its loopback alone. */
-export function deviceOf(network: NetworkOutput, own: LayoutOutput): MachineNetwork | undefined {
+export function deviceOf(
+  id: string,
+  network: NetworkOutput,
+  own: LayoutOutput,
+): MachineNetwork | undefined {
   if (network.mode === "none") return undefined;
-  return { socketPath: own.networkSocketPath, macAddress: MAC_ADDRESS, mtu: MTU };
+  return { socketPath: own.networkSocketPath, macAddress: macAddressOf(id), mtu: MTU };
 }
 
 /** The program behind the device, and what it is told first: ports at the end, in their order. */
 export async function networkProcess(
+  id: string,
   network: NetworkOutput,
   own: LayoutOutput,
 ): Promise<MachineNetworkProcess | undefined> {
@@ -63,6 +68,7 @@ export async function networkProcess(
     program,
     socketPath: own.networkSocketPath,
     controlPath: own.networkControlPath,
+    macAddress: macAddressOf(id),
     orders: [...firstOrders(network, own), ...network.ports.map(publishOrder)],
     interceptor: isIntercepted(network)
       ? {

@@ -88,7 +88,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     consolePath: own.consolePath,
     channelPath: own.channelPath,
     shares: stages.sharesOf(volumes, own),
-    network: deviceOf(network, own),
+    network: deviceOf(box.id, network, own),
     controlPath: own.controlPath,
     folder: own.folder,
   };

@@ -175,7 +175,7 @@ export async function boot(
   const process = await startBoxProcess({
     file: {
       spec: { ...input.spec, engine: report.parts },
-      network: await networkProcess(input.network, own),
+      network: await networkProcess(box.id, input.network, own),
       confine: confinePath(),
       runner: engine.runner,
       socketPath: own.socketPath,
@@ -282,7 +282,7 @@ export async function configure(
   return { ms: reply.ms };
 }
 
-/** Makes a clone somebody else: its machine id, SSH host keys and random seed. */
+/** Makes a box that has another one's disk somebody else: its machine id, SSH host keys and random seed. */
 async function renew(client: GuestClient, signal: AbortSignal): Promise<void> {
   await using stream = client.open({
     ...{ op: "exec", builtin: "renew", argv: ["renew"], env: [], cwd: "/", user: "", stdin: false },
@@ -292,7 +292,7 @@ async function renew(client: GuestClient, signal: AbortSignal): Promise<void> {
   if (code === 0) return;
   throw new HutchError(
     "guest_failed",
-    `Cannot give the clone an identity of its own: ${said.trim().slice(0, 500) || "it failed"}`,
+    `Cannot give the box an identity of its own: ${said.trim().slice(0, 500) || "it failed"}`,
     { hint: "it is tried again when the box starts next" },
   );
 }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { createHash } from "node:crypto";
 
 /** The box's addresses, with the sizes of their networks in bits. */
 export const GUEST_ADDRESSES = ["10.213.77.2/24", "fd5a:7c1e:68b4::2/64"] as const;
@@ -14,8 +15,16 @@ export const GATEWAYS = ["10.213.77.1", "fd5a:7c1e:68b4::1"] as const;
 /** Its name server. */
 export const NAME_SERVER = "10.213.77.3";
 
-/** The hardware address of its network device. */
-export const MAC_ADDRESS = "52:48:55:54:43:02";
+/**
+ * The hardware address of a box's network device: one that nobody was given, and always the same for
+ * the same box.
+ *
+ * @see https://www.rfc-editor.org/rfc/rfc7042#section-2.1 Locally assigned unicast addresses
+ */
+export function macAddressOf(id: string): string {
+  const own = createHash("sha256").update(id).digest("hex").slice(0, 8);
+  return `52:48:${own.match(/../g)?.join(":")}`;
+}
 
 /** Longest packet in bytes: the longer, the fewer there are to handle. */
 export const MTU = 65_520;

@@ -130,7 +130,9 @@ export interface Images {
    * ```ts
    * import { Runtime } from "./mod.ts";
    * await using runtime = await Runtime.open();
-   * await runtime.images.save(["debian:12"], { to: "/tmp/debian.tar", format: "docker-archive" });
+   * await runtime.images.pull("builtin:busybox");
+   * const to = `${await Deno.makeTempDir()}/busybox.tar`;
+   * await runtime.images.save(["builtin:busybox"], { to, format: "docker-archive" });
    * ```
    */
   save(images: readonly string[], options: ImageSaveOptions): Promise<SaveReport>;

@@ -72,7 +72,7 @@ export interface RepairOptions {
  * @example Repair, and say what is lost
  * ```ts
  * import { repairHome } from "./mod.ts";
- * const { problems, boxes } = await repairHome({ home: "/srv/hutch" });
+ * const { problems, boxes } = await repairHome();
  * if (problems.length > 0) console.log(problems, boxes.restored, boxes.lost);
  * ```
  */

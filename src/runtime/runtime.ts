@@ -208,7 +208,10 @@ export class Runtime implements AsyncDisposable {
    * ```ts
    * import { Runtime } from "./mod.ts";
    * await using runtime = await Runtime.open();
-   * const { box, leftOut } = await runtime.import("/tmp/web.hutch", { name: "copy" });
+   * const path = `${await Deno.makeTempDir()}/web.hutch`;
+   * await using web = await runtime.create({ image: "builtin:busybox" });
+   * await web.export(path);
+   * const { box, leftOut } = await runtime.import(path, { name: "copy" });
    * console.log(box.id, leftOut);
    * ```
    */

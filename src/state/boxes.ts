@@ -90,9 +90,18 @@ export class BoxRecords {
     this.#write = write;
   }
 
-  /** Adds a box, unless its name is taken: then nothing is added, and that box is returned. */
-  add(config: BoxConfig): BoxRecord | undefined {
-    return transaction(this.#database, () => this.#add(config));
+  /**
+   * Adds a box, unless its name is taken: then nothing is added, and that box is returned.
+   *
+   * @param options `renew`: its disk was another one's, and it is to become somebody else when it first
+   * starts.
+   */
+  add(config: BoxConfig, { renew = false } = {}): BoxRecord | undefined {
+    return transaction(this.#database, () => {
+      const holder = this.#add(config);
+      if (renew && !holder) this.#renew(config);
+      return holder;
+    });
   }
 
   /**
@@ -110,10 +119,14 @@ export class BoxRecords {
         this.#add(config);
         if (backing === null) continue;
         this.#prepare("INSERT INTO box_disks VALUES (?, ?)").run(config.id, backing);
-        this.#prepare("INSERT INTO renewals VALUES (?)").run(config.id);
+        this.#renew(config);
       }
       return undefined;
     });
+  }
+
+  #renew({ id }: BoxConfig): void {
+    this.#prepare("INSERT INTO renewals VALUES (?)").run(id);
   }
 
   #add(config: BoxConfig): BoxRecord | undefined {

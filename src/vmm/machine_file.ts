@@ -35,6 +35,8 @@ export interface MachineNetworkProcess {
   readonly socketPath: string;
   /** Where it listens for orders. */
   readonly controlPath: string;
+  /** The device's, such as `52:48:55:54:43:02`. */
+  readonly macAddress: string;
   /** What it is told before the machine starts; see `ffi/net/control.h`. */
   readonly orders: readonly string[];
   /** Started before it, for a box with secrets. */

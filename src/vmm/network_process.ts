@@ -38,7 +38,7 @@ export class NetworkRefused extends Error {
  */
 export async function startNetwork(network: MachineNetworkProcess): Promise<NetworkProcess> {
   const child = new Deno.Command(network.program, {
-    args: [network.socketPath, network.controlPath],
+    args: [network.socketPath, network.controlPath, network.macAddress],
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",

@@ -4,6 +4,7 @@ import { copyFlags, HostCopy } from "../../ffi/helper.ts";
 import { helper } from "../../ffi/library.ts";
 import { latin1, writeTar } from "../support/tar.ts";
 import { TempFolder } from "../support/temp.ts";
+import { until } from "../support/processes.ts";
 import { needs } from "../support/tools.ts";
 import { pictureOf } from "../support/tree_picture.ts";
 import { NativeAgent } from "./native.ts";
@@ -90,3 +91,19 @@ agentTest(
     assert.equal(none.stdoutBytes, 0);
   },
 );
+
+agentTest("takes half a file away when nobody wants the copy any more", async (peer, folder) => {
+  const to = join(folder, "to");
+  const tar = writeTar({ path: ".", type: "5", mode: 0o755 }, {
+    path: "./file",
+    data: "x".repeat(200_000),
+  });
+  const argv = ["unpack", `${WHOLE}`, to, "name"];
+  const stream = peer.exec(argv, { stdin: true, env: [], more: { builtin: "unpack" } });
+  for (let at = 0; at < 150_000; at += 50_000) stream.input(tar.subarray(at, at + 50_000));
+  const size = () => Deno.stat(join(to, "file")).then(({ size }) => size, () => 0);
+  await until(async () => await size() > 0, () => Promise.resolve("nothing is unpacked"));
+  stream.close();
+  await stream.outcome();
+  assert.deepEqual([...Deno.readDirSync(to)], []);
+});

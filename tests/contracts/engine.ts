@@ -7,6 +7,7 @@ import { timingSafeEqual } from "node:crypto";
 import { join } from "node:path";
 import { confinePath } from "../../ffi/library.ts";
 import type { Engine, EngineReport, KvmReport, MachineDisk } from "../../mod.ts";
+import { errorText } from "../../src/errors.ts";
 import { createOverlay } from "../../src/disk/qcow2.ts";
 import { GuestClient } from "../../src/guest/client.ts";
 import { killBoxProcess, startBoxProcess } from "../../src/vmm/machine.ts";
@@ -189,7 +190,9 @@ async function start(
   parts: ContractParts,
   cpus: number,
 ): Promise<Started> {
+  await using kept = new AsyncDisposableStack();
   const folder = await Deno.makeTempDir({ prefix: "hutch-engine-" });
+  kept.defer(() => Deno.remove(folder, { recursive: true }));
   const report: EngineReport = await engine.probe({ kvm, versions: false });
   const disk = join(folder, "disk.qcow2");
   await createOverlay({
@@ -203,6 +206,7 @@ async function start(
     { path: disk, format: "qcow2", readOnly: false, below: [parts.baseDisk] },
   ];
   const exitPath = join(folder, "exit.json");
+  const consolePath = join(folder, "console.log");
   const process = await startBoxProcess({
     file: {
       spec: {
@@ -211,7 +215,7 @@ async function start(
         memoryMiB: 128,
         kernel: { path: parts.kernelPath, commandLine: parts.commandLine },
         disks,
-        consolePath: join(folder, "console.log"),
+        consolePath,
         channelPath: join(folder, "guest"),
         controlPath: join(folder, "control"),
         folder,
@@ -228,8 +232,19 @@ async function start(
     permissions: report.permissions,
     signal: new AbortController().signal,
   });
-  const client = await GuestClient.connect(join(folder, "sock"), { timeoutMs: 180_000 });
-  await client.request({ op: "configure", hostname: "contract", grow: true, mounts: [] });
+  kept.defer(async () => {
+    process.kill();
+    await process.ended();
+  });
+  const client = await connected(join(folder, "sock")).catch(async (error: unknown) => {
+    const said = (await Deno.readTextFile(consolePath)).trim();
+    const end = said === ""
+      ? "its console is empty"
+      : `its console ends with:\n${said.slice(-1000)}`;
+    throw new Error(`The machine didn't start: ${errorText(error)}; ${end}`, { cause: error });
+  });
+  kept.defer(() => client.close());
+  const all = kept.move();
   return {
     client,
     process,
@@ -237,13 +252,20 @@ async function start(
     exitPath,
     disk,
     baseDisk: parts.baseDisk,
-    async [Symbol.asyncDispose]() {
-      process.kill();
-      await process.ended();
-      await client.close();
-      await Deno.remove(folder, { recursive: true });
-    },
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
+}
+
+/** A client of a machine that has been set up. */
+async function connected(socketPath: string): Promise<GuestClient> {
+  const client = await GuestClient.connect(socketPath, { timeoutMs: 180_000 });
+  try {
+    await client.request({ op: "configure", hostname: "contract", grow: true, mounts: [] });
+    return client;
+  } catch (error) {
+    await client.close();
+    throw error;
+  }
 }
 
 async function output(client: GuestClient, script: string): Promise<string> {

@@ -1,6 +1,6 @@
 /**
- * A program that takes, removes and restores snapshots in the home `HUTCH_HOME` and clones a box, and
- * ends itself by SIGKILL at the {@link CrashPoints | point} that its argument names. Without one it
+ * A program that takes, removes and restores snapshots in the home `HUTCH_HOME`, clones a box and exports
+ * it, and ends itself by SIGKILL at the {@link CrashPoints | point} that its argument names. Without one it
  * prints all points. Between its deeds it writes a pattern to the box's disk, and says so in a file.
  *
  * @module
@@ -23,6 +23,7 @@ points.wrapState();
 const { Runtime } = await import("../../mod.ts");
 const { engineDouble } = await import("../doubles/engine.ts");
 const { DOUBLE_BOX } = await import("../doubles/home.ts");
+const { boxWith } = await import("../support/box_archive.ts");
 const { FileLock } = await import("../../src/file_lock.ts");
 
 const runtime = await Runtime.open({
@@ -30,7 +31,7 @@ const runtime = await Runtime.open({
   plugins: [engineDouble({ overlay: true, diskSwitch: true })],
 });
 points.deed("create");
-const box = await runtime.create({ ...DOUBLE_BOX, name: "first" });
+const box = await boxWith(runtime, new Map(), { name: "first", engine: DOUBLE_BOX.engine });
 points.deed("start");
 await box.start();
 points.deed("stop");
@@ -53,11 +54,15 @@ const deeds: readonly (readonly [string, () => Promise<unknown>])[] = [
   ["stopped", () => box.snapshots.create("s1")],
   ["started", async () => {
     await box.start();
+    await box.export(new WritableStream());
     await box.snapshots.create("s2");
     await box.stop();
   }],
   ["cloned", () => box.clone({ name: "copy", count: 2 })],
-  ["third", () => box.snapshots.create("s3")],
+  ["third", async () => {
+    await box.export(new WritableStream());
+    await box.snapshots.create("s3");
+  }],
   ["removed", () => box.snapshots.remove("s1")],
   ["restored", () => box.snapshots.restore("s2")],
   ["forced", () => box.snapshots.restore("s3", { force: true })],

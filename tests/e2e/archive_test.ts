@@ -7,10 +7,12 @@ import { type Box, Runtime } from "../../mod.ts";
 import { checkDisk } from "../support/box_disk.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs } from "../support/tools.ts";
-import { BOX, hutch, TEST_ENGINE, withHome, withRuntime } from "./support.ts";
+import { BOX, hutch, TEST_ENGINE, until, withHome, withRuntime } from "./support.ts";
 
 const { ignore, note } = needs("qemu-img", "e2fsck");
 const on = `on ${TEST_ENGINE}${note}`;
+
+const MACHINE_ID = "0123456789abcdef0123456789abcdef";
 
 /** All that a box has of its own, but for mounts and what each start writes. */
 async function treeOf(box: Box): Promise<string> {
@@ -80,12 +82,57 @@ Deno.test(
     }),
 );
 
+Deno.test(`a box goes on while it is exported, and what is imported is whole ${on}`, {
+  ignore,
+}, () =>
+  withRuntime(async (runtime) => {
+    const box = await runtime.create({ ...BOX, name: "busy", disk: 256 });
+    const writer = `i=0; while :; do i=$((i+1)); printf '%08d\\n' $i >> /log; sync; done`;
+    await using _writer = box.exec("sh", ["-c", writer]);
+    const lines = async () => Number(await box.sh`cat /log 2>/dev/null | wc -l`.text());
+    const grows = async (from: number) => {
+      const stuck = () => Promise.resolve("the box doesn't go on");
+      await until(async () => await lines() > from, stuck);
+    };
+    await grows(3);
+    const before = await lines();
+    const reached = Promise.withResolvers<void>();
+    const held = Promise.withResolvers<void>();
+    const chunks: Uint8Array<ArrayBuffer>[] = [];
+    const exporting = box.export(
+      new WritableStream({
+        async write(chunk) {
+          reached.resolve();
+          await held.promise;
+          chunks.push(chunk.slice());
+        },
+      }),
+    );
+    try {
+      await Promise.race([reached.promise, exporting]);
+      await grows(await lines() + 3);
+    } finally {
+      held.resolve();
+    }
+    assert.equal((await exporting).consistency, "filesystem");
+    const archive = new Blob(chunks);
+    const { box: copy } = await runtime.import(archive.stream(), { name: "copy" });
+    await checkDisk(runtime.home, copy.id, { journal: true });
+    const program = `$0 != sprintf("%08d", NR) { print "bad " NR ": " $0; exit } END { print NR }`;
+    const said = await copy.sh`awk ${program} /log`.text();
+    assert.match(said, /^\d+$/);
+    assert.ok(Number(said) >= before && Number(said) <= await lines(), `${said}, ${before}`);
+    await copy.remove({ force: true });
+    await box.remove({ force: true });
+  }));
+
 Deno.test(`hutch export and import take pipes ${on}`, { ignore }, () =>
   withHome(async (home) => {
     {
       await using runtime = await Runtime.open({ home });
       const box = await runtime.create({ ...BOX, name: "web" });
-      await box.sh`echo hello > /note`;
+      await box.sh`mkdir -p /etc/ssh; echo ${MACHINE_ID} > /etc/machine-id
+        echo key > /etc/ssh/ssh_host_ed25519_key; echo hello > /note`;
       await box.stop();
     }
     await withHome(async (other) => {
@@ -99,6 +146,16 @@ Deno.test(`hutch export and import take pipes ${on}`, { ignore }, () =>
       const box = await runtime.get("two");
       assert.equal(`${box.id}\n`, stdout);
       assert.equal(await box.fs.readTextFile("/note"), "hello\n");
-      await box.remove({ force: true });
+      // It is somebody else, unless it is the same one that has moved.
+      const identity = async (box: Box) => await box.sh`cat /etc/machine-id; ls /etc/ssh`.text();
+      assert.match(await identity(box), /^[0-9a-f]{32}$/);
+      assert.doesNotMatch(await identity(box), new RegExp(MACHINE_ID));
+      const moved = await hutch(other, ["import", "--name", "web", "--keep-identity"], {
+        stdin: exported.stdoutBytes,
+      });
+      assert.equal(moved.code, 0, moved.stderr);
+      const web = await runtime.get("web");
+      assert.equal(await identity(web), `${MACHINE_ID}\nssh_host_ed25519_key`);
+      for (const each of [box, web]) await each.remove({ force: true });
     });
   }));

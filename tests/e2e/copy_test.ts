@@ -256,7 +256,8 @@ const cases:
         }
       });
       assert(seen.length > 1, "no progress was told");
-      // Killed by now, and soon gone.
+      assert.equal(await said(box, "ls /root/endless 2>/dev/null || echo gone"), "gone\n");
+      // Ended by now, and soon gone.
       await until(async () => await count() === before, () => Promise.resolve("a process is left"));
     }],
     ["Box.copyIn and copyOut grow nothing", async (box, host) => {

@@ -1,5 +1,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { probeKvm as countDown } from "../../ffi/helper.ts";
+import { libkrun } from "../../plugins/engines/libkrun.ts";
+import { cacheFolder } from "../../src/cache_folder.ts";
+import { pathsOf } from "../../src/runtime/paths.ts";
+import { probeKvm } from "../../src/vmm/kvm.ts";
+import { permissionFlags } from "../support/readme.ts";
 import { BOX, hutch, ROOT, RUN, TEST_ENGINE, withHome } from "./support.ts";
 
 const on = `on ${TEST_ENGINE}`;
@@ -29,15 +35,32 @@ Deno.test(`the README's script prints what a reader expects ${on}`, () =>
     const patient = here.replace(`memory: "128m"`, `$&, bootTimeoutMs: ${bootTimeoutMs}`);
     assert.notEqual(patient, here);
     await Deno.writeTextFile(path, TEST_ENGINE === "qemu" ? here : patient);
+    const flags = TEST_ENGINE === "libkrun" ? await libkrunFlags(home) : ["-A"];
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
       // Checking its types takes the emulated machine a minute.
-      args: ["run", "-A", "--quiet", TEST_ENGINE === "qemu" ? "--check" : "--no-check", path],
+      args: ["run", "--quiet", TEST_ENGINE === "qemu" ? "--check" : "--no-check", ...flags, path],
       env: { HUTCH_HOME: home },
     }).output();
     const decoder = new TextDecoder();
     assert.equal(code, 0, decoder.decode(stderr));
     assert.match(decoder.decode(stdout), /^0 Linux \S+\n\n1\n2\n3\nTYPED ON THE HOST\n\n$/);
   }));
+
+/** What the README says that a script needs on libkrun. */
+async function libkrunFlags(home: string): Promise<string[]> {
+  const [engine] = libkrun().engines ?? [];
+  const report = await engine?.probe({ kvm: () => probeKvm(countDown), versions: false });
+  const [library] = report?.permissions.ffi ?? [];
+  assert.ok(library, "libkrun was not found");
+  const flags = await permissionFlags({
+    ...{ home, sockets: pathsOf(home).sockets, cache: cacheFolder(), checkout: ROOT },
+  });
+  return flags.map((flag) =>
+    flag.startsWith("--allow-ffi=")
+      ? `${flag},${library}`
+      : flag.replace("--allow-run=deno", `--allow-run=${Deno.execPath()}`)
+  );
+}
 
 // Nothing in it depends on the engine.
 if (TEST_ENGINE === "qemu") {

@@ -5,7 +5,9 @@ import { confinementSupport } from "../../ffi/helper.ts";
 import { confinePath } from "../../ffi/library.ts";
 import { cacheFolder } from "../../src/cache_folder.ts";
 import { pathsOf } from "../../src/runtime/paths.ts";
+import { FakeRegistry, memoryImage } from "../support/fake_registry.ts";
 import { permissionFlags } from "../support/readme.ts";
+import { writeTar } from "../support/tar.ts";
 import { ROOT, RUN, TEST_ENGINE, withHome } from "./support.ts";
 
 /** Nothing here depends on the engine but a library, and the lab is slow. */
@@ -15,6 +17,16 @@ const SCRIPT = `import { Runtime } from ${JSON.stringify(join(ROOT, "mod.ts"))};
 await using runtime = await Runtime.open();
 await using box = await runtime.create({ image: "builtin:busybox", memory: "128m", VOLUMES });
 console.log((await box.exec("echo", ["few permissions"])).stdout);
+`;
+const MORE = `import { Runtime } from ${JSON.stringify(join(ROOT, "mod.ts"))};
+await using runtime = await Runtime.open();
+const { reference } = await runtime.images.pull("IMAGE");
+console.log((await runtime.images.inspect(reference)).references.length, "reference");
+const secrets = { TOKEN: { from: "env", hosts: ["api.test"] } };
+await using box = await runtime.create({ image: "builtin:busybox", memory: "128m", secrets });
+await box.exec("true");
+await box.kill();
+console.log("killed");
 `;
 const PLUGIN = `export default { name: "polite", stages: {
   boot: { before: () => console.error("boots") } } };
@@ -55,10 +67,11 @@ async function run(
   home: string,
   flags: readonly string[],
   args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
 ): Promise<{ code: number; stdout: string; stderr: string }> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--quiet", ...flags, ...args],
-    env: { HUTCH_HOME: home, NO_COLOR: "1", PATH: withDeno() },
+    env: { HUTCH_HOME: home, NO_COLOR: "1", PATH: withDeno(), ...env },
   }).output();
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
@@ -133,6 +146,41 @@ Deno.test({
       assert.match(listed.stderr, /hutch: Cannot find box/);
       const searched = await run(home, flags, [MAIN, "ls"]);
       assert.match(searched.stderr, /configuration: this program isn't given --allow-read=/);
+    }),
+});
+
+Deno.test({
+  name: "images of registries, secrets and killing take the permissions that the README adds",
+  ignore,
+  fn: () =>
+    withHome(async (home) => {
+      await using registry = new FakeRegistry();
+      const file = writeTar({ path: "file", data: new TextEncoder().encode("pulled") });
+      registry.addImage("one:tag", memoryImage([file]));
+      const auth = btoa("user:word");
+      registry.misbehave = ({ headers }) =>
+        headers.get("authorization") === `Basic ${auth}` ? undefined : new Response(null, {
+          status: 401,
+          headers: { "www-authenticate": 'Basic realm="here"' },
+        });
+      await Deno.mkdir(`${home}/.docker`);
+      const logins = JSON.stringify({ auths: { [registry.host]: { auth } } });
+      await Deno.writeTextFile(`${home}/.docker/config.json`, logins);
+      const flags = withMore(
+        await flagsFor(home),
+        "read",
+        `${home}/.docker,${ROOT}/src,${ROOT}/ffi`,
+      );
+      const path = join(home, "script.ts");
+      await Deno.writeTextFile(path, MORE.replace("IMAGE", `${registry.host}/one:tag`));
+      const env = { TOKEN: "value", DOCKER_CONFIG: `${home}/.docker` };
+      const secrets = withMore(flags, "env", "DENO_CERT,TOKEN")
+        .map((flag) => flag.startsWith("--allow-run") ? "--allow-run" : flag);
+      const refused = await run(home, secrets, [path], env);
+      assert.match(refused.stderr, /HutchError: Cannot .*--allow-env=DOCKER_CONFIG/);
+      const enough = withMore(secrets, "env", "DOCKER_CONFIG");
+      const { code, stdout, stderr } = await run(home, enough, [path], env);
+      assert.deepEqual([code, stdout, stderr], [0, "1 reference\nkilled\n", ""]);
     }),
 });
 

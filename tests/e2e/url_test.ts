@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { findKernelLibrary } from "../../src/runtime/native.ts";
 import { pathsOf } from "../../src/runtime/paths.ts";
+import { FakeRegistry, memoryImage } from "../support/fake_registry.ts";
 import { FileServer } from "../support/file_server.ts";
 import { permissionFlags } from "../support/readme.ts";
+import { writeTar } from "../support/tar.ts";
 import { TempFolder } from "../support/temp.ts";
 import { ROOT, TEST_ENGINE, withHome } from "./support.ts";
 
@@ -19,6 +21,7 @@ await box.remove({ force: true });
 
 const FEW = `import { Runtime } from "./mod.ts";
 await using runtime = await Runtime.open();
+await runtime.images.pull("IMAGE");
 await using box = await runtime.create({ image: "builtin:busybox", memory: "128m" });
 console.log((await box.exec("echo", ["few permissions"])).stdout);
 `;
@@ -61,7 +64,7 @@ Deno.test({
           NO_COLOR: "1",
         },
       };
-      const run = async (script: string, flags = ["-A", "--no-prompt"]): Promise<string> => {
+      const run = async (script: string, flags = ["-A"]): Promise<string> => {
         const path = join(work, "script.ts");
         await Deno.writeTextFile(path, script.replace("./mod.ts", `${server.url}mod.ts`));
         const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -74,19 +77,7 @@ Deno.test({
         return decoder.decode(stdout);
       };
 
-      const readme = await Deno.readTextFile(join(ROOT, "README.md"));
-      const said = await run(/```ts\n(.*?)```/s.exec(readme)?.[1] ?? "");
-      assert.match(said, /^0 Linux \S+\n\n1\n2\n3\nTYPED ON THE HOST\n\n$/);
-      assert.deepEqual(server.missed, []);
-      assert.ok(server.served.includes("/ffi/agent/main.c"));
-
-      // Another program finds the parts in the cache, and its keeper comes from the URL too.
-      const before = server.served.length;
-      assert.match(await run(DETACHED), /^running from a URL\n/);
-      const later = server.served.slice(before);
-      assert.deepEqual(later.filter((path) => /\.[ch]$/.test(path)), []);
-
-      // With the README's permissions.
+      // The README's permissions.
       const cache = join(env.XDG_CACHE_HOME, "hutch");
       const flags = await permissionFlags({
         ...{ home, sockets: pathsOf(home).sockets, cache, checkout: join(cache, "native") },
@@ -97,7 +88,31 @@ Deno.test({
           : flag.replace("--allow-run=deno", `--allow-run=${Deno.execPath()}`)
             .replace("--allow-read=", `--allow-read=${env.HUTCH_LIBKRUNFW},`)
       );
-      const { host } = new URL(server.url);
-      assert.match(await run(FEW, [...few, `--allow-import=${host}`]), /^few permissions\n/);
+      few.push(`--allow-import=${new URL(server.url).host}`);
+      const first = few.map((flag) =>
+        flag.replace("--allow-run=", `--allow-run=${compiler},`)
+          .replace("--allow-write=", `--allow-write=${cache},`)
+          .replace("--allow-env=", "--allow-env=CC,")
+      );
+
+      const readme = await Deno.readTextFile(join(ROOT, "README.md"));
+      const said = await run(/```ts\n(.*?)```/s.exec(readme)?.[1] ?? "", first);
+      assert.match(said, /^0 Linux \S+\n\n1\n2\n3\nTYPED ON THE HOST\n\n$/);
+      assert.deepEqual(server.missed, []);
+      assert.ok(server.served.includes("/ffi/agent/main.c"));
+
+      // Another program finds the parts in the cache, and its keeper comes from the URL too.
+      const before = server.served.length;
+      assert.match(await run(DETACHED), /^running from a URL\n/);
+      const later = server.served.slice(before);
+      assert.deepEqual(later.filter((path) => /\.[ch]$/.test(path)), []);
+
+      await using registry = new FakeRegistry();
+      const layer = writeTar({ path: "file", data: "pulled" });
+      registry.addImage("one:tag", memoryImage([layer]));
+      assert.match(
+        await run(FEW.replace("IMAGE", `${registry.host}/one:tag`), few),
+        /^few permissions\n/,
+      );
     }),
 });

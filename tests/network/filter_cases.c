@@ -39,12 +39,14 @@ static unsigned plain_sum(const uint8_t *bytes, size_t length, unsigned total) {
   return total;
 }
 
+static const uint8_t GUEST[MAC_SIZE] = {0x52, 0x48, 0x55, 0x54, 0x43, 0x02};
+
 /* Makes a frame, sums included; its length. */
 static size_t make(const char *from, const char *to, uint8_t protocol, unsigned source, unsigned target, uint8_t flags, bool to_guest) {
   struct address a = address(from), b = address(to);
   bool v6 = !address_is_v4(&a);
   size_t header = v6 ? 40 : 20, body = protocol == IPPROTO_TCP ? 20 : 12, width = v6 ? 16 : 4;
-  static const uint8_t GUEST[6] = GUEST_MAC, GATE[6] = {0x52, 0x55, 1, 2, 3, 4};
+  static const uint8_t GATE[6] = {0x52, 0x55, 1, 2, 3, 4};
   memset(frame, 0, sizeof frame);
   memcpy(frame, to_guest ? GUEST : GATE, 6);
   memcpy(frame + 6, to_guest ? GATE : GUEST, 6);
@@ -83,7 +85,7 @@ static enum verdict guest(const char *to, uint8_t protocol, unsigned port, uint8
 static void begin(const char *rules, enum policy_mode mode) {
   char text[512], why[128];
   filter_free(&filter);
-  filter_init(&filter, 42);
+  filter_init(&filter, GUEST, 42);
   filter.on_denied = on_denied;
   filter.policy.mode = mode;
   snprintf(text, sizeof text, "%s", rules);

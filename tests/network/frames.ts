@@ -2,7 +2,9 @@
 
 /** Who the guest is on its network, by IPv4 and IPv6. */
 export const GUEST = { v4: "10.213.77.2", v6: "fd5a:7c1e:68b4::2" } as const;
-const GUEST_MAC = [0x52, 0x48, 0x55, 0x54, 0x43, 0x02];
+/** Its hardware address. */
+export const MAC = "52:48:55:54:43:02";
+const GUEST_MAC = MAC.split(":").map((byte) => parseInt(byte, 16));
 const GATE_MAC = [0x52, 0x55, 0x0a, 0xd5, 0x4d, 0x01];
 const IPV4 = 0x0800;
 const ARP = 0x0806;

@@ -17,7 +17,7 @@ static void prepare(void) {
   char rules[] = "allow tcp any 443 divert 9443;deny udp 8.8.0.0/16 any;deny in tcp 8.0.0.0/8 80;deny tcp *.test 80;allow any any any", why[128];
   filter = malloc(sizeof *filter);
   if (filter == NULL) abort();
-  filter_init(filter, 7);
+  filter_init(filter, (const uint8_t[MAC_SIZE]){0x52, 0x48, 0x55, 0x54, 0x43, 0x02}, 7);
   filter->dns_divert = 4053;
   filter_publish(filter, IPPROTO_TCP, 80, true);
   filter_publish(filter, IPPROTO_UDP, 80, true);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { buildTarget } from "../../ffi/build.ts";
 import { projectRoot, sanitizers } from "../agent/native.ts";
 import { TempFolder } from "../support/temp.ts";
-import { answerWho, frameTo, readFrame, split16, split32, TCP, UDP } from "./frames.ts";
+import { answerWho, frameTo, MAC, readFrame, split16, split32, TCP, UDP } from "./frames.ts";
 
 const FIN = 1;
 const SYN = 2;
@@ -160,7 +160,7 @@ export class NetProcess implements AsyncDisposable {
     const folder = new TempFolder();
     const [device, control] = [join(folder.path, "d"), join(folder.path, "c")];
     const child = new Deno.Command(program, {
-      args: [device, control],
+      args: [device, control, MAC],
       stdin: "piped",
       stdout: "null",
     }).spawn();

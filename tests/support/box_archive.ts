@@ -22,9 +22,13 @@ export type Clusters = ReadonlyMap<number, number | "zeros">;
 export async function boxWith(
   runtime: Runtime,
   clusters: Clusters,
-  { name = "box", disk = 64 }: { readonly name?: string; readonly disk?: number } = {},
+  { name = "box", disk = 64, engine = "auto" }: {
+    readonly name?: string;
+    readonly disk?: number;
+    readonly engine?: string;
+  } = {},
 ): Promise<Box> {
-  const box = await runtime.create({ image: "builtin:busybox", name, disk, memory: 128 });
+  const box = await runtime.create({ image: "builtin:busybox", name, disk, memory: 128, engine });
   const folder = join(runtime.home, "boxes", box.id);
   const base = join(runtime.home, "disks", `${digestHex(box.config.image.digest)}.ext4`);
   using overlay = await OverlayWriter.create({

@@ -10,9 +10,8 @@ import { tarEnd, tarHeader, tarPadding } from "../../images/manage/tar_header.ts
 import type { Consistency } from "../../state/snapshot_rows.ts";
 import { VERSION } from "../../version.ts";
 import type { BoxContext } from "../context.ts";
-import { boxDiskFiles } from "../disk_files.ts";
-import type { BoxConfig } from "../options.ts";
-import { type QuietBox, whileQuiet } from "../quiet.ts";
+import type { BoxDiskFiles } from "../disk_files.ts";
+import { type ReadBox, readBoxDisk } from "../read_disk.ts";
 import { compressed } from "./compress.ts";
 import { diskDigest } from "./disk_digest.ts";
 import { bytesToRead, diskPieces } from "./disk_pieces.ts";
@@ -78,37 +77,55 @@ export async function exportBox(
   to: string | WritableStream<Uint8Array<ArrayBuffer>>,
   options: ExportOptions & { readonly signal: AbortSignal },
 ): Promise<ExportResult> {
-  return await whileQuiet(context, id, "export", async (box) => {
-    await using resources = new AsyncDisposableStack();
-    const plan = await planOf(context, box, { ...options, resources });
-    let diskBytes = 0;
-    const plain = archiveBytes(plan, (bytes) => diskBytes += bytes);
-    const bytes = await writeArchive(compressed(plain), {
-      to,
-      signal: options.signal,
-      doing: `export box "${box.record.config.name}"`,
-    });
-    return { bytes, diskBytes, consistency: box.consistency };
+  const { signal } = options;
+  return await readBoxDisk(context, id, {
+    operation: "export",
+    signal,
+    open: openDisk,
+    async use(box) {
+      await using resources = new AsyncDisposableStack();
+      const plan = await planOf(context, box, { ...options, resources });
+      let diskBytes = 0;
+      const plain = archiveBytes(plan, (bytes) => diskBytes += bytes);
+      const bytes = await writeArchive(compressed(plain), {
+        to,
+        signal,
+        doing: `export box "${box.record.config.name}"`,
+      });
+      return { bytes, diskBytes, consistency: box.consistency };
+    },
   });
+}
+
+/** A disk, and what it lies over. */
+interface OpenDisk extends Disposable {
+  readonly chain: DiskChain;
+  readonly base: BoxDiskFiles["base"];
+}
+
+function openDisk({ files, base }: BoxDiskFiles): OpenDisk {
+  const chain = DiskChain.open(files);
+  return { chain, base, [Symbol.dispose]: () => chain[Symbol.dispose]() };
 }
 
 async function planOf(
   context: BoxContext,
-  { record, consistency }: QuietBox,
+  { record, consistency, disk }: ReadBox<OpenDisk>,
   { image: withImage = true, signal, onProgress = () => {}, resources }: ExportOptions & {
     readonly signal: AbortSignal;
     readonly resources: AsyncDisposableStack;
   },
 ): Promise<Plan> {
   const { config } = record;
-  const opened = await openDisk(context, config, { signal, resources });
   const image = withImage
     ? await context.imageManager.open(config.image.digest, signal)
     : undefined;
   if (image) resources.use(image);
   const blobs = image?.blobs ?? null;
   const total = (blobs ?? []).reduce((sum, { size }) => sum + size, 0) +
-    (opened ? bytesToRead(opened.disk) : 0);
+    (disk ? bytesToRead(disk.chain) : 0);
+  using below = disk && DiskChain.open([disk.base]);
+  const base = disk && await baseDigest(disk.base, signal);
   let done = 0;
   return {
     head: {
@@ -117,32 +134,15 @@ async function planOf(
       writer: `hutch ${VERSION}`,
       box: config,
       image: { ...config.image, blobs },
-      disk: opened ? { sizeBytes: opened.disk.sizeBytes, base: opened.base } : null,
+      disk: disk && base !== undefined ? { sizeBytes: disk.chain.sizeBytes, base } : null,
       consistency,
     },
-    disk: opened?.disk,
-    below: opened?.below ?? 0,
+    disk: disk?.chain,
+    below: below?.sizeBytes ?? 0,
     blob: (blob) => image?.read(blob) ?? nothing(),
     onRead: (bytes) => onProgress({ done: done += bytes, total }),
     signal,
   };
-}
-
-/** The box's disk, and what it lies over; undefined for a box that never ran. */
-async function openDisk(
-  context: BoxContext,
-  config: BoxConfig,
-  { signal, resources }: {
-    readonly signal: AbortSignal;
-    readonly resources: AsyncDisposableStack;
-  },
-): Promise<{ disk: DiskChain; base: string; below: number } | undefined> {
-  const found = await boxDiskFiles(context, config, signal);
-  if (!found) return undefined;
-  const { files, base } = found;
-  const disk = resources.use(DiskChain.open(files));
-  using below = DiskChain.open([base]);
-  return { disk, below: below.sizeBytes, base: await baseDigest(base, signal) };
 }
 
 /**

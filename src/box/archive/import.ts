@@ -44,6 +44,12 @@ export interface ImportOptions {
    * network `open`. Only for archives whose maker you trust with that. @default {false}
    */
   readonly trust?: boolean;
+  /**
+   * Whether the box stays who it was: its machine id, SSH host keys and random seed. For one that moves,
+   * and is gone where it came from; any other gets new ones when it first starts, as clones do.
+   * @default {false}
+   */
+  readonly keepIdentity?: boolean;
   /** Whether the image may be pulled when it is neither here nor in the archive. @default {true} */
   readonly pull?: boolean;
   /** Most data of the box's disk, in bytes. @default {64 GiB} */
@@ -70,20 +76,21 @@ export const UNFINISHED = "import.new";
 interface Import extends ImageImport {
   readonly config: BoxConfig;
   readonly maxBytes: number;
+  readonly keepIdentity: boolean;
 }
 
 /** Imports a box, and records it; see `Runtime.import`. */
 export async function importBox(
   context: BoxContext,
   from: string | ReadableStream<Uint8Array<ArrayBuffer>>,
-  { name, trust = false, pull = true, maxBytes = MAX_BYTES, signal, onProgress, handleOf }:
-    & ImportOptions
-    & {
-      readonly signal: AbortSignal;
-      /** The handle of a box that was recorded. */
-      readonly handleOf: (config: BoxConfig) => Box;
-    },
+  options: ImportOptions & {
+    readonly signal: AbortSignal;
+    /** The handle of a box that was recorded. */
+    readonly handleOf: (config: BoxConfig) => Box;
+  },
 ): Promise<Imported> {
+  const { name, trust = false, pull = true, signal, onProgress, handleOf } = options;
+  const { keepIdentity = false, maxBytes = MAX_BYTES } = options;
   if (name !== undefined) {
     checkName(name);
     refuseTaken(context, name);
@@ -107,7 +114,7 @@ export async function importBox(
     { signal, name: config.name },
     async (input) => {
       const wanted = input === asked ? config : changedConfig(config, input);
-      const work = { context, tar, head, config: wanted, maxBytes, signal };
+      const work = { context, tar, head, config: wanted, maxBytes, keepIdentity, signal };
       await withFolder(work, async (folder) => {
         using _held = await takeImage(work, { pull }, () => readDisk(work, folder));
         register(work, folder);
@@ -193,7 +200,7 @@ async function writeDisk(
 }
 
 /** Gives the disk its name and records the box, with nothing in between. */
-function register({ context, head, config }: Import, folder: string): void {
+function register({ context, head, config, keepIdentity }: Import, folder: string): void {
   const own = boxPaths(context.paths, config.id);
   // First, so that a box whose record didn't get written can be repaired.
   writeBoxFile(own, config);
@@ -202,7 +209,7 @@ function register({ context, head, config }: Import, folder: string): void {
     using opened = Deno.openSync(folder);
     opened.syncSync();
   }
-  const holder = context.records.add(config);
+  const holder = context.records.add(config, { renew: head.disk !== null && !keepIdentity });
   if (holder) stepOf("create", holder); // throws: its name was taken meanwhile
 }
 

@@ -7,7 +7,12 @@ import { removeIfThere } from "../../atomic_file.ts";
 import { type ErrorCode, HutchError } from "../../errors.ts";
 import { checkLimits, type ImageLimits } from "../../../ffi/helper.ts";
 import { layerCompression } from "../manifest.ts";
+import { requirePermissions } from "../../permissions.ts";
 import type { BaseDiskRequest, BuildBaseDisk } from "./base_disks.ts";
+
+const WORKER = new URL("./unpack_worker.ts", import.meta.url);
+/** Where the worker's modules are: what a worker imports, its program must be allowed to read. */
+const MODULES = ["../../", "../../../ffi/"].map((path) => new URL(path, import.meta.url));
 
 /** What {@link buildBaseDisk} gets. */
 export interface UnpackRequest extends BaseDiskRequest {
@@ -106,7 +111,10 @@ function cancelled(output: string, signal: AbortSignal): HutchError {
  */
 async function runWorker(job: UnpackJob, request: UnpackRequest): Promise<void> {
   const { signal, onProgress } = request;
-  const worker = new Worker(new URL("./unpack_worker.ts", import.meta.url), { type: "module" });
+  if (WORKER.protocol === "file:") {
+    requirePermissions("unpack an image", MODULES.map((path) => ({ name: "read", path })));
+  }
+  const worker = new Worker(WORKER, { type: "module" });
   const stop = () => worker.postMessage("stop");
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   worker.onmessage = ({ data }: MessageEvent<UnpackMessage>) => {

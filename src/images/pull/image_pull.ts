@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { Thenable } from "../../thenable.ts";
+import { asPermissionError } from "../../permissions.ts";
 import type { PullEvent, PullListener } from "./pull.ts";
 import type { ImageRecord } from "../records.ts";
 import { cancelled } from "../wait.ts";
@@ -40,8 +42,8 @@ export type PullWork = (signal: AbortSignal, onProgress: PullListener) => Promis
  * console.log(image.layers.length);
  * ```
  */
-export class ImagePull
-  implements PromiseLike<ImageRecord>, AsyncIterable<PullEvent>, AsyncDisposable {
+export class ImagePull extends Thenable<ImageRecord>
+  implements AsyncIterable<PullEvent>, AsyncDisposable {
   readonly #result: Promise<ImageRecord>;
   readonly #givingUp = new AbortController();
   /** The latest event of each type and digest, the oldest first. */
@@ -52,6 +54,7 @@ export class ImagePull
 
   /** For runtimes; begins the work at once. */
   constructor(reference: string, work: PullWork, signal?: AbortSignal) {
+    super();
     const givingUp = this.#givingUp.signal;
     const either = signal ? AbortSignal.any([signal, givingUp]) : givingUp;
     this.#result = this.#run(reference, work, either);
@@ -60,7 +63,7 @@ export class ImagePull
   }
 
   /** Waits for the image. */
-  then<A = ImageRecord, B = never>(
+  override then<A = ImageRecord, B = never>(
     fulfilled?: ((image: ImageRecord) => A | PromiseLike<A>) | null,
     rejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
@@ -94,6 +97,8 @@ export class ImagePull
     try {
       if (signal.aborted) throw cancelled(`pull ${reference}`, signal);
       return await work(signal, (event) => this.#tell(event));
+    } catch (error) {
+      throw asPermissionError(error, `pull ${reference}`);
     } finally {
       this.#ended = true;
       this.#changed.resolve();
