@@ -178,7 +178,8 @@ static enum verdict guest_flow(struct filter *filter, uint64_t now_ms) {
     packet_set_target(packet, &flow->inner.remote, flow->inner.remote_port);
     packet_set_source(packet, &packet->source, flow->inner.guest_port);
   }
-  return FILTER_PASS;
+  bool echo = packet->v6 && packet->protocol == IPPROTO_ICMP && !address_within(&packet->target, &filter->net[1], NET_V6_BITS);
+  return echo ? FILTER_ECHO : FILTER_PASS;
 }
 
 /* Whether the guest speaks for itself. While IPv6 makes sure that an address is free it has none. */

@@ -26,6 +26,7 @@ enum verdict {
   FILTER_PASS,  /* to the other side; it may have been changed */
   FILTER_REPLY, /* `reply` goes back to whoever sent it */
   FILTER_DNS,   /* a question for the name server, see `packet` */
+  FILTER_ECHO,  /* an echo request by IPv6, see `packet`: the stack sends none on */
   FILTER_ASK,   /* it begins something that `permit` has no answer about yet */
 };
 

@@ -11,6 +11,7 @@
 #define _GNU_SOURCE 1
 #include "control.h"
 #include "dns.h"
+#include "echoes.h"
 #include "events.h"
 #include "filter.h"
 #include "gate.h"
@@ -55,9 +56,14 @@ static void on_frame(struct wire *from, uint8_t *frame, size_t length) {
     case FILTER_PASS: stack_input(frame, filter.packet.length); break;
     case FILTER_REPLY: wire_send(&wire, filter.reply, filter.reply_length); break;
     case FILTER_DNS: dns_ask(&filter.packet); break;
+    case FILTER_ECHO: echoes_send(&filter.packet); break;
     case FILTER_ASK: held_ask(frame, filter.packet.length); break;
     case FILTER_DROP: break;
   }
+}
+
+static void on_echo(uint8_t *frame, size_t length) {
+  if (filter_host(&filter, frame, length, now_ms()) == FILTER_PASS) wire_send(&wire, frame, length);
 }
 
 static void look_again(uint8_t *frame, size_t length) {
@@ -113,6 +119,7 @@ int main(int count, char **arguments) {
   filter_init(&filter, mac.ether_addr_octet, seed);
   events_init(&filter);
   held_init(&filter, look_again);
+  echoes_init(on_echo);
   if (stack_init(&filter, &wire) < 0) give_up("make a network stack", ENOMEM);
   int error = dns_init(&filter, &wire);
   if (error < 0) give_up("listen for questions to the name server", error);
@@ -126,6 +133,7 @@ int main(int count, char **arguments) {
   for (;;) {
     if (connected && wire.watch.fd < 0) return 0; /* the machine has ended */
     int wait = shorter(connected ? wire_step(&wire) : -1, shorter(dns_step(), gate_step()));
-    stack_turn(shorter(wait, shorter(hooks_step(), flows_step(&filter.flows, now_ms()))));
+    wait = shorter(wait, shorter(hooks_step(), flows_step(&filter.flows, now_ms())));
+    stack_turn(shorter(wait, echoes_step()));
   }
 }

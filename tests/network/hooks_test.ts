@@ -243,6 +243,7 @@ test("A program that stands still is late, and what it says of nothing is refuse
   const [allowed] = await Promise.all([net.connect(GATE.v4, server.port), program.answer("allow")]);
   assert.equal(allowed.state, "open");
   program[Symbol.dispose]();
+  await net.order("counters"); // by then its end is noticed
   const [next] = await Promise.all([net.connect(GATE.v4, server.port), second.answer("allow")]);
   assert.equal(next.state, "open", "who came later takes its place");
 });
@@ -288,4 +289,23 @@ test("What nobody listens to is kept for the next one, who comes first is told a
   await net.order("counters");
   await net.connect("10.1.1.1", 4);
   assert.equal((await second.line()).port, 4);
+});
+
+/** An address of this machine's that isn't its loopback. */
+const own6 = Deno.networkInterfaces().find(({ family, address }) =>
+  family === "IPv6" && address !== "::1" && !address.startsWith("fe80:")
+)?.address;
+
+Deno.test(`Echoes by IPv6 go out and come back${cc.note}`, {
+  ignore: cc.ignore || own6 === undefined || Deno.uid() !== 0,
+}, async () => {
+  await using net = await NetProcess.start(`mode open`, "log on");
+  for (const text of ["hello", "x".repeat(2_000)]) {
+    const echoed = await net.echo(own6 ?? "", text);
+    assert.equal(echoed?.got, echoed?.sent);
+    assert.equal((await net.denied()).protocol, "icmp");
+  }
+  await net.order("mode nat");
+  assert.equal(await net.echo(own6 ?? "", "hello"), undefined);
+  assert.deepEqual((await net.denied()).event, "denied");
 });

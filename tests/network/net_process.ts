@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { buildTarget } from "../../ffi/build.ts";
 import { projectRoot, sanitizers } from "../agent/native.ts";
 import { TempFolder } from "../support/temp.ts";
-import { answerWho, frameTo, MAC, readFrame, split16, split32, TCP, UDP } from "./frames.ts";
+import { answerWho, frameTo, ICMP6, MAC, readFrame, split16, split32, TCP, UDP } from "./frames.ts";
 
 const FIN = 1;
 const SYN = 2;
@@ -129,6 +129,7 @@ export class NetProcess implements AsyncDisposable {
   readonly #lines: AsyncIterator<string>;
   readonly #events: Record<string, unknown>[] = [];
   readonly #connections = new Map<string, GuestConnection>();
+  readonly #echoes = new Map<number, (body: Uint8Array<ArrayBuffer>) => void>();
   readonly #answers = new Map<number, (message: Uint8Array<ArrayBuffer>) => void>();
   readonly #reading: Promise<void>;
   #port = 30_000;
@@ -212,6 +213,20 @@ export class NetProcess implements AsyncDisposable {
     return connection;
   }
 
+  /** Sends an echo request by IPv6; gives what the reply has, and what the request had; undefined: it was refused. */
+  async echo(address: string, text: string): Promise<{ got: string; sent: string } | undefined> {
+    const id = this.#port++;
+    const answered = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
+    this.#echoes.set(id, answered.resolve);
+    const data = new TextEncoder().encode(text);
+    const head = [128, 0, 0, 0, ...split16(id), ...split16(7)];
+    await this.send(frameTo(address, ICMP6, head, data));
+    const [reply, sent] = [await answered.promise, [129, 0, 0, 0, ...head.slice(4), ...data]];
+    if (reply[0] !== 129) return undefined;
+    reply.fill(0, 2, 4); // the checksum
+    return { got: reply.toString(), sent: sent.toString() };
+  }
+
   /** Sends a datagram, and waits for one that answers it. */
   async exchange(address: string, port: number, text: string): Promise<string> {
     const own = this.#port++;
@@ -276,6 +291,12 @@ export class NetProcess implements AsyncDisposable {
     const packet = readFrame(frame);
     if (!packet) return;
     const port = (packet.body[2] ?? 0) << 8 | (packet.body[3] ?? 0);
+    if (packet.protocol === ICMP6) {
+      // What refuses an echo has it in itself, behind an IPv6 header.
+      const at = packet.body[0] === 1 ? 8 + 40 + 4 : 4;
+      const id = (packet.body[at] ?? 0) << 8 | (packet.body[at + 1] ?? 0);
+      this.#echoes.get(id)?.(packet.body.slice());
+    }
     if (packet.protocol === UDP) this.#answers.get(port)?.(packet.body.slice(8));
     if (packet.protocol === TCP) await this.#connections.get(`${port}`)?.take(packet.body);
   }
