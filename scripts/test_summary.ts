@@ -3,16 +3,14 @@
  * ends with the line `N passed, N failed`.
  *
  *     deno run -R scripts/test_summary.ts RECORDS
- *     deno run -R scripts/test_summary.ts --silent-ends REPORT
+ *     deno run -R scripts/test_summary.ts --failed REPORT
  *
  * RECORDS is a file of lines `KIND<tab>CODE<tab>NAME<tab>BASE`. KIND is `check` (one test: its exit
  * code), `suite` (a run of `deno test`: report in `BASE.xml`) or `skip` (one test; BASE is the
  * reason). What was printed is in `BASE.log`.
  *
- * In the emulated machine with KVM a guest may end before it has said a word, for no fault of ours
- * (`scripts/lib/lab_hold.c` tells of one way), or stand still. `--silent-ends` prints a pattern of the
- * names of the tests that failed so; nothing if anything else failed. What they gave when they were run
- * once more is in `BASE.again.xml`, and who passed then is named.
+ * `--failed` prints a pattern of the names of the tests that failed, nothing if none did. Where they were
+ * run once more, what that gave is in `BASE.again.xml`, and who passed then is named.
  *
  * @module
  */
@@ -39,7 +37,7 @@ export interface Entry {
   readonly name: string;
   /** Text of the report; undefined when there is none. */
   readonly report?: string | undefined;
-  /** That of the second run of those whose guest ended without a word. */
+  /** That of the second run of those that failed. */
   readonly again?: string | undefined;
   /** What was printed, or the reason. */
   readonly log: string;
@@ -70,12 +68,13 @@ export function tallyOf(entry: Entry): Tally {
   const names = new Set(cases.map(keyOf));
   for (const each of cases) {
     const { suite, name, result, text } = each;
-    const notice = { name: `${entry.name}: ${suite}: ${name}`, reason: text };
+    const reason = result === "failed" ? reasonOf(each, cases) : text;
+    const notice = { name: `${entry.name}: ${suite}: ${name}`, reason };
     // A step counts with its test, which fails with it; but nobody else tells of a skipped one.
     const isStep = isStepOf(keyOf(each), names);
     if (result === "skipped") tally.skipped.push(notice);
     else if (isStep) continue;
-    else if (result === "failed" && !(isSilentEnd(each) && second.has(keyOf(each)))) {
+    else if (result === "failed" && !second.has(keyOf(each))) {
       tally.failed.push(notice);
     } else {
       tally.passed++;
@@ -91,6 +90,13 @@ export function tallyOf(entry: Entry): Tally {
   return tally;
 }
 
+/** What a test said when it failed, and what its steps said. */
+function reasonOf(failed: Case, cases: readonly Case[]): string {
+  const own = new Set([keyOf(failed)]);
+  const steps = cases.filter((other) => isStepOf(keyOf(other), own));
+  return [failed, ...steps].map(({ text }) => text).filter((text) => text !== "").join("\n");
+}
+
 function failure(entry: Entry): Tally {
   return { passed: 0, failed: [ended(entry)], skipped: [], again: [] };
 }
@@ -99,17 +105,12 @@ function keyOf({ suite, name }: Case): string {
   return `${suite}\n${name}`;
 }
 
-/** Whether its machine ended, or never answered, without a word on its console, or stood still. */
-function isSilentEnd({ result, text }: Case): boolean {
-  return result === "failed" && /; its console is empty|the guest stood still/.test(text);
-}
-
-/** A pattern of the tests that are worth a second run; empty if anything else failed. */
-export function silentEnds(report: string): string {
+/** A pattern of the tests that failed; empty if none did. */
+export function failedNames(report: string): string {
   const cases = casesOf(report) ?? [];
   const names = new Set(cases.map(({ name }) => name));
   const failed = cases.filter(({ name, result }) => result === "failed" && !isStepOf(name, names));
-  if (failed.length === 0 || !failed.every(isSilentEnd)) return "";
+  if (failed.length === 0) return "";
   const escaped = failed.map(({ name }) => name.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
   return `/^(?:${escaped.join("|")})$/`;
 }
@@ -226,8 +227,8 @@ function read(path: string): string | undefined {
   }
 }
 
-if (import.meta.main && Deno.args[0] === "--silent-ends") {
-  const names = silentEnds(read(Deno.args[1] ?? "") ?? "");
+if (import.meta.main && Deno.args[0] === "--failed") {
+  const names = failedNames(read(Deno.args[1] ?? "") ?? "");
   if (names !== "") console.log(names);
 } else if (import.meta.main) {
   const lines = Deno.readTextFileSync(Deno.args[0] ?? "").split("\n").filter((line) => line !== "");

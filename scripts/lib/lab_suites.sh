@@ -9,8 +9,9 @@
 #
 # What is there is left out: a lab that stood still is followed by another one, for the rest.
 #
-# The processor here is emulated, and scripts/lib/lab_hold.c tells what it may lose: tests whose guest
-# ended before it said a word, or stood still, are run once more, and so is a file that didn't end.
+# The processor here is emulated, and not quite: guests, and the lab's own kernel, now and then stand
+# still or end for no fault of ours (scripts/lib/lab_hold.c tells of one way). Tests that fail are run
+# once more, and so is a file that didn't end; the summary names who passed then, with what failed first.
 set -euo pipefail
 # shellcheck source=scripts/setup
 . "${BASH_SOURCE[0]%/*}/../setup"
@@ -37,7 +38,7 @@ run() {
     HUTCH_TEST_ENGINE=$engine suite "/run/$name" "$limit" "$file" || code=$?
   elif ((code == 1)); then
     dmesg | tail -n 20
-    again=$("$hutch_deno" run -R scripts/test_summary.ts --silent-ends "/run/$name.xml")
+    again=$("$hutch_deno" run -R scripts/test_summary.ts --failed "/run/$name.xml")
     if [[ -n $again ]]; then
       echo "-- once more: $again"
       HUTCH_TEST_ENGINE=$engine suite "/run/$name.again" "$limit" --filter "$again" "$file" || true

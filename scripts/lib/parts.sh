@@ -63,4 +63,4 @@ test_unpacked=(
 )
 
 # What the tests' Debian image has, and what these packages need; nothing of it is configured.
-test_image_packages=(busybox-static sqlite3)
+test_image_packages=(apt busybox-static debian-archive-keyring sqlite3)

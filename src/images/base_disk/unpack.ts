@@ -7,6 +7,7 @@ import { removeIfThere } from "../../atomic_file.ts";
 import { type ErrorCode, HutchError } from "../../errors.ts";
 import { checkLimits, type ImageLimits } from "../../../ffi/helper.ts";
 import { layerCompression } from "../manifest.ts";
+import { isCompiled } from "../../own_process.ts";
 import { requirePermissions } from "../../permissions.ts";
 import type { BaseDiskRequest, BuildBaseDisk } from "./base_disks.ts";
 
@@ -111,7 +112,7 @@ function cancelled(output: string, signal: AbortSignal): HutchError {
  */
 async function runWorker(job: UnpackJob, request: UnpackRequest): Promise<void> {
   const { signal, onProgress } = request;
-  if (WORKER.protocol === "file:") {
+  if (WORKER.protocol === "file:" && !isCompiled()) {
     requirePermissions("unpack an image", MODULES.map((path) => ({ name: "read", path })));
   }
   const worker = new Worker(WORKER, { type: "module" });
