@@ -28,6 +28,7 @@ const PARTS = [
   ["Stages", "Stages (`stages`)", ["input", "output"]],
   ["Operations", "Operations (`operations`)", ["input", "output"]],
   ["Queries", "Queries (`resolve`)", ["question", "answer"]],
+  ["NetworkDecisions", "Networks (`network`)", ["question", "answer"]],
   ["Events", "Events (`on`)", []],
 ] as const;
 

@@ -2,8 +2,10 @@
 #include "control.h"
 
 #include "dns.h"
-#include "dns_message.h"
-#include "gate.h"
+#include "dns_servers.h"
+#include "events.h"
+#include "hooks.h"
+#include "intercept.h"
 #include "ports.h"
 #include "stack.h"
 
@@ -21,14 +23,14 @@ enum {
   CLIENTS_MAX = 64,
   LINE_MAX_BYTES = 512 * 1024,
   OUT_MAX = 1024 * 1024,       /* a client that doesn't read so much is let go */
-  WORDS_MAX = 2 + GATE_NAMES_MAX,
-  EVENTS_PER_SECOND = 20,
+  WORDS_MAX = 2 + INTERCEPT_NAMES_MAX,
 };
 
 struct client {
   struct watch watch;
   int out_fd;
-  bool listens;
+  bool listens, answers;
+  char door[HOOK_WORD]; /* where it hears of requests, as the interceptor is told; "": nowhere */
   char *line;
   size_t length, room;
   char *out;
@@ -41,8 +43,6 @@ static struct wire *wire;
 static struct watch door = {.fd = -1};
 static struct client *clients;
 static unsigned client_count;
-static uint64_t events_second, events_lost;
-static unsigned events_told;
 
 /* ---- output --------------------------------------------------------------------------------------- */
 
@@ -92,10 +92,38 @@ static void answer(struct client *client, int error) {
   else say(client, "{\"ok\":true}\n");
 }
 
-static void tell(const char *text) {
+/* The one that came first; later ones take its place when it has gone. */
+static struct client *first_listener(void) {
+  struct client *first = NULL;
   for (struct client *client = clients; client != NULL; client = client->next) {
-    if (client->listens) say(client, text);
+    if (client->listens && client->watch.fd >= 0) first = client;
   }
+  return first;
+}
+
+static struct client *first_answerer(void) {
+  struct client *first = NULL;
+  for (struct client *client = clients; client != NULL; client = client->next) {
+    if (client->answers && client->watch.fd >= 0) first = client;
+  }
+  return first;
+}
+
+bool control_tell(const char *text) {
+  struct client *first = first_listener();
+  if (first != NULL) say(first, text);
+  return first != NULL;
+}
+
+bool control_ask(const char *text) {
+  struct client *first = first_answerer();
+  if (first != NULL) say(first, text);
+  return first != NULL;
+}
+
+const char *control_door(void) {
+  const struct client *first = first_answerer();
+  return first == NULL || first->door[0] == '\0' ? NULL : first->door;
 }
 
 /* ---- orders --------------------------------------------------------------------------------------- */
@@ -119,7 +147,7 @@ static bool protocol_of(const char *text, uint8_t *protocol) {
   return *protocol == IPPROTO_UDP || strcmp(text, "tcp") == 0;
 }
 
-static const char *name_of(uint8_t protocol) {
+const char *control_protocol(uint8_t protocol) {
   return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : protocol == 0 ? "dns" : "icmp";
 }
 
@@ -165,7 +193,7 @@ static bool do_ports(struct client *client, char **words, size_t count) {
     char text[192], address[ADDRESS_TEXT];
     address_format(&ports[i].address, address);
     snprintf(text, sizeof text, "%s{\"protocol\":\"%s\",\"hostIp\":\"%s\",\"hostPort\":%u,\"guestPort\":%u}",
-             i == 0 ? "" : ",", name_of(ports[i].protocol), address, ports[i].host, ports[i].guest);
+             i == 0 ? "" : ",", control_protocol(ports[i].protocol), address, ports[i].host, ports[i].guest);
     say(client, text);
   }
   say(client, "]}\n");
@@ -235,19 +263,16 @@ static bool do_origin(struct client *client, char **words, size_t count) {
 }
 
 static bool do_intercept(struct client *client, char **words, size_t count) {
-  answer(client, gate_intercept(words + 1, count - 1));
+  answer(client, intercept_set(filter, words + 1, count - 1));
   return true;
 }
 
 static bool do_leaked(struct client *client, char **words, size_t count) {
   struct address address;
   uint16_t port;
-  char text[1024];
   if (count != 5 || !address_parse(words[2], &address) || !port_of(words[3], &port)) return false;
   if (strlen(words[1]) > 256 || strpbrk(words[1], "\"\\") != NULL || !name_pattern(words[4])) return false;
-  snprintf(text, sizeof text, "{\"event\":\"leaked\",\"secret\":\"%s\",\"address\":\"%s\",\"port\":%u,\"domain\":\"%s\"}\n",
-           words[1], words[2], port, words[4]);
-  tell(text);
+  events_leaked(words[1], &address, port, words[4]);
   answer(client, 0);
   return true;
 }
@@ -256,6 +281,48 @@ static bool do_events(struct client *client, char **words, size_t count) {
   (void)words;
   if (count != 1) return false;
   client->listens = true;
+  answer(client, 0);
+  if (first_listener() == client) events_replay();
+  return true;
+}
+
+static bool do_log(struct client *client, char **words, size_t count) {
+  if (count != 2 || (strcmp(words[1], "on") != 0 && strcmp(words[1], "off") != 0)) return false;
+  filter->log = strcmp(words[1], "on") == 0;
+  answer(client, 0);
+  return true;
+}
+
+static bool do_hooks(struct client *client, char **words, size_t count) {
+  answer(client, hooks_set(filter, words + 1, count - 1));
+  return true;
+}
+
+static bool do_asks(struct client *client, char **words, size_t count) {
+  if (count > 2 || (count == 2 && (!hooks_word(words[1]) || strlen(words[1]) >= sizeof client->door))) return false;
+  if (count == 2) strcpy(client->door, words[1]);
+  client->answers = true;
+  answer(client, 0);
+  return true;
+}
+
+/* Not answered itself: a program answers many questions. */
+static bool do_answer(struct client *client, char **words, size_t count) {
+  return client == first_answerer() && hooks_answer(words + 1, count - 1) == 0;
+}
+
+static bool do_hooked(struct client *client, char **words, size_t count) {
+  static const char *const HOW[] = {"refused", "failed", "late", "gone"};
+  struct flow_key key = {.protocol = IPPROTO_TCP};
+  const char *hook = NULL;
+  if (count != 6 || !address_parse(words[3], &key.remote) || !port_of(words[4], &key.remote_port) || !name_pattern(words[5])) return false;
+  for (size_t i = 0; i < sizeof HOW / sizeof *HOW; i++) {
+    if (strcmp(words[1], HOW[i]) == 0) hook = HOW[i];
+  }
+  if (hook == NULL || !hooks_word(words[2])) return false;
+  const char *plugin = strcmp(words[2], "-") == 0 ? NULL : words[2];
+  enum group group = filter_group(filter, &key.remote, now_ms());
+  filter_denied(filter, &(struct denial){.key = &key, .group = group, .rule = -1, .name = words[5], .hook = hook, .plugin = plugin});
   answer(client, 0);
   return true;
 }
@@ -266,7 +333,8 @@ static const struct {
 } ORDERS[] = {
   {"mode", do_mode}, {"publish", do_publish}, {"unpublish", do_unpublish}, {"ports", do_ports}, {"dns", do_dns},
   {"limit", do_limit}, {"counters", do_counters}, {"origin", do_origin}, {"events", do_events},
-  {"intercept", do_intercept}, {"leaked", do_leaked},
+  {"intercept", do_intercept}, {"leaked", do_leaked}, {"log", do_log}, {"hooks", do_hooks}, {"asks", do_asks},
+  {"answer", do_answer}, {"hooked", do_hooked},
 };
 
 static void obey(struct client *client, char *line) {
@@ -291,6 +359,8 @@ static void obey(struct client *client, char *line) {
 
 static void gone(struct watch *watch) {
   struct client *client = container_of(watch, struct client, watch), **at = &clients;
+  bool asked = client->answers; /* unless an older one is */
+  for (const struct client *older = client->next; older != NULL; older = older->next) asked = asked && !older->answers;
   if (client->out_fd == STDOUT_FILENO) exit(0); /* the box process has ended */
   while (*at != client) at = &(*at)->next;
   *at = client->next;
@@ -298,6 +368,7 @@ static void gone(struct watch *watch) {
   free(client->line);
   free(client->out);
   free(client);
+  if (asked) hooks_lost(); /* what a later one was asked meanwhile is refused too: nobody tries for long */
 }
 
 static void read_lines(struct client *client) {
@@ -369,36 +440,4 @@ int control_init(struct filter *own_filter, struct wire *own_wire, const char *p
   door = (struct watch){.fd = fd, .events = POLLIN, .ready = answer_door};
   loop_add(&door);
   return add(STDIN_FILENO, STDOUT_FILENO);
-}
-
-/* A name as JSON: what names don't have is in it as \DDD. */
-static void quote(const char *name, char text[2 * DNS_NAME_TEXT + 3]) {
-  size_t at = 0;
-  text[at++] = '"';
-  for (; *name != '\0' && at < 2 * DNS_NAME_TEXT; name++) {
-    if (*name == '\\' || *name == '"') text[at++] = '\\';
-    text[at++] = *name;
-  }
-  text[at++] = '"';
-  text[at] = '\0';
-}
-
-void control_denied(const struct flow_key *key, enum group group, int rule, const char *name) {
-  uint64_t second = now_ms() / 1000;
-  if (second != events_second) {
-    events_second = second;
-    events_told = 0;
-  }
-  if (events_told >= EVENTS_PER_SECOND) {
-    events_lost++;
-    return;
-  }
-  events_told++;
-  char text[320 + 2 * DNS_NAME_TEXT], address[ADDRESS_TEXT], quoted[2 * DNS_NAME_TEXT + 3] = "null";
-  address_format(&key->remote, address);
-  if (name != NULL) quote(name, quoted);
-  snprintf(text, sizeof text,
-           "{\"event\":\"denied\",\"protocol\":\"%s\",\"address\":\"%s\",\"port\":%u,\"group\":\"%s\",\"domain\":%s,\"rule\":%d,\"lost\":%llu}\n",
-           name_of(key->protocol), address, key->remote_port, GROUP_NAMES[group], quoted, rule, (unsigned long long)events_lost);
-  tell(text);
 }

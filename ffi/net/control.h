@@ -11,9 +11,17 @@
  *   counters                                             {"ok":true,"counters":{...}}
  *   origin PORT                                          where the diverted connection that comes from
  *                                                        this port of the loopback was to go
- *   intercept [PATH NAME...]                             see gate.h
+ *   intercept [PATH NAME...]                             see intercept.h
  *   leaked SECRET ADDRESS PORT NAME                      tells of a secret that was sent elsewhere
- *   events                                               lines {"event":"denied",...} from now on
+ *   events                                               lines {"event":...} from now on, see events.h
+ *   log on|off                                           whether conversations are events too
+ *   hooks [connect] [dns] [request]                      nothing of these kinds without a program's word
+ *   asks [DOOR]                                          answers questions from now on: lines {"ask":ID,...};
+ *                                                        DOOR: where it hears of requests (intercept.h)
+ *   answer ID allow|to ADDRESS PORT|names TTL [ADDRESS...]|deny refused|failed|late PLUGIN
+ *                                                        says nothing where it can be read
+ *   hooked refused|failed|late|gone PLUGIN|- ADDRESS PORT NAME
+ *                                                        tells of a request that a hook denied
  *
  * What can't be done is answered by {"ok":false,"error":"...","code":"EADDRINUSE"}. */
 #ifndef HUTCH_NET_CONTROL_H
@@ -25,7 +33,16 @@
 /* Listens at `path`, and takes orders from standard input, whose end ends the program. */
 int control_init(struct filter *filter, struct wire *wire, const char *path);
 
-/* Tells those who asked for it. `name` may be NULL; protocol 0 is a question for it. */
-void control_denied(const struct flow_key *key, enum group group, int rule, const char *name);
+/* A line to the first program that listens to events; false: nobody does. */
+bool control_tell(const char *text);
+
+/* A line to the first program that answers questions; false: nobody does. */
+bool control_ask(const char *text);
+
+/* Where that program hears of requests, as the interceptor is told; NULL: nowhere. */
+const char *control_door(void);
+
+/* What a protocol is called; 0 is a question for a name. */
+const char *control_protocol(uint8_t protocol);
 
 #endif

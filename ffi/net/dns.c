@@ -3,16 +3,16 @@
 
 #include "dns_message.h"
 #include "dns_policy.h"
+#include "dns_servers.h"
+#include "hooks.h"
 #include "stack.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -22,9 +22,8 @@ enum {
   ROUNDS = 2,           /* each server is asked so often */
   CALL_MS = 10000,      /* a connection without an answer in this time is closed */
   UDP_HEADER = 8,
+  HOOK_ANSWER_MAX = DNS_QUERY_MAX + HOOK_ADDRESSES * DNS_RECORD_MAX,
 };
-
-#define RESOLV_CONF "/etc/resolv.conf"
 
 struct dns_counts dns_counts;
 
@@ -50,60 +49,26 @@ static int look_at_answer(const uint8_t *query, size_t query_length, uint8_t *an
   return dns_policy_answer(filter, &question, answer, length);
 }
 
-/* ---- the servers ---------------------------------------------------------------------------------- */
-
-static struct {
-  struct address addresses[DNS_SERVERS];
-  uint16_t ports[DNS_SERVERS];
-  size_t count;
-  bool given;
-  struct timespec changed;
-} servers;
-
-void dns_servers(const struct address *addresses, const uint16_t *ports, size_t count) {
-  servers.given = count > 0;
-  servers.changed = (struct timespec){0};
-  servers.count = count < DNS_SERVERS ? count : DNS_SERVERS;
-  for (size_t i = 0; i < servers.count; i++) {
-    servers.addresses[i] = addresses[i];
-    servers.ports[i] = ports[i];
+/* Asks the hooks about a question. False: nobody is there to answer. */
+static bool ask_hooks(struct question *question, const struct dns_question *about) {
+  char text[3 * DNS_NAME_TEXT], name[2 * DNS_NAME_TEXT];
+  size_t at = 0;
+  for (const char *from = about->name; *from != '\0'; from++) { /* what names don't have is in it as \DDD */
+    if (*from == '\\') name[at++] = '\\';
+    name[at++] = *from;
   }
+  name[at] = '\0';
+  int length = snprintf(text, sizeof text, "\"about\":\"dns\",\"name\":\"%s\",\"type\":%u", name, about->type);
+  return length > 0 && (size_t)length < sizeof text && hooks_ask(question, text);
 }
 
-static void read_servers(void) {
-  struct stat status;
-  if (servers.given) return;
-  if (stat(RESOLV_CONF, &status) == 0 && servers.count > 0 && status.st_mtim.tv_sec == servers.changed.tv_sec &&
-      status.st_mtim.tv_nsec == servers.changed.tv_nsec) {
-    return;
-  }
-  FILE *file = fopen(RESOLV_CONF, "re");
-  char line[512], word[64];
-  servers.count = 0;
-  while (file != NULL && servers.count < DNS_SERVERS && fgets(line, sizeof line, file) != NULL) {
-    if (sscanf(line, " nameserver %63s", word) != 1 || !address_parse(word, &servers.addresses[servers.count])) continue;
-    servers.ports[servers.count++] = DNS_PORT;
-  }
-  if (file != NULL) {
-    servers.changed = status.st_mtim;
-    fclose(file);
-  }
-  if (servers.count > 0) return;
-  address_parse("127.0.0.1", &servers.addresses[0]); /* what an empty file means */
-  servers.ports[0] = DNS_PORT;
-  servers.count = 1;
-}
-
-/* A socket that hears one server alone; -1: it can't be reached. */
-static int dial(int kind, size_t server) {
-  struct sockaddr_storage name;
-  socklen_t size = address_socket(&servers.addresses[server], servers.ports[server], &name);
-  int fd = socket(name.ss_family, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd >= 0 && connect(fd, (struct sockaddr *)&name, size) < 0 && errno != EINPROGRESS) {
-    close(fd);
-    return -1;
-  }
-  return fd;
+/* The answer that hooks make, held against the rules as any other. DNS_OK, or the code in its stead. */
+static int hook_answer(const uint8_t *query, size_t query_length, const struct ruling *ruling, uint8_t *answer, size_t *length) {
+  struct dns_question question;
+  if (dns_read_question(query, query_length, &question) != DNS_OK) return DNS_FORMAT_ERROR;
+  if (!ruling->permit.allow) return dns_policy_hook(filter, question.name, ruling->permit.hook, ruling->permit.plugin);
+  *length = dns_make_answer(query, &question, ruling->addresses, ruling->count, ruling->ttl_s, answer);
+  return dns_policy_answer(filter, &question, answer, *length);
 }
 
 /* ---- by UDP --------------------------------------------------------------------------------------- */
@@ -115,6 +80,7 @@ struct asked {
   uint8_t id[2];        /* the guest's; the one that is sent is drawn anew */
   unsigned tries;
   uint64_t until_ms;
+  struct question question; /* to the hooks */
   struct asked *next;
   size_t length;
   uint8_t query[DNS_QUERY_MAX];
@@ -147,9 +113,9 @@ static void asked_fail(struct asked *asked, int code) {
 /* Asks the next server. The watch's descriptor changes hands within one turn of the loop, which
  * compares it before it calls. */
 static void asked_try(struct asked *asked) {
-  read_servers();
-  while (asked->tries < servers.count * ROUNDS) {
-    int fd = dial(SOCK_DGRAM, asked->tries++ % servers.count);
+  size_t servers = dns_server_count();
+  while (asked->tries < servers * ROUNDS) {
+    int fd = dns_dial(SOCK_DGRAM, asked->tries++ % servers);
     if (fd < 0) continue;
     if (getrandom(asked->query, 2, 0) != 2 || send(fd, asked->query, asked->length, 0) != (ssize_t)asked->length) {
       close(fd);
@@ -184,6 +150,26 @@ static void asked_ready(struct watch *watch, short events) {
   loop_drop(watch);
 }
 
+/* From here on the loop has it. */
+static void asked_answered(struct question *question, const struct ruling *ruling) {
+  uint8_t answer[HOOK_ANSWER_MAX];
+  struct asked *asked = container_of(question, struct asked, question);
+  loop_add(&asked->watch);
+  if (ruling->permit.allow && !ruling->made) {
+    asked_try(asked);
+    return;
+  }
+  size_t length;
+  int code = hook_answer(asked->query, asked->length, ruling, answer, &length);
+  if (code != DNS_OK) {
+    asked_fail(asked, code);
+    return;
+  }
+  memcpy(answer, asked->id, 2);
+  reply(&asked->packet, answer, length);
+  loop_drop(&asked->watch);
+}
+
 void dns_ask(const struct packet *packet) {
   const uint8_t *query = packet->body + UDP_HEADER;
   size_t length = packet->body_length - UDP_HEADER;
@@ -210,8 +196,13 @@ void dns_ask(const struct packet *packet) {
   asked->next = all_asked;
   all_asked = asked;
   asked_count++;
-  loop_add(&asked->watch);
-  asked_try(asked);
+  asked->question.answered = asked_answered;
+  if (!hooks_want(HOOK_DNS)) {
+    loop_add(&asked->watch);
+    asked_try(asked);
+  } else if (!ask_hooks(&asked->question, &question)) {
+    asked_answered(&asked->question, &HOOKS_GONE);
+  }
 }
 
 /* ---- by TCP --------------------------------------------------------------------------------------- */
@@ -223,6 +214,7 @@ struct call {
   bool server_listed;
   bool ended;      /* the guest asks nothing more, and may wait for answers */
   bool busy;       /* a question is on its way */
+  struct question question; /* to the hooks, before it is */
   bool sent;
   unsigned tries;
   uint64_t until_ms;
@@ -237,6 +229,7 @@ static struct call *calls;
 static unsigned call_count;
 
 static void hang_up(struct call *call) {
+  hooks_forget(&call->question);
   loop_drop(&call->server);
   loop_drop(&call->guest);
 }
@@ -316,8 +309,29 @@ static void server_ready(struct watch *watch, short events) {
   else if (code > 0) call_fail(call, code);
 }
 
+/* It goes on in call_step. */
+static void call_answered(struct question *question, const struct ruling *ruling) {
+  uint8_t answer[2 + HOOK_ANSWER_MAX];
+  struct call *call = container_of(question, struct call, question);
+  if (ruling->permit.allow && !ruling->made) {
+    call->busy = true;
+    call->tries = 0;
+    return;
+  }
+  size_t length;
+  int code = hook_answer(call->query + 2, size_of(call->query), ruling, answer + 2, &length);
+  if (code != DNS_OK) {
+    call_fail(call, code);
+    return;
+  }
+  answer[0] = (uint8_t)(length >> 8);
+  answer[1] = (uint8_t)length;
+  answer_guest(call, answer, 2 + length);
+}
+
 /* Asks on what the guest has asked, once the last server is done with. */
 static void call_step(struct call *call) {
+  if (call->question.id != 0) return;
   if (call->ended && !is_whole(call->query, call->query_length)) hang_up(call);
   while (call->guest.fd >= 0 && !call->server_listed && is_whole(call->query, call->query_length)) {
     if (!call->busy) {
@@ -331,15 +345,19 @@ static void call_step(struct call *call) {
         call_fail(call, code);
         continue;
       }
+      if (hooks_want(HOOK_DNS)) {
+        if (ask_hooks(&call->question, &question)) return;
+        call_answered(&call->question, &HOOKS_GONE);
+        continue;
+      }
       call->busy = true;
       call->tries = 0;
     }
-    read_servers();
-    if (call->tries >= servers.count) {
+    if (call->tries >= dns_server_count()) {
       call_fail(call, DNS_SERVER_FAILURE);
       continue;
     }
-    int fd = dial(SOCK_STREAM, call->tries++);
+    int fd = dns_dial(SOCK_STREAM, call->tries++);
     if (fd < 0) continue;
     call->sent = false;
     call->answer_length = 0;
@@ -385,6 +403,7 @@ static void answer_door(struct watch *watch, short events) {
     return;
   }
   call->server.fd = -1;
+  call->question.answered = call_answered;
   call->until_ms = now_ms() + CALL_MS;
   call->guest = (struct watch){.fd = fd, .events = POLLIN, .ready = guest_ready, .gone = guest_gone};
   call->listed = 1;

@@ -6,17 +6,12 @@
 #include "filter.h"
 #include "wire.h"
 
-enum { DNS_SERVERS = 8 };
-
 struct dns_counts {
   uint64_t questions, answers, failures;
 };
 
 /* Opens the port for questions by TCP, which it tells the filter. 0, or a negative errno. */
 int dns_init(struct filter *filter, struct wire *wire);
-
-/* Asks these servers, not those of /etc/resolv.conf; count 0: those again. */
-void dns_servers(const struct address *addresses, const uint16_t *ports, size_t count);
 
 /* A question in a UDP packet of the guest's. */
 void dns_ask(const struct packet *packet);

@@ -126,3 +126,28 @@ size_t dns_fail(uint8_t *query, size_t length, int code) {
   query[5] = asked;
   return asked ? question.end : DNS_HEADER;
 }
+
+size_t dns_make_answer(const uint8_t *query, const struct dns_question *question, const struct address *addresses, size_t count,
+                       uint32_t ttl_s, uint8_t *answer) {
+  size_t at = question->end, records = 0;
+  memcpy(answer, query, at);
+  for (size_t i = 0; i < count; i++) {
+    bool v4 = address_is_v4(&addresses[i]);
+    if (question->type != (v4 ? TYPE_A : TYPE_AAAA)) continue;
+    const uint8_t head[] = {0xc0, DNS_HEADER, 0, (uint8_t)question->type, 0, CLASS_IN};
+    uint8_t size = v4 ? 4 : 16;
+    memcpy(answer + at, head, sizeof head);
+    put32(answer + at + sizeof head, ttl_s);
+    answer[at + sizeof head + 4] = 0;
+    answer[at + sizeof head + 5] = size;
+    memcpy(answer + at + sizeof head + 6, addresses[i].bytes + 16 - size, size);
+    at += sizeof head + 6 + size;
+    records++;
+  }
+  answer[2] = (uint8_t)((query[2] & 0x79) | 0x80);
+  answer[3] = 0x80;
+  memset(answer + 4, 0, 8);
+  answer[5] = 1;
+  answer[7] = (uint8_t)records;
+  return at;
+}

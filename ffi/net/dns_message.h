@@ -30,6 +30,13 @@ struct dns_address {
  * their times to `ttl_most_s`. How many, at most `most`; -1: the answer isn't well-formed. */
 int dns_read_addresses(uint8_t *answer, size_t length, uint32_t ttl_most_s, struct dns_address *list, size_t most);
 
+enum { DNS_RECORD_MAX = 28 };
+
+/* Makes the answer to a query that has those of the addresses which are of its type; its length, at most
+ * that of the question and DNS_RECORD_MAX for each. */
+size_t dns_make_answer(const uint8_t *query, const struct dns_question *question, const struct address *addresses, size_t count,
+                       uint32_t ttl_s, uint8_t *answer);
+
 /* Turns a query into the answer that has nothing but a code, in place; its new length. */
 size_t dns_fail(uint8_t *query, size_t length, int code);
 

@@ -56,22 +56,23 @@ struct decision filter_decide(const struct filter *filter, const struct flow_key
   return decide(filter, &peer, now_ms);
 }
 
-void filter_denied(struct filter *filter, const struct flow_key *key, enum group group, int rule, const char *name) {
+void filter_denied(struct filter *filter, const struct denial *denial) {
   filter->counts.denied++;
-  if (filter->on_denied != NULL) filter->on_denied(filter->context, key, group, rule, name);
+  if (filter->on_denied != NULL) filter->on_denied(filter->context, denial);
 }
 
-static enum verdict refuse(struct filter *filter, const struct flow_key *key, enum group group, int rule, uint64_t now_ms) {
+static enum verdict refuse(struct filter *filter, struct denial denial, uint64_t now_ms) {
   struct known_names known;
-  names_of(&filter->names, &key->remote, now_ms, &known);
-  filter_denied(filter, key, group, rule, known.count > 0 ? known.list[0] : NULL);
+  names_of(&filter->names, &denial.key->remote, now_ms, &known);
+  if (known.count > 0) denial.name = known.list[0];
+  filter_denied(filter, &denial);
   filter->reply_length = packet_refuse(&filter->packet, &filter->gateway[filter->packet.v6], filter->reply);
   return filter->reply_length > 0 ? FILTER_REPLY : FILTER_DROP;
 }
 
-/* A port of the guest's, as the stack sees it, that no other diverted conversation has. */
-static bool inner_key(struct filter *filter, const struct flow_key *key, bool v6, uint16_t port, struct flow_key *inner) {
-  *inner = (struct flow_key){.remote = filter->gateway[v6], .remote_port = port, .guest_port = key->guest_port, .protocol = key->protocol};
+/* A port of the guest's, as the stack sees it, that no other conversation with the same peer has. */
+static bool inner_key(struct filter *filter, const struct flow_key *key, const struct address *to, uint16_t port, struct flow_key *inner) {
+  *inner = (struct flow_key){.remote = *to, .remote_port = port, .guest_port = key->guest_port, .protocol = key->protocol};
   for (unsigned tries = 0; tries < FLOWS_MAX * 2; tries++) {
     if (inner->guest_port >= 1024 && flows_find_inner(&filter->flows, inner) == NULL && flows_find(&filter->flows, inner) == NULL) return true;
     inner->guest_port++;
@@ -79,7 +80,22 @@ static bool inner_key(struct filter *filter, const struct flow_key *key, bool v6
   return false;
 }
 
+static void begun(struct filter *filter, struct flow *flow, int rule) {
+  filter->counts.flows++;
+  if (!filter->log) return;
+  flow->logged = true;
+  flow->rule = rule;
+  if (filter->on_begun != NULL) filter->on_begun(filter->context, flow);
+}
+
+/* Ends are told of once both sides have said so. */
+static void count(struct filter *filter, struct flow *flow, const struct packet *packet, uint64_t *bytes) {
+  *bytes += packet_data(packet);
+  if (flow->reset || (flow->guest_ended && flow->host_ended)) flows_tell(&filter->flows, flow);
+}
+
 static enum verdict begin(struct filter *filter, const struct flow_key *key, bool opens, uint64_t now_ms) {
+  static const struct permit FREELY = {.allow = true};
   struct packet *packet = &filter->packet;
   bool to_dns = address_equal(&packet->target, &filter->dns[packet->v6]);
   if (to_dns && packet->protocol == IPPROTO_UDP && packet->target_port == DNS_PORT) return FILTER_DNS;
@@ -97,27 +113,39 @@ static enum verdict begin(struct filter *filter, const struct flow_key *key, boo
     /* The gateway answers echoes itself: that leads nowhere. */
     if (packet->protocol == IPPROTO_ICMP && address_equal(&packet->target, &filter->gateway[packet->v6])) decision.allow = true;
   }
-  if (!decision.allow) return refuse(filter, key, group, decision.rule, now_ms);
+  struct denial denial = {.key = key, .group = group, .rule = decision.rule};
+  if (!decision.allow) return refuse(filter, denial, now_ms);
   /* What comes after the end of a conversation, or was forgotten in its middle: the stack knows it, or
    * refuses it. */
   if (packet->protocol == IPPROTO_TCP && !opens) {
-    return decision.divert == 0 ? FILTER_PASS : refuse(filter, key, group, decision.rule, now_ms);
+    return decision.divert == 0 ? FILTER_PASS : refuse(filter, denial, now_ms);
   }
+  const struct permit *permit = filter->ask && !to_dns ? filter->permit : &FREELY;
+  if (permit == NULL) return FILTER_ASK;
+  if (!permit->allow) {
+    denial = (struct denial){.key = key, .group = group, .rule = -1, .hook = permit->hook, .plugin = permit->plugin};
+    return refuse(filter, denial, now_ms);
+  }
+  const struct address *to = decision.divert != 0 ? &filter->gateway[packet->v6] : &permit->to;
+  uint16_t to_port = decision.divert != 0 ? decision.divert : permit->to_port;
   struct flow_key inner;
   struct flow *flow = NULL;
   /* Two conversations mustn't be the same to the stack. */
-  bool free = decision.divert == 0 ? flows_find_inner(&filter->flows, key) == NULL
-                                   : inner_key(filter, key, packet->v6, decision.divert, &inner);
+  bool free = to_port == 0 ? flows_find_inner(&filter->flows, key) == NULL : inner_key(filter, key, to, to_port, &inner);
   if (free) flow = flows_add(&filter->flows, key, now_ms);
   if (flow == NULL) {
     filter->counts.full++;
-    return refuse(filter, key, group, -1, now_ms);
+    denial.rule = -1;
+    return refuse(filter, denial, now_ms);
   }
-  filter->counts.flows++;
-  if (decision.divert != 0) {
+  flow->to = permit->to;
+  flow->to_port = permit->to_port;
+  if (to_port != 0) {
     flows_divert(&filter->flows, flow, &inner);
     filter->begun = flow;
   }
+  if (to_dns) filter->counts.flows++;
+  else begun(filter, flow, decision.rule);
   return FILTER_PASS;
 }
 
@@ -145,11 +173,13 @@ static enum verdict guest_flow(struct filter *filter, uint64_t now_ms) {
   }
   if (packet->tcp_flags & TCP_FIN) flow->guest_ended = true;
   if (packet->tcp_flags & TCP_RST) flow->reset = true;
+  if (flow->logged) count(filter, flow, packet, &flow->sent);
   if (flow->diverted) {
     packet_set_target(packet, &flow->inner.remote, flow->inner.remote_port);
     packet_set_source(packet, &packet->source, flow->inner.guest_port);
   }
-  return FILTER_PASS;
+  bool echo = packet->v6 && packet->protocol == IPPROTO_ICMP && !address_within(&packet->target, &filter->net[1], NET_V6_BITS);
+  return echo ? FILTER_ECHO : FILTER_PASS;
 }
 
 /* Whether the guest speaks for itself. While IPv6 makes sure that an address is free it has none. */
@@ -208,7 +238,7 @@ static enum verdict begin_inbound(struct filter *filter, const struct packet *pa
   struct peer peer = {.inbound = true, .protocol = packet->protocol, .port = packet->target_port, .address = packet->source, .group = group};
   struct decision decision = policy_decide(&filter->policy, &peer);
   if (!decision.allow) {
-    filter_denied(filter, key, group, decision.rule, NULL);
+    filter_denied(filter, &(struct denial){.key = key, .group = group, .rule = decision.rule});
     if (packet->protocol != IPPROTO_TCP) return FILTER_DROP;
     filter->reply_length = packet_refuse(packet, &filter->guest[packet->v6], filter->reply);
     return filter->reply_length > 0 ? FILTER_REPLY : FILTER_DROP;
@@ -219,7 +249,7 @@ static enum verdict begin_inbound(struct filter *filter, const struct packet *pa
     return FILTER_DROP;
   }
   flow->inbound = true;
-  filter->counts.flows++;
+  begun(filter, flow, decision.rule);
   return FILTER_PASS;
 }
 
@@ -254,6 +284,7 @@ enum verdict filter_host(struct filter *filter, uint8_t *frame, size_t length, u
   flows_seen(&filter->flows, flow, now_ms);
   if (packet.tcp_flags & TCP_FIN) flow->host_ended = true;
   if (packet.tcp_flags & TCP_RST) flow->reset = true;
+  if (flow->logged) count(filter, flow, &packet, &flow->received);
   if (flow->diverted) {
     packet_set_source(&packet, &flow->key.remote, flow->key.remote_port);
     packet_set_target(&packet, &packet.target, flow->key.guest_port);

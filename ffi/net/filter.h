@@ -26,10 +26,30 @@ enum verdict {
   FILTER_PASS,  /* to the other side; it may have been changed */
   FILTER_REPLY, /* `reply` goes back to whoever sent it */
   FILTER_DNS,   /* a question for the name server, see `packet` */
+  FILTER_ECHO,  /* an echo request by IPv6, see `packet`: the stack sends none on */
+  FILTER_ASK,   /* it begins something that `permit` has no answer about yet */
 };
 
 struct filter_counts {
   uint64_t bad, spoofed, fragments, needless, denied, full, flows, unasked;
+};
+
+/* Something that may not be reached. */
+struct denial {
+  const struct flow_key *key; /* protocol 0: a question for a name */
+  enum group group;
+  int rule;           /* -1: no rule says so */
+  const char *name;   /* what it was about; may be NULL */
+  const char *hook;   /* how a plugin's hook said so: `refused`, `failed`, `late`, `gone`; NULL: none did */
+  const char *plugin; /* whose hook; may be NULL */
+};
+
+/* What a hook says of something that is about to begin. */
+struct permit {
+  bool allow;
+  const char *hook, *plugin; /* of a denial */
+  struct address to;         /* where it goes in place of its peer; `to_port` 0: it doesn't */
+  uint16_t to_port;
 };
 
 struct filter {
@@ -47,8 +67,11 @@ struct filter {
   uint8_t reply[REPLY_MAX];
   size_t reply_length;
   struct flow *begun;               /* the flow that the last packet began, if it is diverted */
-  /* A conversation was denied; may be NULL. `name`: what it was about, or NULL. */
-  void (*on_denied)(void *context, const struct flow_key *key, enum group group, int rule, const char *name);
+  bool ask;                         /* each conversation of the guest's is asked about before it begins */
+  const struct permit *permit;      /* the answer for the frame that is looked at; NULL: there is none */
+  bool log;                         /* conversations are told of: flows.told, and this when they begin */
+  void (*on_begun)(void *context, const struct flow *flow); /* may be NULL */
+  void (*on_denied)(void *context, const struct denial *denial); /* may be NULL */
   void *context;
 };
 
@@ -65,7 +88,7 @@ enum group filter_group(const struct filter *filter, const struct address *addre
 struct decision filter_decide(const struct filter *filter, const struct flow_key *key, const char *said, uint64_t now_ms);
 
 /* Counts a denial, and tells of it. */
-void filter_denied(struct filter *filter, const struct flow_key *key, enum group group, int rule, const char *name);
+void filter_denied(struct filter *filter, const struct denial *denial);
 
 /* What to do with a frame of the guest's. */
 enum verdict filter_guest(struct filter *filter, uint8_t *frame, size_t length, uint64_t now_ms);

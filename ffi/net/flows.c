@@ -5,7 +5,7 @@
 
 /* How long a conversation may be silent before it may be forgotten for another one, in ms. A longer
  * silence on both sides of TCP is possible and rare; UDP's sockets end after four minutes. */
-enum { TCP_IDLE_MS = 600000, TCP_ENDED_MS = 2000, UDP_IDLE_MS = 20000, SWEEP_MS = 100 };
+enum { TCP_IDLE_MS = 600000, TCP_ENDED_MS = 2000, UDP_IDLE_MS = 20000, SWEEP_MS = 100, TELL_MS = 5000 };
 
 void flows_init(struct flows *flows, uint64_t seed) {
   memset(flows->heads, 0xff, sizeof flows->heads);
@@ -93,7 +93,7 @@ struct flow *flows_add(struct flows *flows, const struct flow_key *key, uint64_t
   struct flow *flow = &flows->list[index];
   flows->free = flow->next;
   size_t head = bucket(flows, key);
-  *flow = (struct flow){.key = *key, .used = true, .seen_ms = now_ms, .next = flows->heads[head], .next_inner = FLOW_NONE};
+  *flow = (struct flow){.key = *key, .used = true, .seen_ms = now_ms, .begun_ms = now_ms, .next = flows->heads[head], .next_inner = FLOW_NONE};
   flows->heads[head] = index;
   age_link(flows, flow);
   flows->count++;
@@ -114,7 +114,24 @@ void flows_seen(struct flows *flows, struct flow *flow, uint64_t now_ms) {
   age_link(flows, flow);
 }
 
+void flows_tell(struct flows *flows, struct flow *flow) {
+  if (!flow->logged) return;
+  flow->logged = false;
+  if (flows->told != NULL) flows->told(flows->context, flow);
+}
+
+int flows_step(struct flows *flows, uint64_t now_ms) {
+  if (flows->told == NULL || flows->count == 0) return -1;
+  if (now_ms - flows->told_ms < TELL_MS) return (int)(TELL_MS - (now_ms - flows->told_ms));
+  flows->told_ms = now_ms;
+  for (uint16_t at = flows->oldest; at != FLOW_NONE; at = flows->list[at].newer) {
+    if (flows->list[at].key.protocol != IPPROTO_TCP && is_over(&flows->list[at], now_ms)) flows_tell(flows, &flows->list[at]);
+  }
+  return TELL_MS;
+}
+
 void flows_remove(struct flows *flows, struct flow *flow) {
+  flows_tell(flows, flow);
   uint16_t index = (uint16_t)(flow - flows->list), *at = &flows->heads[bucket(flows, &flow->key)];
   while (*at != index) at = &flows->list[*at].next;
   *at = flow->next;

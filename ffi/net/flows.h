@@ -20,6 +20,11 @@ struct flow {
   bool inbound;            /* begun from outside: a published port */
   bool guest_ended, host_ended, reset;
   uint16_t local_port;     /* of the host's socket, for diverted TCP; 0: not known */
+  struct address to;       /* where a hook sends it; `to_port` 0: to its own peer */
+  uint16_t to_port;
+  bool logged;             /* its end is to be told of */
+  int rule;                /* what is told of it: who let it, */
+  uint64_t begun_ms, sent, received; /* when, and the bytes that its frames carried */
   uint64_t seen_ms;
   uint16_t next, next_inner; /* in their buckets */
   uint16_t older, newer;     /* by when it was last seen */
@@ -32,7 +37,10 @@ struct flows {
   uint16_t free, oldest, newest;
   size_t count;
   uint64_t seed;
-  uint64_t swept_ms;
+  uint64_t swept_ms, told_ms;
+  /* The end of a flow that is `logged`; may be NULL. */
+  void (*told)(void *context, const struct flow *flow);
+  void *context;
 };
 
 void flows_init(struct flows *flows, uint64_t seed);
@@ -49,5 +57,11 @@ void flows_divert(struct flows *flows, struct flow *flow, const struct flow_key 
 
 void flows_seen(struct flows *flows, struct flow *flow, uint64_t now_ms);
 void flows_remove(struct flows *flows, struct flow *flow);
+
+/* Tells the end of a flow, once. */
+void flows_tell(struct flows *flows, struct flow *flow);
+
+/* Tells of those that fell silent. When to come again, in ms; -1: there are none to wait for. */
+int flows_step(struct flows *flows, uint64_t now_ms);
 
 #endif

@@ -2,6 +2,9 @@
 #include "gate.h"
 
 #include "greeting.h"
+#include "hooks.h"
+#include "intercept.h"
+#include "requests.h"
 #include "side.h"
 #include "stack.h"
 
@@ -11,16 +14,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-enum { HTTPS_PORT = 443, BACKLOG = 512, GREETING_MS = 15000, PORT_TRIES = 16 };
+enum { BACKLOG = 512, GREETING_MS = 15000 };
 
 struct gated {
   struct side guest, server;
-  struct flow_key key;
+  struct flow_key key; /* as the guest sees it */
+  struct address to;   /* where it goes: a hook may have changed it */
+  uint16_t to_port;
   unsigned listed;     /* watches that the loop has */
   bool open;           /* what the guest says goes on */
+  bool asks;           /* by `requests`, each of which is looked at */
+  struct requests requests;
   size_t held;         /* its first bytes, in `server.rest` */
   uint64_t until_ms;   /* for the first bytes to be whole; 0: there are none yet */
   struct gated *next;
@@ -29,11 +35,6 @@ struct gated {
 static struct filter *filter;
 static struct watch doors[2] = {{.fd = -1}, {.fd = -1}};
 static struct gated *all;
-static struct {
-  struct sockaddr_un socket;
-  char *names[GATE_NAMES_MAX];
-  size_t count;
-} interceptor;
 
 static void let_go(struct gated *gated) {
   if (--gated->listed > 0) return;
@@ -42,6 +43,7 @@ static void let_go(struct gated *gated) {
   *at = gated->next;
   free(gated->guest.rest);
   free(gated->server.rest);
+  requests_free(&gated->requests);
   free(gated);
 }
 
@@ -61,12 +63,12 @@ static void reset(struct gated *gated) {
 
 /* ---- peers -------------------------------------------------------------------------------------------- */
 
-static int dial(const struct flow_key *key) {
+static int dial(const struct address *to, uint16_t port) {
   struct sockaddr_storage name;
-  struct address target = key->remote;
+  struct address target = *to;
   int kind = !address_is_v4(&target), one = 1;
   if (address_equal(&target, &filter->gateway[kind])) address_parse(kind ? "::1" : "127.0.0.1", &target);
-  socklen_t size = address_socket(&target, key->remote_port, &name);
+  socklen_t size = address_socket(&target, port, &name);
   int fd = socket(name.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -90,27 +92,26 @@ static void set_server(struct gated *gated, int fd) {
 
 /* ---- the first bytes ---------------------------------------------------------------------------------- */
 
-static bool is_intercepted(const struct gated *gated, bool tls, const char *name) {
-  if (!filter->gate_all) return false;
-  if (!tls || gated->key.remote_port == HTTPS_PORT) return true;
-  for (size_t i = 0; i < interceptor.count; i++) {
-    if (name_fits(interceptor.names[i], name)) return true;
-  }
-  return false;
+static void deny(const struct gated *gated, const struct denial *why) {
+  struct denial denial = *why;
+  denial.key = &gated->key;
+  denial.group = filter_group(filter, &gated->key.remote, now_ms());
+  filter_denied(filter, &denial);
 }
 
 /* The server's place is taken, and what waits for it gets a line before it. */
 static bool intercept(struct gated *gated, bool tls, const char *name) {
   struct side *server = &gated->server;
   if (server->shut) return false; /* it has come and gone before the guest said anything */
-  char line[NAME_TEXT + ADDRESS_TEXT + 32], address[ADDRESS_TEXT];
-  address_format(&gated->key.remote, address);
-  int length = snprintf(line, sizeof line, "%s %s %u %s\n", tls ? "tls" : "http", address, gated->key.remote_port, name);
+  char line[NAME_TEXT + ADDRESS_TEXT + HOOK_WORD + 32];
+  if (!intercept_line(&gated->to, gated->to_port, tls, name, line, sizeof line)) {
+    deny(gated, &(struct denial){.rule = -1, .name = name, .hook = HOOKS_GONE.permit.hook});
+    return false;
+  }
   struct side lined = {0};
-  bool kept = side_keep(&lined, (const uint8_t *)line, (size_t)length) && side_keep(&lined, server->rest + server->start, server->length);
-  int fd = kept ? socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) : -1;
-  if (fd < 0 || connect(fd, (struct sockaddr *)&interceptor.socket, sizeof interceptor.socket) < 0) {
-    if (fd >= 0) close(fd);
+  bool kept = side_keep(&lined, (const uint8_t *)line, strlen(line)) && side_keep(&lined, server->rest + server->start, server->length);
+  int fd = kept ? intercept_dial() : -1;
+  if (fd < 0) {
     free(lined.rest);
     return false;
   }
@@ -124,6 +125,51 @@ static bool intercept(struct gated *gated, bool tls, const char *name) {
   return true;
 }
 
+/* ---- requests after the first ------------------------------------------------------------------------- */
+
+static bool may_ask(void *context, const char *name) {
+  const struct gated *gated = context;
+  struct decision decision = filter_decide(filter, &gated->key, name, now_ms());
+  if (!decision.allow) deny(gated, &(struct denial){.rule = decision.rule, .name = name});
+  return decision.allow;
+}
+
+static bool is_fine(const struct gated *gated, enum request_verdict verdict) {
+  if (verdict == REQUESTS_BAD) deny(gated, &(struct denial){.rule = filter_decide(filter, &gated->key, "", now_ms()).rule});
+  return verdict == REQUESTS_FINE;
+}
+
+/* The first bytes are looked at again, with what follows them. */
+static bool take_requests(struct gated *gated) {
+  struct side first = gated->server;
+  gated->asks = true;
+  gated->requests = (struct requests){.may = may_ask, .context = gated};
+  gated->server.rest = NULL;
+  gated->server.start = gated->server.length = 0;
+  bool fine = is_fine(gated, requests_take(&gated->requests, first.rest + first.start, first.length, &gated->server));
+  free(first.rest);
+  return fine;
+}
+
+static bool carry_requests(struct gated *gated) {
+  static uint8_t piece[64 * 1024];
+  ssize_t got = recv(gated->guest.watch.fd, piece, sizeof piece, MSG_DONTWAIT);
+  if (got < 0) return errno == EAGAIN || errno == EINTR;
+  if (got == 0) gated->guest.ended = true;
+  return is_fine(gated, requests_take(&gated->requests, piece, (size_t)got, &gated->server)) && side_flush(&gated->server);
+}
+
+/* The server answers a request for another protocol. */
+static bool hear_answer(struct gated *gated) {
+  uint8_t begins[16];
+  if (!gated->asks || gated->requests.state != REQUEST_ANSWER) return true;
+  ssize_t got = recv(gated->server.watch.fd, begins, sizeof begins, MSG_PEEK | MSG_DONTWAIT);
+  if (got <= 0) return true; /* what that is, shows next */
+  return is_fine(gated, requests_answered(&gated->requests, begins, (size_t)got, &gated->server)) && side_flush(&gated->server);
+}
+
+/* ---- looking ------------------------------------------------------------------------------------------ */
+
 static bool look(struct gated *gated) {
   char name[NAME_TEXT];
   struct side *server = &gated->server;
@@ -134,18 +180,17 @@ static bool look(struct gated *gated) {
     return true;
   }
   const char *said = greeting == GREETING_OTHER ? NULL : greeting == GREETING_BAD ? "" : name;
-  uint64_t now = now_ms();
-  struct decision decision = filter_decide(filter, &gated->key, said, now);
+  struct decision decision = filter_decide(filter, &gated->key, said, now_ms());
   if (!decision.allow) {
-    enum group group = filter_group(filter, &gated->key.remote, now);
-    filter_denied(filter, &gated->key, group, decision.rule, greeting == GREETING_NAME ? name : NULL);
+    deny(gated, &(struct denial){.rule = decision.rule, .name = greeting == GREETING_NAME ? name : NULL});
     return false;
   }
   gated->open = true;
   bool tls = server->length > 0 && server->rest[server->start] == TLS_HANDSHAKE;
-  if (greeting == GREETING_NAME && is_intercepted(gated, tls, name)) return intercept(gated, tls, name);
+  if (greeting == GREETING_NAME && intercept_wants(filter, &gated->key, tls, name)) return intercept(gated, tls, name);
+  if (decision.by_name && greeting == GREETING_NAME && !tls && !take_requests(gated)) return false;
   if (server->watch.fd >= 0 || server->shut) return side_flush(server);
-  int fd = dial(&gated->key);
+  int fd = dial(&gated->to, gated->to_port);
   if (fd >= 0) set_server(gated, fd);
   return fd >= 0;
 }
@@ -180,7 +225,8 @@ static void settle(struct gated *gated) {
     loop_drop(&server->watch);
     return;
   }
-  bool hears = !gated->open || server->length == 0;
+  bool waits = gated->asks && gated->requests.state == REQUEST_ANSWER && gated->requests.length > 0;
+  bool hears = (!gated->open || server->length == 0) && !waits;
   guest->watch.events = (short)((!guest->ended && hears ? POLLIN : 0) | (guest->length > 0 ? POLLOUT : 0));
   if (server->watch.fd < 0) return;
   if (!server->connected) server->watch.events = POLLOUT;
@@ -199,7 +245,7 @@ static void guest_ready(struct watch *watch, short events) {
   struct gated *gated = container_of(watch, struct gated, guest.watch);
   bool whole = true;
   if (events & (POLLIN | POLLHUP | POLLERR) && !gated->guest.ended) {
-    whole = gated->open ? side_carry(&gated->guest, &gated->server) : listen_to_guest(gated);
+    whole = gated->asks ? carry_requests(gated) : gated->open ? side_carry(&gated->guest, &gated->server) : listen_to_guest(gated);
   }
   if (whole && events & POLLOUT) whole = side_flush(&gated->guest);
   if (!whole || (gated->guest.ended && events & POLLERR)) {
@@ -221,7 +267,7 @@ static void server_ready(struct watch *watch, short events) {
     server->connected = whole;
     events = POLLOUT;
   }
-  if (whole && events & (POLLIN | POLLHUP | POLLERR) && !server->ended) whole = side_carry(server, &gated->guest);
+  if (whole && events & (POLLIN | POLLHUP | POLLERR) && !server->ended) whole = hear_answer(gated) && side_carry(server, &gated->guest);
   if (whole && events & POLLOUT && gated->open) whole = side_flush(server);
   if (!whole || (server->ended && events & POLLERR)) {
     reset(gated);
@@ -254,7 +300,9 @@ static void answer_door(struct watch *watch, short events) {
              flow->inner.remote_port == filter->gate[watch == &doors[1]];
   /* Who speaks TLS there says first whom it is for; whoever takes its place is dialled then. */
   bool later = own && filter->gate_all && flow->key.remote_port == HTTPS_PORT;
-  int server = own && !later ? dial(&flow->key) : -1;
+  const struct address *to = own && flow->to_port == 0 ? &flow->key.remote : own ? &flow->to : NULL;
+  uint16_t to_port = own && flow->to_port == 0 ? flow->key.remote_port : own ? flow->to_port : 0;
+  int server = own && !later ? dial(to, to_port) : -1;
   struct gated *gated = server >= 0 || later ? calloc(1, sizeof *gated) : NULL;
   if (gated == NULL) {
     if (server >= 0) close(server);
@@ -263,6 +311,8 @@ static void answer_door(struct watch *watch, short events) {
   }
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   gated->key = flow->key;
+  gated->to = *to;
+  gated->to_port = to_port;
   gated->guest = (struct side){.connected = true, .watch = {.fd = fd, .events = POLLIN, .ready = guest_ready, .gone = guest_gone}};
   gated->server.watch.fd = -1;
   gated->listed = 1;
@@ -272,34 +322,13 @@ static void answer_door(struct watch *watch, short events) {
   if (server >= 0) set_server(gated, server);
 }
 
-int gate_intercept(char *const *words, size_t count) {
-  for (size_t i = 0; i < interceptor.count; i++) free(interceptor.names[i]);
-  interceptor.count = 0;
-  filter->gate_all = false;
-  if (count == 0) return 0;
-  if (count - 1 > GATE_NAMES_MAX || strlen(words[0]) >= sizeof interceptor.socket.sun_path) return -ENAMETOOLONG;
-  interceptor.socket = (struct sockaddr_un){.sun_family = AF_UNIX};
-  strcpy(interceptor.socket.sun_path, words[0]);
-  for (size_t i = 1; i < count; i++) {
-    char *name = strdup(words[i]);
-    if (name == NULL || !name_pattern(name)) {
-      free(name);
-      return name == NULL ? -ENOMEM : -EINVAL;
-    }
-    interceptor.names[interceptor.count++] = name;
-  }
-  filter->gate_all = true;
-  return 0;
-}
-
 int gate_step(void) {
   uint64_t now = now_ms();
   int64_t wait = -1;
   for (struct gated *gated = all; gated != NULL; gated = gated->next) {
     if (gated->open || gated->until_ms == 0 || gated->guest.watch.fd < 0) continue;
     if (now >= gated->until_ms) {
-      enum group group = filter_group(filter, &gated->key.remote, now);
-      filter_denied(filter, &gated->key, group, filter_decide(filter, &gated->key, "", now).rule, NULL);
+      deny(gated, &(struct denial){.rule = filter_decide(filter, &gated->key, "", now).rule});
       reset(gated);
       continue;
     }

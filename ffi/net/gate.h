@@ -5,13 +5,6 @@
 
 #include "filter.h"
 
-enum { GATE_NAMES_MAX = 256 };
-
-/* From now on connections that say one of these names by TLS, any by TLS to port 443, and any by HTTP go
- * to the unix socket at `path` in place of their peer, behind a line `tls|http ADDRESS PORT NAME`. No
- * path: none do. `words`: the path and the names, NULL at their end. 0, or a negative errno. */
-int gate_intercept(char *const *words, size_t count);
-
 /* Opens the ports to which the filter diverts them. 0, or a negative errno. */
 int gate_init(struct filter *filter);
 

@@ -190,6 +190,19 @@ static enum greeting read_http(const char *text, size_t length, char name[NAME_T
   return GREETING_MORE;
 }
 
+size_t greeting_head(const uint8_t *bytes, size_t length) {
+  size_t at = 0;
+  while (at < length && (bytes[at] == '\r' || bytes[at] == '\n')) at++;
+  for (;;) {
+    const uint8_t *end = memchr(bytes + at, '\n', length - at);
+    if (end == NULL) return 0;
+    size_t size = (size_t)(end - (bytes + at));
+    bool empty = size == 0 || (size == 1 && bytes[at] == '\r');
+    at += size + 1;
+    if (empty) return at;
+  }
+}
+
 enum greeting greeting_read(const uint8_t *bytes, size_t length, char name[NAME_TEXT]) {
   static char text[GREETING_MAX + 1];
   name[0] = '\0';

@@ -14,6 +14,9 @@ enum greeting {
   GREETING_BAD,   /* one that should say a name, and says none, two, or hides it */
 };
 
+/* How long the head of an HTTP/1 request is, with the empty line at its end; 0: it isn't whole. */
+size_t greeting_head(const uint8_t *bytes, size_t length);
+
 enum greeting greeting_read(const uint8_t *bytes, size_t length, char name[NAME_TEXT]);
 
 #endif

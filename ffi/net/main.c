@@ -6,12 +6,17 @@
  *
  * Frames come from the device (wire.c), are looked at (filter.c, packet.c, flows.c, policy.c) and go to
  * libslirp (stack.c), whose answers take the same way back. dns.c answers questions for names, and
- * remembers what it answered (names.c) for rules that have names; gate.c looks whom connections are for. */
+ * remembers what it answered (names.c) for rules that have names; gate.c looks whom connections are for.
+ * hooks.c asks programs, held.c keeps frames meanwhile, and events.c tells programs what happens. */
 #define _GNU_SOURCE 1
 #include "control.h"
 #include "dns.h"
+#include "echoes.h"
+#include "events.h"
 #include "filter.h"
 #include "gate.h"
+#include "held.h"
+#include "hooks.h"
 #include "jail.h"
 #include "ports.h"
 #include "stack.h"
@@ -51,13 +56,18 @@ static void on_frame(struct wire *from, uint8_t *frame, size_t length) {
     case FILTER_PASS: stack_input(frame, filter.packet.length); break;
     case FILTER_REPLY: wire_send(&wire, filter.reply, filter.reply_length); break;
     case FILTER_DNS: dns_ask(&filter.packet); break;
+    case FILTER_ECHO: echoes_send(&filter.packet); break;
+    case FILTER_ASK: held_ask(frame, filter.packet.length); break;
     case FILTER_DROP: break;
   }
 }
 
-static void on_denied(void *context, const struct flow_key *key, enum group group, int rule, const char *name) {
-  (void)context;
-  control_denied(key, group, rule, name);
+static void on_echo(uint8_t *frame, size_t length) {
+  if (filter_host(&filter, frame, length, now_ms()) == FILTER_PASS) wire_send(&wire, frame, length);
+}
+
+static void look_again(uint8_t *frame, size_t length) {
+  on_frame(&wire, frame, length);
 }
 
 static void on_door(struct watch *watch, short events) {
@@ -107,7 +117,9 @@ int main(int count, char **arguments) {
   allow_sockets();
   if (getrandom(&seed, sizeof seed, 0) != sizeof seed) give_up("draw a random number", errno);
   filter_init(&filter, mac.ether_addr_octet, seed);
-  filter.on_denied = on_denied;
+  events_init(&filter);
+  held_init(&filter, look_again);
+  echoes_init(on_echo);
   if (stack_init(&filter, &wire) < 0) give_up("make a network stack", ENOMEM);
   int error = dns_init(&filter, &wire);
   if (error < 0) give_up("listen for questions to the name server", error);
@@ -120,6 +132,8 @@ int main(int count, char **arguments) {
   if (error < 0) give_up("give up what isn't needed", error);
   for (;;) {
     if (connected && wire.watch.fd < 0) return 0; /* the machine has ended */
-    stack_turn(shorter(connected ? wire_step(&wire) : -1, shorter(dns_step(), gate_step())));
+    int wait = shorter(connected ? wire_step(&wire) : -1, shorter(dns_step(), gate_step()));
+    wait = shorter(wait, shorter(hooks_step(), flows_step(&filter.flows, now_ms())));
+    stack_turn(shorter(wait, echoes_step()));
   }
 }

@@ -291,3 +291,19 @@ size_t packet_answer(const struct packet *question, const uint8_t *data, size_t 
   seal(&made);
   return made.length;
 }
+
+size_t packet_echo(const struct packet *request, const uint8_t *data, size_t length, uint8_t *reply, size_t size) {
+  size_t before = ICMP_HEADER - 2;
+  if (before + length > UINT16_MAX || ETHERNET + IPV6_HEADER + before + length > size) return 0;
+  struct packet made = back(request, &request->target, IPPROTO_ICMP, before + length, reply);
+  made.body[0] = 129;
+  put16(made.body + 4, request->source_port);
+  memcpy(made.body + before, data, length);
+  seal(&made);
+  return made.length;
+}
+
+size_t packet_data(const struct packet *packet) {
+  size_t header = packet->protocol == IPPROTO_TCP ? (size_t)(packet->body[12] >> 4) * 4 : UDP_HEADER;
+  return header < packet->body_length ? packet->body_length - header : 0;
+}

@@ -52,6 +52,12 @@ size_t packet_refuse(const struct packet *packet, const struct address *gateway,
 /* Makes a UDP packet that answers another one. 0: too long for `size`. */
 size_t packet_answer(const struct packet *question, const uint8_t *data, size_t length, uint8_t *reply, size_t size);
 
+/* Makes the IPv6 reply to an echo request: `data` is its number and what is behind that. 0: too long. */
+size_t packet_echo(const struct packet *request, const uint8_t *data, size_t length, uint8_t *reply, size_t size);
+
+/* How many bytes it carries behind its protocol's header. */
+size_t packet_data(const struct packet *packet);
+
 /* Whether the checksums are right; for tests. */
 bool packet_sums(const struct packet *packet);
 

@@ -1,6 +1,6 @@
 /**
  * The benchmark: `deno task bench [--json] [--runs N] [GROUP]...`; the groups are archive, boot, channel,
- * copy, exec, image, network, scale and snapshot. Each figure stands beside a floor measured in the same run. Inside the
+ * copy, exec, image, interceptor, network, scale, snapshot and volumes. Each figure stands beside a floor measured in the same run. Inside the
  * emulated machine with KVM (`scripts/kvm_lab`) it measures libkrun, else QEMU.
  *
  * @module
@@ -15,10 +15,12 @@ import { benchChannel } from "./channel.ts";
 import { benchCopy } from "./copy.ts";
 import { benchExec } from "./exec.ts";
 import { benchImage } from "./image.ts";
+import { benchInterceptor } from "./interceptor.ts";
 import { benchNetwork } from "./network.ts";
 import { benchScale } from "./scale.ts";
 import { benchSnapshot } from "./snapshot.ts";
 import { type Figure, line } from "./stats.ts";
+import { benchVolumes } from "./volumes.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -26,10 +28,10 @@ const { values, positionals } = parseArgs({
 });
 const lab = Deno.env.get("IN_KVM_LAB") === "1";
 const runs = Number(values.runs ?? (lab ? 6 : 10));
-const MACHINES = ["archive", "boot", "channel", "copy", "exec", "network", "snapshot"];
+const MACHINES = ["archive", "boot", "channel", "copy", "exec", "network", "snapshot", "volumes"];
 const wanted = positionals.length > 0
   ? positionals
-  : [...MACHINES, ...(lab ? [] : ["image", "scale"])];
+  : [...MACHINES, ...(lab ? [] : ["image", "interceptor", "scale"])];
 const figures: Figure[] = [];
 
 function report(made: readonly Figure[]): void {
@@ -40,6 +42,7 @@ function report(made: readonly Figure[]): void {
 const folder = await Deno.makeTempDir({ prefix: "hutch-bench-" });
 try {
   if (wanted.some((name) => MACHINES.includes(name))) await benchMachines();
+  if (wanted.includes("interceptor")) report(await benchInterceptor(folder, runs));
   if (wanted.includes("image")) report(await benchImage(folder, Math.min(runs, 3)));
   if (wanted.includes("scale")) report(await benchScale(folder, runs));
 } finally {
@@ -81,6 +84,7 @@ async function benchMachines(): Promise<void> {
   if (wanted.includes("boot")) report(await benchBoot(setting));
   if (wanted.includes("channel")) report(await benchChannel(setting));
   if (wanted.includes("network")) report(await benchNetwork(setting));
+  if (wanted.includes("volumes")) report(await benchVolumes(setting));
   if (wanted.includes("copy")) report(await benchCopy(setting));
   if (wanted.includes("exec")) report(await benchExec(setting));
   if (wanted.includes("snapshot")) report(await benchSnapshot(setting));

@@ -1,13 +1,13 @@
 /**
- * Transfers between this machine and a box, and new connections, against the same through a
+ * Transfers between this machine and a box, round trips and new connections, against the same through a
  * `hutch-net` that looks at no frame; and by a rule for a name, against the same without rules. All
- * of it on the loopback.
+ * of it on the loopback. New connections that a plugin is asked about, against those that none is.
  *
  * @module
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Box, BoxOptions } from "../../mod.ts";
+import { type Box, type BoxOptions, Runtime } from "../../mod.ts";
 import { buildTarget } from "../../ffi/build.ts";
 import { PARTS, targetOf } from "../../ffi/parts.ts";
 import { fakeResolver } from "../../tests/e2e/network_peers.ts";
@@ -18,6 +18,7 @@ import { type Figure, figure } from "./stats.ts";
 const MIB = 64;
 const LAB_MIB = 8;
 const CONNECTIONS = 200;
+const TRIPS = 1_000;
 const PORT = 7000;
 const GATEWAY = "10.213.77.1";
 const NAME = "bench.test";
@@ -42,6 +43,7 @@ export async function benchNetwork(setting: BootSetting): Promise<Figure[]> {
     dns: [`127.0.0.1:${resolver.port}`],
   });
   await named.exec("nslookup", ["-type=a", NAME]);
+  await using decided = await startDecided(setting);
   const ways = [
     ["from a box to this machine", toHost],
     ["from this machine to a published port", toBox],
@@ -91,7 +93,66 @@ export async function benchNetwork(setting: BootSetting): Promise<Figure[]> {
     unit: "/s",
     target: { atLeast: 0.9 },
   }));
+  figures.push(...await trips(setting, { host, floor, ours, named }));
+  const asked = { ours: [] as number[], floors: [] as number[] };
+  for (let run = 0; run < runs; run++) {
+    asked.floors.push(await rateOf(ours, host));
+    asked.ours.push(await rateOf(decided.box, host));
+  }
+  figures.push(figure({
+    name: `${engine}: new connections with a plugin's word`,
+    ...asked,
+    floorName: "without",
+    unit: "/s",
+  }));
   return figures;
+}
+
+/** What looking at frames adds to a round trip, and what a rule for a name adds to that. */
+async function trips(
+  { engine, runs }: BootSetting,
+  { host, floor, ours, named }: {
+    readonly host: Host;
+    readonly floor: Box;
+    readonly ours: Box;
+    readonly named: Box;
+  },
+): Promise<Figure[]> {
+  const plain = { ours: [] as number[], floors: [] as number[] };
+  const byName = { ours: [] as number[], floors: [] as number[] };
+  for (let run = 0; run < runs; run++) {
+    plain.floors.push(await tripOf(floor, host));
+    const own = await tripOf(ours, host);
+    plain.ours.push(own);
+    byName.floors.push(own);
+    byName.ours.push(await tripOf(named, host));
+  }
+  return [
+    figure({
+      name: `${engine}: round trip to this machine`,
+      ...plain,
+      floorName: "without the filter",
+      unit: "ms",
+    }),
+    figure({
+      name: `${engine}: round trip to this machine by name`,
+      ...byName,
+      floorName: "without rules",
+      unit: "ms",
+    }),
+  ];
+}
+
+/** A box of a runtime whose plugin is asked about each connection. */
+async function startDecided(
+  setting: BootSetting,
+): Promise<AsyncDisposable & { readonly box: Box }> {
+  const runtime = await Runtime.open({
+    home: join(setting.bare.folder, "home"),
+    plugins: [{ name: "decider", network: { onConnect() {} } }],
+  });
+  const box = await start({ ...setting, runtime });
+  return { box, [Symbol.asyncDispose]: () => runtime.close() };
 }
 
 async function start(
@@ -136,19 +197,34 @@ async function rateOf(box: Box, host: Host): Promise<number> {
   return Number((await box.exec("/guest", args)).stdout);
 }
 
-/** Counts what comes, and says how much it was. */
+/** In `ms`. */
+async function tripOf(box: Box, host: Host): Promise<number> {
+  const args = ["trips", GATEWAY, `${host.echoPort}`, `${TRIPS}`];
+  return Number((await box.exec("/guest", args)).stdout);
+}
+
+/** Counts what comes, and says how much it was; or says it back. */
 class Host implements Disposable {
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #echo = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   readonly port = this.#listener.addr.port;
+  readonly echoPort = this.#echo.addr.port;
 
   constructor() {
     void (async () => {
       for await (const connection of this.#listener) void count(connection).catch(() => {});
     })();
+    void (async () => {
+      for await (const connection of this.#echo) {
+        connection.setNoDelay(true);
+        void connection.readable.pipeTo(connection.writable).catch(() => {});
+      }
+    })();
   }
 
   [Symbol.dispose](): void {
     this.#listener.close();
+    this.#echo.close();
   }
 }
 

@@ -35,7 +35,6 @@ import { ShellCommand, type ShellRunner } from "./sh.ts";
 import { shellScript, type ShellValue } from "./sh_script.ts";
 import { SharedTask } from "./shared_task.ts";
 import { type BoxConnection, checkPort, connectTo } from "./connection.ts";
-import { tellDenied } from "./denied.ts";
 import { boxRequest, fetchOver } from "./fetching.ts";
 import { publish, unpublish } from "./publishing.ts";
 import type { PublishedPort } from "../network/ports.ts";
@@ -732,7 +731,6 @@ export class Box implements AsyncDisposable {
     });
     this.#mine = live.process !== undefined;
     void live.client.closed.then(() => this.#ended(live)).catch(() => {});
-    if (live.process) void tellDenied(this.#context, this.#config, live.client.closed);
     return live;
   }
 

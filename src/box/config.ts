@@ -118,7 +118,7 @@ export function makeConfig(
       env: {
         PATH: DEFAULT_PATH,
         ...defaults.env,
-        ...secretVariables(network.secrets),
+        ...secretVariables(network),
         ...options.env,
       },
       cwd: options.cwd ?? defaults.workingDir,

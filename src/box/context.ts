@@ -8,6 +8,7 @@ import type { ImageManager } from "../images/manage/manage.ts";
 import type { ImageStore } from "../images/store.ts";
 import type { BoxConfig } from "./options.ts";
 import type { Keepers } from "./keepers.ts";
+import type { RequestDoor } from "../network/request_door.ts";
 import type { PluginHost } from "../plugin/host.ts";
 import type { Paths } from "../runtime/paths.ts";
 import type { BoxRecords } from "../state/boxes.ts";
@@ -30,6 +31,8 @@ export interface BoxContext
   readonly images: ImageStore;
   readonly imageManager: ImageManager;
   readonly counters: CounterReader;
+  /** Where this program hears of requests that its plugins' hooks decide about. */
+  readonly door: RequestDoor;
   /** Values of secrets that this program gave boxes, by their ids; nowhere else. */
   readonly secretValues: Map<string, ReadonlyMap<string, string>>;
   /** The chain of a box's disk, which may be long, is made shorter behind everybody's back. */

@@ -1,7 +1,8 @@
 /**
  * The keepers of a home's boxes, as one program sees them.
  *
- * A box wants a keeper when it has a restart policy or health checks. The keeper of an attached box
+ * A box wants a keeper when it has a restart policy or health checks, or when plugins that another
+ * process can load decide about its network. The keeper of an attached box
  * lives in the program that started the box, and ends with it. That of a detached box is a process
  * of its own. Either holds the box's keeper lock, so that there is never more than one; a detached
  * box whose keeper was killed gets another from the next program that opens the home.
@@ -63,13 +64,19 @@ export class Keepers {
 
   /** Records that a box was started, so that it is kept even if this program ends now. */
   begin({ keepings }: BoxContext, config: BoxConfig, detached: boolean): void {
-    if (config.restart === "no" && !config.health) return keepings.remove(config.id);
+    if (!this.#wanted(config)) return keepings.remove(config.id);
     if (this.#here.get(config.id)?.restarting) return;
     keepings.begin(config.id, {
       detached,
       health: config.health ? "starting" : "none",
       plugins: this.#options.plugins,
     });
+  }
+
+  /** For restarts, health checks, and plugins that decide about its network once this program is gone. */
+  #wanted({ restart, health, network }: BoxConfig): boolean {
+    const decided = network.hooks.kinds.length > 0 && this.#options.plugins.length > 0;
+    return restart !== "no" || health !== null || decided;
   }
 
   /**

@@ -15,6 +15,7 @@ import type { HealthChange } from "./health.ts";
 import { checkHealth } from "./health_check.ts";
 import type { KeeperPort, KeptBox, KeptGuest } from "./keeper.ts";
 import { keeperLockPath } from "./keeper_lock.ts";
+import { talkToNetwork } from "./network_talk.ts";
 import { reconcile } from "./reconcile.ts";
 
 /** How long a guest that runs may take to say hello, in `ms`. */
@@ -64,9 +65,14 @@ export class KeptRealBox implements KeeperPort {
   }
 
   async connect(signal: AbortSignal): Promise<KeptGuest> {
-    const { paths, records } = this.#context;
+    const { keepings, paths, records } = this.#context;
     const { socketPath } = boxPaths(paths, this.#id);
     const client = await GuestClient.connect(socketPath, { signal, timeoutMs: HELLO_MS });
+    const config = records.byId(this.#id)?.config;
+    // The keeper of a detached box is there when the program that started it has gone.
+    if (config && keepings.of(this.#id).detached) {
+      void talkToNetwork(this.#context, config, { over: client.closed });
+    }
     return {
       closed: client.closed,
       check: async (check, signal) => {

@@ -20,6 +20,7 @@ import type { BoxContext } from "./context.ts";
 import type { BoxConfig } from "./options.ts";
 import { holdBox } from "./hold.ts";
 import { endMain, startMain } from "./main_command.ts";
+import { talkToNetwork } from "./network_talk.ts";
 import { trustAuthority } from "./trust.ts";
 import { stepOf } from "./transitions.ts";
 import { emitEnd, endedState, reconcile, removeFiles } from "./reconcile.ts";
@@ -76,7 +77,10 @@ async function holdAndStart(
   let { record } = held;
   if (record.state.status === "running") {
     const client = await attach(own, options.signal);
-    if (client) return { client, process: undefined };
+    if (client) {
+      void talkToNetwork(context, record.config, { over: client.closed });
+      return { client, process: undefined };
+    }
     const ended = await reconcile(context, record, true);
     if (!ended) throw removed(record.config.name);
     record = ended;
@@ -91,6 +95,7 @@ async function holdAndStart(
   });
   const about = { box: id, name: record.config.name };
   const from = performance.now();
+  const talk = Promise.withResolvers<void>();
   try {
     const started = await startBox({
       ...context,
@@ -100,10 +105,15 @@ async function holdAndStart(
       secretValue: (box, name) => context.secretValues.get(box)?.get(name),
       trust: (guest, certificate) => trustAuthority(guest, record.config.name, certificate),
       startMain: (guest, input) => startMain(record.config, guest, input),
-      booted: ({ engine, pid, ports }) => {
+      booted: async ({ engine, pid, ports }) => {
         starting = changeState(context, starting, { ...starting.state, engine, pid, ports });
+        // Before anything runs in the box that hooks are asked about.
+        await new Promise<void>((ready) => {
+          void talkToNetwork(context, record.config, { over: talk.promise, ready }).then(ready);
+        });
       },
     });
+    void started.client.closed.then(talk.resolve);
     const detached = options.detached();
     try {
       const { stages } = started;
@@ -120,6 +130,7 @@ async function holdAndStart(
     context.plugins.emit("box.started", { ...about, engine: started.engine, ms });
     return { client: started.client, process: started.process };
   } catch (error) {
+    talk.resolve();
     const stage = error instanceof StartError ? error.stage : null;
     const reason = errorText(error);
     try {

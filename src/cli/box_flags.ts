@@ -49,6 +49,7 @@ export interface BoxFlags extends ExecFlags, LifeFlags {
   readonly secret?: readonly string[];
   readonly publish?: readonly string[];
   readonly dns?: readonly string[];
+  readonly logConnections?: boolean;
   readonly addHost?: readonly string[];
   readonly engine?: string;
   /** In `ms`. */
@@ -153,6 +154,7 @@ export function defineBoxFlags(command: Command): void {
       "name for the box's /etc/hosts; host-gateway is this machine (repeatable)",
       collect,
     )
+    .option("--log-connections", "tell of each connection's beginning and end as events")
     .option("--engine <ENGINE>", "auto, libkrun or qemu (default: auto)")
     .option(
       "--boot-timeout <TIME>",
@@ -213,6 +215,7 @@ export async function boxOptionsOf(
     ...flags.publish ? { ports: flags.publish } : {},
     ...flags.dns ? { dns: flags.dns } : {},
     ...flags.addHost ? { extraHosts: parseHosts(flags.addHost) } : {},
+    ...flags.logConnections ? { logConnections: true } : {},
     ...flags.initPath === undefined ? {} : { init: flags.initPath },
     ...flags.stopSignal === undefined ? {} : { stopSignal: flags.stopSignal },
     ...flags.logOpt === undefined ? {} : { log: logOptionsOf(flags.logOpt) },

@@ -30,7 +30,7 @@ export interface StartContext {
   /** Kernel and system disk, made if they aren't cached. */
   readonly system: () => Promise<{ kernelPath: string; diskPath: string }>;
   /** Called when there is a box process, before the guest has answered. */
-  readonly booted: (machine: BootOutput) => void;
+  readonly booted: (machine: BootOutput) => Promise<void>;
   /** Starts the box's main command as one that the box process holds. */
   readonly startMain: (guest: GuestClient, input: ExecInput) => Promise<{ pid: number }>;
   /** What boxes with secrets trust; made when the first of them starts. */

@@ -19,21 +19,25 @@ import {
 import { INTERCEPTOR_MODULE, type InterceptorInput } from "../network/intercept/input.ts";
 import { hostsLines, parseServer } from "../network/options.ts";
 import type { PublishedPort } from "../network/ports.ts";
-import { checkValue, type SecretConfig } from "../network/secrets.ts";
+import { joinHooks } from "../network/hooks.ts";
+import { checkValue, isIntercepted, type SecretConfig } from "../network/secrets.ts";
 import type { MachineNetwork } from "../vmm/engine.ts";
 import type { OrderFailed } from "../vmm/machine.ts";
 import type { MachineNetworkProcess } from "../vmm/machine_file.ts";
 import type { StartContext } from "./context.ts";
 
 /** `network`: what the box asked for. */
-export function network({ box }: StartContext): Promise<NetworkOutput> {
-  const { mode, rules, secrets, ports, dns, extraHosts, bandwidth } = box.network;
+export function network({ box, plugins }: StartContext): Promise<NetworkOutput> {
+  const { mode, rules, secrets, logConnections, ports, dns, extraHosts, bandwidth } = box.network;
   if (mode === "none") return Promise.resolve({ mode });
+  const hooks = joinHooks(box.network.hooks, plugins.network.config);
   return Promise.resolve({
     mode,
     // What is encrypted by QUIC can't be looked into: clients take TCP then.
-    rules: secrets.length === 0 ? rules : ["deny out udp any 443", ...rules],
+    rules: isIntercepted({ secrets, hooks }) ? ["deny out udp any 443", ...rules] : rules,
     secrets,
+    hooks,
+    logConnections,
     ports,
     nameServers: dns.map(parseServer),
     hosts: [`${GATEWAYS[0]}\t${HOST_ALIAS}`, ...hostsLines(extraHosts)],
@@ -66,26 +70,30 @@ export async function networkProcess(
     controlPath: own.networkControlPath,
     macAddress: macAddressOf(id),
     orders: [...firstOrders(network, own), ...network.ports.map(publishOrder)],
-    interceptor: network.secrets.length === 0 ? undefined : {
-      module: INTERCEPTOR_MODULE,
-      socketPath: own.secretsSocketPath,
-      controlPath: own.networkControlPath,
-    },
+    interceptor: isIntercepted(network)
+      ? {
+        module: INTERCEPTOR_MODULE,
+        socketPath: own.secretsSocketPath,
+        controlPath: own.networkControlPath,
+      }
+      : undefined,
   };
 }
 
 /** What a network is told before its ports. */
 function firstOrders(network: NetworkOutput, own: LayoutOutput): readonly string[] {
   if (network.mode === "none") return [];
-  const { mode, rules, nameServers, bandwidth, secrets } = network;
-  const hosts = [...new Set(secrets.flatMap((secret) => secret.hosts))];
+  const { mode, rules, nameServers, bandwidth, secrets, hooks, logConnections } = network;
+  const hosts = new Set([...hooks.hosts, ...secrets.flatMap((secret) => secret.hosts)]);
   return [
     `mode ${mode}`,
     `rules ${rules.join(";")}`,
     `dns ${nameServers.map(({ address, port }) => `${address} ${port}`).join(" ")}`,
     `limit up ${bandwidth.send ?? 0}`,
     `limit down ${bandwidth.receive ?? 0}`,
-    ...hosts.length === 0 ? [] : [`intercept ${own.secretsSocketPath} ${hosts.join(" ")}`],
+    ...hooks.kinds.length === 0 ? [] : [`hooks ${hooks.kinds.join(" ")}`],
+    ...logConnections ? ["log on"] : [],
+    ...isIntercepted(network) ? [["intercept", own.secretsSocketPath, ...hosts].join(" ")] : [],
   ];
 }
 
@@ -95,8 +103,8 @@ export async function secretLine(
   network: NetworkOutput,
   own: LayoutOutput,
 ): Promise<string | undefined> {
-  if (network.mode === "none" || network.secrets.length === 0) return undefined;
-  requirePermissions("give a box secrets", [{ name: "env", variable: "DENO_CERT" }]);
+  if (network.mode === "none" || !isIntercepted(network)) return undefined;
+  requirePermissions("look into what a box says by TLS", [{ name: "env", variable: "DENO_CERT" }]);
   const extra = Deno.env.get("DENO_CERT");
   const input: InterceptorInput = {
     socketPath: own.secretsSocketPath,

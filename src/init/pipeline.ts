@@ -110,7 +110,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     );
   }
   const running = process;
-  context.booted(booted);
+  await context.booted(booted);
 
   let client: GuestClient | undefined;
   await stage("connect", { timeoutMs: box.bootTimeoutMs }, async (input) => {

@@ -19,6 +19,7 @@ import type {
   SystemOutput,
 } from "../plugin/contract.ts";
 import { GATEWAYS, GUEST_ADDRESSES, MTU, NAME_SERVER } from "../network/addresses.ts";
+import { isIntercepted } from "../network/secrets.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import type { DiskLock, MachineDisk, MachineShare, MachineShares } from "../vmm/engine.ts";
 import { KERNEL_COMMAND_LINE } from "../vmm/kernel.ts";
@@ -271,7 +272,7 @@ export async function configure(
   };
   const request = { op: "configure", hostname, grow, mounts, ...init, ...device } as const;
   const reply = await client.request(request, { signal });
-  if (network.mode !== "none" && network.secrets.length > 0) {
+  if (network.mode !== "none" && isIntercepted(network)) {
     await trust(client, (await authority()).certificate);
   }
   if (disks.toRenew(box.id)) {

@@ -5,6 +5,7 @@
  * @module
  */
 import { errorText, HutchError } from "../errors.ts";
+import type { HookDenial } from "./hooks.ts";
 import { hostSide, type PublishedPort } from "./ports.ts";
 
 /** How long it may take to answer, in `ms`. */
@@ -54,6 +55,10 @@ export interface DeniedFlow {
   readonly domain: string | null;
   /** Index of the rule that says so; -1 for the mode's default. */
   readonly rule: number;
+  /** How a plugin's hook denied it; null where none did. */
+  readonly hook: HookDenial | null;
+  /** The plugin whose hook it was. */
+  readonly plugin: string | null;
   /** How many before weren't told, since there were too many at once. */
   readonly lost: number;
 }
@@ -70,10 +75,35 @@ export interface BlockedSecret {
   readonly domain: string;
 }
 
-/** What {@link networkEvents} tells. */
-export type NetworkEvent =
-  | { readonly kind: "denied"; readonly flow: DeniedFlow }
-  | { readonly kind: "leaked"; readonly secret: BlockedSecret };
+/** A connection, an exchange of datagrams or echoes that began. */
+export interface FlowStart {
+  /** `out`: the box began it; `in`: it came to a published port. */
+  readonly direction: "out" | "in";
+  /** What is spoken. */
+  readonly protocol: "tcp" | "udp" | "icmp";
+  /** IP address of the other side; of what comes to published ports, the box's gateway. */
+  readonly address: string;
+  /** Its port; 0 for echoes. */
+  readonly port: number;
+  /** The box's port; of echoes, their identifier. */
+  readonly boxPort: number;
+  /** A name that the box was told the address for, where names matter to rules or hooks. */
+  readonly domain: string | null;
+  /** Index of the rule that let it; -1 for the mode's default. */
+  readonly rule: number;
+  /** How many events before weren't told, since there were too many at once. */
+  readonly lost: number;
+}
+
+/** The end of what began. */
+export interface ClosedFlow extends FlowStart {
+  /** Bytes that the box's packets carried. */
+  readonly sentBytes: number;
+  /** Bytes that packets for the box carried. */
+  readonly receivedBytes: number;
+  /** From its first packet to its last, in `ms`. */
+  readonly ms: number;
+}
 
 type Answer = Readonly<Record<string, unknown>>;
 
@@ -167,44 +197,10 @@ export async function networkCounters(path: string): Promise<NetworkCounters> {
   };
 }
 
-/**
- * What the network refuses or tells from now on, as it does; ends with the network, or when `signal` says so.
- *
- * @throws what `Deno.connect` throws.
- */
-export async function* networkEvents(
-  path: string,
-  signal: AbortSignal,
-): AsyncGenerator<NetworkEvent> {
-  using connection = await Deno.connect({ transport: "unix", path });
-  const abort = () => {
-    try {
-      connection.close();
-    } catch {
-      // It is closed.
-    }
-  };
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    signal.throwIfAborted();
-    await connection.write(new TextEncoder().encode("events\n"));
-    for await (const line of linesOf(connection.readable)) {
-      const event = JSON.parse(line);
-      const { secret, protocol, address, port, group, domain, rule, lost } = event;
-      if (event.event === "denied") {
-        yield { kind: "denied", flow: { protocol, address, port, group, domain, rule, lost } };
-      } else if (event.event === "leaked") {
-        yield { kind: "leaked", secret: { secret, address, port, domain } };
-      }
-    }
-  } catch (error) {
-    if (!signal.aborted) throw error;
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
-}
-
-async function* linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
+/** Lines of text. */
+export async function* linesOf(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+): AsyncGenerator<string> {
   let rest = "";
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
     rest += text;

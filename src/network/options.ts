@@ -6,6 +6,7 @@
 import { isIP } from "node:net";
 import { HutchError } from "../errors.ts";
 import { GATEWAYS } from "./addresses.ts";
+import { type NetworkHookConfig, NO_HOOKS } from "./hooks.ts";
 import { parsePorts, type PublishedPort } from "./ports.ts";
 import { type RuleOptions, ruleTexts } from "./rules.ts";
 import { type SecretConfig, secretConfigs, type SecretOptions } from "./secrets.ts";
@@ -41,6 +42,11 @@ export interface NetworkOptions extends RuleOptions {
   readonly secrets?: Readonly<Record<string, SecretOptions>>;
   /** Most bits per second that the box sends and receives. @default {no limit} */
   readonly bandwidth?: { readonly send?: number; readonly receive?: number };
+  /**
+   * Tells of each connection's beginning and end by `network.connected` and `network.closed`.
+   * @default {false}
+   */
+  readonly logConnections?: boolean;
 }
 
 /** The network of a box, as recorded. */
@@ -51,6 +57,10 @@ export interface NetworkConfig {
   readonly rules: readonly string[];
   /** Its secrets, without their values. */
   readonly secrets: readonly SecretConfig[];
+  /** The hooks that the program had which made it: they decide in each of its starts. */
+  readonly hooks: NetworkHookConfig;
+  /** Whether connections are told of. */
+  readonly logConnections: boolean;
   /** Ports of the host that lead into the box. */
   readonly ports: readonly PublishedPort[];
   /** Name servers that are asked, by their addresses. */
@@ -77,6 +87,8 @@ export const NO_NETWORK: NetworkConfig = {
   mode: "none",
   rules: [],
   secrets: [],
+  hooks: NO_HOOKS,
+  logConnections: false,
   ports: [],
   dns: [],
   extraHosts: {},
@@ -124,6 +136,8 @@ export function networkConfig(options: NetworkOptions): NetworkConfig {
     mode,
     rules,
     secrets,
+    hooks: NO_HOOKS,
+    logConnections: options.logConnections === true,
     ports: parsePorts(ports),
     dns: [...dns],
     extraHosts: { ...extraHosts },

@@ -42,7 +42,14 @@ export interface RuleOptions {
 }
 
 /** Groups of addresses. */
-const GROUPS = ["public", "private", "loopback", "link-local", "metadata", "host"];
+export const GROUPS: readonly string[] = [
+  "public",
+  "private",
+  "loopback",
+  "link-local",
+  "metadata",
+  "host",
+];
 const MAX_RULES = 4_000;
 const PROTOCOLS: readonly unknown[] = ["any", "tcp", "udp", "icmp"];
 

@@ -6,6 +6,7 @@
 import { randomBytes } from "node:crypto";
 import { domainToASCII } from "node:url";
 import { HutchError } from "../errors.ts";
+import type { NetworkConfig } from "./options.ts";
 
 /** Where in a request a secret can be. */
 export type SecretPlace = "header" | "query" | "body";
@@ -101,7 +102,12 @@ export function checkValue(value: string, what: string): void {
   }
 }
 
-function hostOf(host: string, what: string): string {
+/**
+ * A host's name, or `*.NAME`, as it is compared.
+ *
+ * @throws HutchError `invalid_option`.
+ */
+export function hostOf(host: string, what: string): string {
   const star = host.startsWith("*.") ? "*." : "";
   const name = domainToASCII(host.slice(star.length)).replace(/\.$/, "");
   const labels = name.split(".");
@@ -111,9 +117,18 @@ function hostOf(host: string, what: string): string {
   throw refused(what, `"${host}" is no host's name, nor *.NAME`);
 }
 
-/** What commands in a box with secrets have in their environment. */
-export function secretVariables(secrets: readonly SecretConfig[]): Record<string, string> {
-  if (secrets.length === 0) return {};
+/** Whether TLS of the box ends in its interceptor. */
+export function isIntercepted(
+  { secrets, hooks }: Pick<NetworkConfig, "secrets" | "hooks">,
+): boolean {
+  return secrets.length > 0 || hooks.kinds.includes("request");
+}
+
+/** What commands in a box whose TLS is looked into have in their environment. */
+export function secretVariables(
+  { secrets, hooks }: Pick<NetworkConfig, "secrets" | "hooks">,
+): Record<string, string> {
+  if (!isIntercepted({ secrets, hooks })) return {};
   return {
     NODE_EXTRA_CA_CERTS: AUTHORITY_PATH,
     DENO_CERT: AUTHORITY_PATH,

@@ -5,7 +5,15 @@
  * @module
  */
 import { nearest } from "../suggest.ts";
-import type { Events, Operations, Plugin, Queries, StageHook, Stages } from "./contract.ts";
+import type {
+  Events,
+  NetworkDecisions,
+  Operations,
+  Plugin,
+  Queries,
+  StageHook,
+  Stages,
+} from "./contract.ts";
 
 // Records, so that a name which the contract gains or loses doesn't compile here.
 const STAGES: Record<keyof Stages, true> = {
@@ -36,6 +44,13 @@ const QUERIES: Record<keyof Queries, true> = {
   verify: true,
   secret: true,
 };
+const NETWORK: Record<keyof NetworkDecisions | "hosts", true> = {
+  onConnect: true,
+  onDns: true,
+  onRequest: true,
+  onResponse: true,
+  hosts: true,
+};
 const EVENTS: Record<keyof Events, true> = {
   "box.created": true,
   "box.started": true,
@@ -51,6 +66,8 @@ const EVENTS: Record<keyof Events, true> = {
   "snapshot.restored": true,
   "box.health": true,
   "network.denied": true,
+  "network.connected": true,
+  "network.closed": true,
   "secret.blocked": true,
   "exec.started": true,
   "exec.exited": true,
@@ -85,6 +102,7 @@ const PLUGIN: Record<keyof Plugin, true> = {
   stages: true,
   operations: true,
   resolve: true,
+  network: true,
   engines: true,
   sources: true,
   on: true,
@@ -127,6 +145,9 @@ export function assertPlugin(value: unknown): asserts value is Plugin {
   }
   for (const [slot, names] of [["resolve", QUERIES], ["on", EVENTS]] as const) {
     for (const [key, run] of fieldsOf(value, slot, names)) requireFunction(run, `${slot}.${key}`);
+  }
+  for (const [key, run] of fieldsOf(value, "network", NETWORK)) {
+    if (key !== "hosts") requireFunction(run, `network.${key}`);
   }
   requireFunction(value.setup, "setup");
   checkEngines(value.engines);

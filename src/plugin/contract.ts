@@ -12,7 +12,15 @@ import type { QuiesceReport, SnapshotCreated } from "../box/snapshot_options.ts"
 import type { Hello } from "../guest/messages.ts";
 import type { ImageSource } from "../images/source.ts";
 import type { Runtime } from "../runtime/runtime.ts";
-import type { BlockedSecret, DeniedFlow } from "../network/control.ts";
+import type { BlockedSecret, ClosedFlow, DeniedFlow, FlowStart } from "../network/control.ts";
+import type {
+  NameAnswer,
+  NameQuestion,
+  NetworkConnection,
+  NetworkHookConfig,
+  NetworkTarget,
+  RequestConnection,
+} from "../network/hooks.ts";
 import type { NameServer, NetworkConfig } from "../network/options.ts";
 import type { PublishedPort } from "../network/ports.ts";
 import type { SecretConfig } from "../network/secrets.ts";
@@ -319,6 +327,10 @@ export type NetworkOutput =
     readonly rules: readonly string[];
     /** Secrets that are put into what goes to their hosts; none: nothing is looked into. */
     readonly secrets: readonly SecretConfig[];
+    /** What doesn't go on without the word of plugins' `network` hooks. */
+    readonly hooks: NetworkHookConfig;
+    /** Whether `network.connected` and `network.closed` are told. */
+    readonly logConnections: boolean;
     /** Ports of this machine that lead to the box; 0 is one that the system picks. */
     readonly ports: readonly PublishedPort[];
     /** Servers that are asked for names; none: those of this machine. */
@@ -392,6 +404,41 @@ export interface Queries {
   secret: { question: { box: string; name: string }; answer: string };
 }
 
+/** What plugins decide of what boxes do in their networks; none of it is asked of plugins without it. */
+export interface NetworkDecisions {
+  /**
+   * Whether a connection, a UDP exchange or an echo may begin that the box's rules allow, and where it
+   * goes instead. Asked once for each, in 10 s.
+   */
+  onConnect: { question: NetworkConnection; answer: NetworkTarget | "deny" };
+  /** Whether a name may be asked for that the box's rules allow, and what it is. Asked in 10 s. */
+  onDns: { question: NameQuestion; answer: NameAnswer | "deny" };
+  /**
+   * A request by HTTP without TLS, or by HTTPS on port 443 or to one of `hosts`: gives another one to
+   * the same host, or the answer. It has placeholders where its secrets go. Of a WebSocket it is what
+   * it begins with. Asked in 30 s, whatever its body takes.
+   */
+  onRequest: { question: Request; answer: Request | Response };
+  /** The answer to such a request, other plugins' too, but not a WebSocket's. Asked in 30 s. */
+  onResponse: { question: Response; answer: Response };
+}
+
+/**
+ * Decides about boxes' networks: each hook may return nothing to leave things as they are. What fails or
+ * takes too long is denied, and so is all that a hook would be asked about while its program is gone.
+ */
+export type NetworkHooks =
+  & {
+    /** Hosts whose HTTPS is looked into on any port, beside port 443 of all: names, and `*.NAME`. */
+    readonly hosts?: readonly string[];
+  }
+  & {
+    readonly [H in keyof NetworkDecisions]?: (
+      question: NetworkDecisions[H]["question"],
+      context: H extends "onRequest" | "onResponse" ? RequestContext : PluginContext,
+    ) => Awaitable<NetworkDecisions[H]["answer"] | void>;
+  };
+
 /** Which box an event is about. */
 export interface BoxEvent {
   /** The box's id. */
@@ -438,8 +485,12 @@ export interface Events {
   "snapshot.restored": BoxEvent & { snapshot: string; safety: string | null };
   /** Its health changed. */
   "box.health": BoxEvent & { health: HealthStatus; failures: number; message: string };
-  /** Its network refused something; told by the program that started the box, 20 a second at most. */
+  /** Its network refused something; 20 a second at most, kept for whoever comes while no program is there. */
   "network.denied": BoxEvent & DeniedFlow;
+  /** A connection or exchange began, where `logConnections` asks for it; 100 of both kinds a second at most. */
+  "network.connected": BoxEvent & FlowStart;
+  /** It ended, or fell silent: UDP and echoes after 20 s. */
+  "network.closed": BoxEvent & ClosedFlow;
   /** The placeholder of a secret was on its way to where it isn't for, and didn't get there. */
   "secret.blocked": BoxEvent & BlockedSecret;
   /** A command runs; `execution` is the same in its `exec.exited`. */
@@ -503,6 +554,14 @@ export interface PluginContext {
   readonly runtime: Runtime;
 }
 
+/** What hooks of requests get. */
+export interface RequestContext extends PluginContext {
+  /** Where it is going. */
+  readonly connection: RequestConnection;
+  /** The request, for `onResponse` as it went; its body is used up by then. */
+  readonly request: Request;
+}
+
 /** How a plugin changes a stage or an operation. */
 export interface StageHook<I, O> {
   /** Sees the input first; may return another one, or refuse by throwing. */
@@ -534,6 +593,8 @@ export interface Plugin {
       context: PluginContext,
     ) => Awaitable<Queries[Q]["answer"] | undefined>;
   };
+  /** Decides about boxes' networks. */
+  readonly network?: NetworkHooks;
   /** Engines it brings, by their own names. */
   readonly engines?: readonly Engine[];
   /** Where images come from, by scheme: `registry`, `oci`, `builtin`, … */

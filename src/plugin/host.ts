@@ -21,6 +21,7 @@ import type {
 import { PluginError } from "./errors.ts";
 import { layer, type Step } from "./layer.ts";
 import { ListenerQueue, type Telling } from "./listeners.ts";
+import { NetworkHookRunner } from "./network_hooks.ts";
 import { outsideStarts } from "./scope.ts";
 
 /** How long pending listeners may go on when the runtime closes, in `ms`. */
@@ -61,6 +62,8 @@ export class PluginHost implements AsyncDisposable {
   readonly #resources = new AsyncDisposableStack();
   readonly #failures = new WeakSet<PluginError>();
   readonly #queues = new Map<Plugin, ListenerQueue>();
+  /** What plugins decide of boxes' networks. */
+  readonly network: NetworkHookRunner;
 
   /**
    * Checks the plugins.
@@ -81,6 +84,11 @@ export class PluginHost implements AsyncDisposable {
       ORDER[a.order ?? "normal"] - ORDER[b.order ?? "normal"]
     );
     this.#options = options;
+    this.network = new NetworkHookRunner({
+      plugins: this.#plugins,
+      context: (plugin, scope) => this.#context(plugin, scope),
+      failed: (error, box) => void this.#told(error, box),
+    });
   }
 
   /**
@@ -159,8 +167,8 @@ export class PluginHost implements AsyncDisposable {
   }
 
   /** Records an event and tells the listeners, apart from whoever calls: nothing comes back. */
-  emit<E extends keyof Events>(type: E, payload: Readonly<Events[E]>): void {
-    const event = { ...payload, type, at: new Date().toISOString() };
+  emit<E extends keyof Events>(type: E, payload: Readonly<Events[E]>, at: Date = new Date()): void {
+    const event = { ...payload, type, at: at.toISOString() };
     this.#options.record(event);
     if (this.#closing.signal.aborted) return; // nobody listens any more
     for (const plugin of this.#plugins) {

@@ -12,6 +12,7 @@ import { stepOf } from "../box/transitions.ts";
 import { HutchError } from "../errors.ts";
 import { FileLock } from "../file_lock.ts";
 import type { ImageRecord } from "../images/records.ts";
+import { NO_HOOKS } from "../network/hooks.ts";
 import { PULL_POLICIES } from "../images/pull/policy.ts";
 import type { ImageStore } from "../images/store.ts";
 import type { BoxRecord } from "../state/boxes.ts";
@@ -87,7 +88,9 @@ export class BoxMaker {
     // A disk that is larger than usual has room of its own.
     const least = options.disk === undefined ? await images.diskBytes(image) : 0;
     const diskMiB = Math.max(checked.diskMiB, Math.ceil(least / 2 ** 20));
-    const whole = { ...checked, diskMiB, options: { ...options, volumes } };
+    const hooks = checked.network.mode === "none" ? NO_HOOKS : context.plugins.network.config;
+    const network = { ...checked.network, hooks };
+    const whole = { ...checked, diskMiB, network, options: { ...options, volumes } };
     const config = makeConfig(whole, { reference, digest }, image.config);
     const detached = options.detached ?? false;
     for (;;) {

@@ -131,6 +131,7 @@ const DEFAULTS: Record<keyof BoxDefaults, true> = {
   dns: true,
   extraHosts: true,
   bandwidth: true,
+  logConnections: true,
   maxDurationMs: true,
   idleTimeoutMs: true,
   restart: true,

@@ -19,6 +19,8 @@ import { ImageStore } from "../images/store.ts";
 import type { AskOfImages } from "../images/store_options.ts";
 import { baseDiskBuilder } from "../images/base_disk/unpack.ts";
 import { errorText, HutchError } from "../errors.ts";
+import { denialWords } from "../box/network_talk.ts";
+import { RequestDoor } from "../network/request_door.ts";
 import { PluginHost } from "../plugin/host.ts";
 import { BoxRecords } from "../state/boxes.ts";
 import { openDatabase } from "../state/database.ts";
@@ -153,6 +155,7 @@ export async function openParts(
     images,
     imageManager: manager,
     counters: journal,
+    door: resources.use(new RequestDoor({ denial: denialWords })),
     shorten: (box) => shortener.soon(context, box),
     boxOf: (id) => boxes.get(id),
     adopt: (config, detached) => {

@@ -34,6 +34,8 @@ const LATER = {
     mode: "none",
     rules: [],
     secrets: [],
+    hooks: { kinds: [], hosts: [] },
+    logConnections: false,
     ports: [],
     dns: [],
     extraHosts: {},
@@ -48,7 +50,12 @@ const LATER = {
 const LATER_KEYS = Object.keys(LATER);
 
 /** The same of networks. */
-const LATER_IN_NETWORK = { rules: [], secrets: [] };
+const LATER_IN_NETWORK = {
+  rules: [],
+  secrets: [],
+  hooks: { kinds: [], hosts: [] },
+  logConnections: false,
+};
 const NETWORK_KEYS = Object.keys(LATER_IN_NETWORK);
 
 /**
@@ -174,12 +181,17 @@ function assertState(value: unknown): asserts value is BoxState {
 function assertNetwork(value: unknown): void {
   const network = fields(value, "network");
   text(network, "mode");
-  texts(list(network.rules, "network.rules"), "network.rules");
+  words(network.rules, "network.rules");
   for (const secret of list(network.secrets, "network.secrets")) {
     const each = fields(secret, "network.secrets");
     for (const key of ["name", "placeholder"]) text(each, key);
-    for (const key of ["hosts", "places"]) texts(list(each[key], key), key);
+    for (const key of ["hosts", "places"]) words(each[key], key);
     if (each.from !== null) text(each, "from");
+  }
+  const hooks = fields(network.hooks, "network.hooks");
+  for (const key of ["kinds", "hosts"]) words(hooks[key], `network.hooks.${key}`);
+  if (typeof network.logConnections !== "boolean") {
+    throw new Error("its network.logConnections isn't true or false");
   }
   texts(list(network.dns, "network.dns"), "network.dns");
   texts(fields(network.extraHosts, "network.extraHosts"), "network.extraHosts");
@@ -218,6 +230,16 @@ function text(from: Fields, key: string): void {
 
 function number(from: Fields, key: string): void {
   if (typeof from[key] !== "number") throw new Error(`its ${key} isn't a number`);
+}
+
+/** Texts that become orders of one line: a file from elsewhere mustn't give others. */
+function words(values: unknown, what: string): void {
+  const found = list(values, what);
+  texts(found, what);
+  // deno-lint-ignore no-control-regex -- these are what it is about
+  if (found.some((value) => /[\0-\x1f;]/.test(String(value)))) {
+    throw new Error(`its ${what} has something else than words`);
+  }
 }
 
 function texts(values: Fields | readonly unknown[], what: string): void {

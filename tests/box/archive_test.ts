@@ -238,11 +238,21 @@ Deno.test("Runtime.import keeps what reaches this machine for those who trust it
       network: "open",
       ports: ["8080:80"],
       volumes: ["/etc:/host", "tmpfs:/scratch"],
+      allowNet: ["api.test", "private", "10.0.0.0/8:443", "public"],
+      networkRules: [{ action: "allow" }, { action: "deny", target: "1.2.3.4" }],
+      secrets: { HOME: { from: "env", hosts: ["api.test"] } },
       autoRemove: false,
     });
     await box.export(path, { image: false });
     const { box: careful, leftOut } = await runtime.import(path, { name: "b" });
-    assert.deepEqual(leftOut, ["volumes", "ports", "network"]);
+    assert.deepEqual(leftOut, ["volumes", "ports", "network", "rules", "secrets"]);
+    assert.deepEqual(careful.config.network.rules, [
+      "deny out any 1.2.3.4 any",
+      "allow out tcp api.test any",
+      "allow out any public any",
+      "deny out any any any",
+    ]);
+    assert.deepEqual(careful.config.network.secrets, []);
     assert.equal(careful.config.network.mode, "nat");
     assert.equal(careful.config.volumes.length, 1);
     const { box: trusted } = await runtime.import(path, { name: "c", trust: true });

@@ -30,6 +30,7 @@ Deno.test("boxOptionsOf passes on what was given and nothing else", async () => 
       allowNet: ["a.test,*.b.test:443", ""],
       denyNet: ["private"],
       secret: ["TOKEN:a.test,*.b.test"],
+      logConnections: true,
     }, lookup),
     {
       image: "x",
@@ -51,6 +52,7 @@ Deno.test("boxOptionsOf passes on what was given and nothing else", async () => 
       allowNet: ["a.test", "*.b.test:443"],
       denyNet: ["private"],
       secrets: { TOKEN: { from: "env", hosts: ["a.test", "*.b.test"] } },
+      logConnections: true,
     },
   );
 });

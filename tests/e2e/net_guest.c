@@ -149,6 +149,19 @@ static void rate(const char *address, int port, int count) {
   printf("%.1f\n", count / ((double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9));
 }
 
+/* Single bytes there and back, in ms each. */
+static void round_trips(const char *address, int port, int count) {
+  struct timespec from, to;
+  int fd = dial(address, port);
+  char byte = 1; /* no protocol begins so that says a name */
+  clock_gettime(CLOCK_MONOTONIC, &from);
+  for (int i = 0; i < count; i++) {
+    if (write(fd, &byte, 1) != 1 || read(fd, &byte, 1) != 1) die("round trip");
+  }
+  clock_gettime(CLOCK_MONOTONIC, &to);
+  printf("%.4f\n", ((double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6) / count);
+}
+
 /* Frames of any bytes, and well-formed ones in other names. */
 static void garbage(int count) {
   struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex("eth0"), .sll_halen = 6};
@@ -185,6 +198,7 @@ int main(int count, char **words) {
   if (strcmp(what, "get") == 0) printf("%zu\n", take(dial(words[2], port)));
   if (strcmp(what, "many") == 0) many(words[2], port, atoi(words[4]));
   if (strcmp(what, "rate") == 0) rate(words[2], port, atoi(words[4]));
+  if (strcmp(what, "trips") == 0) round_trips(words[2], port, atoi(words[4]));
   if (strcmp(what, "put") == 0) {
     char answer[64] = "";
     int fd = dial(words[2], port);

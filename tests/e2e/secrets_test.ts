@@ -65,7 +65,7 @@ Deno.test(`A secret gets to its host alone, on ${TEST_ENGINE}${curl.note}`, {
     const large = await said(`head -c 3000000 /dev/zero | ${CURL} --data-binary @- ${url} | wc -c`);
     assert.equal(large.stdout.trim(), "3000000", large.stderr);
     const other = await said(`${CURL} ${auth} http://other.test:${plain.addr.port}/`);
-    assert.notEqual(other.code, 0, "where it isn't for");
+    assert.match(other.stdout, /the secret TOKEN isn't for this host/);
     const fine = await said(`${CURL} http://other.test:${plain.addr.port}/`);
     assert.equal(fine.stdout, "plain", fine.stderr);
     assert.deepEqual(heard, [`Bearer ${VALUE}`, "", ""]);

@@ -14,11 +14,11 @@ static unsigned denied;
 static enum group denied_group;
 static int denied_rule;
 
-static void on_denied(void *context, const struct flow_key *key, enum group group, int rule, const char *name) {
-  (void)context, (void)key, (void)name;
+static void on_denied(void *context, const struct denial *denial) {
+  (void)context;
   denied++;
-  denied_group = group;
-  denied_rule = rule;
+  denied_group = denial->group;
+  denied_rule = denial->rule;
 }
 
 static void put16(uint8_t *at, unsigned value) {

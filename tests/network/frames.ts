@@ -12,7 +12,7 @@ const IPV6 = 0x86dd;
 
 export const TCP = 6;
 export const UDP = 17;
-const ICMP6 = 58;
+export const ICMP6 = 58;
 
 /** An address as its bytes. */
 export function addressBytes(text: string): number[] {

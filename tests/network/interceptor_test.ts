@@ -2,122 +2,12 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
-import { Issuer, type KeyPair, makeAuthority } from "../../src/network/intercept/authority.ts";
+import { Issuer, makeAuthority } from "../../src/network/intercept/authority.ts";
 import { Interceptor } from "../../src/network/intercept/interceptor.ts";
-import { join as joinConnections, readHead, writeAll } from "../../src/network/intercept/pipe.ts";
-import type { InterceptedSecret } from "../../src/network/intercept/swap.ts";
 import { TempFolder } from "../support/temp.ts";
-
-const VALUE = "the value/of it";
-const SECRET: InterceptedSecret = {
-  name: "TOKEN",
-  value: VALUE,
-  placeholder: "hutch-secret-0123456789abcdef0123456789abcdef",
-  hosts: ["api.test", "*.sub.test"],
-  places: ["header"],
-};
-
-/** A server, an interceptor before it, and a client behind that: whoever it asks for is the server. */
-class Setting implements AsyncDisposable {
-  readonly #stack: AsyncDisposableStack;
-  readonly client: Deno.HttpClient;
-  readonly leaks: string[];
-  readonly socketPath: string;
-  readonly port: number;
-
-  private constructor(
-    stack: AsyncDisposableStack,
-    given: Pick<Setting, "client" | "leaks" | "socketPath" | "port">,
-  ) {
-    this.#stack = stack;
-    this.client = given.client;
-    this.leaks = given.leaks;
-    this.socketPath = given.socketPath;
-    this.port = given.port;
-  }
-
-  static async make(
-    handler: (request: Request) => Response | Promise<Response>,
-    secret: Partial<InterceptedSecret> = {},
-    http2 = true,
-  ): Promise<Setting> {
-    await using stack = new AsyncDisposableStack();
-    const folder = stack.use(new TempFolder());
-    const [own, theirs] = await Promise.all([makeAuthority(), makeAuthority()]);
-    const names = ["api.test", "x.sub.test", "other.test"];
-    const port = await serve(stack, theirs, names, handler);
-    const leaks: string[] = [];
-    const socketPath = join(folder.path, "s");
-    stack.use(
-      new Interceptor({
-        socketPath,
-        issuer: await Issuer.of(own),
-        secrets: [{ ...SECRET, ...secret }],
-        caCerts: [theirs.certificate],
-        leaked: ({ secret, name }) => void leaks.push(`${secret} ${name}`),
-      }),
-    );
-    const proxy = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    stack.defer(() => proxy.close());
-    void (async () => {
-      for await (const connection of proxy) {
-        void tunnel(connection, socketPath, port).catch(() => {});
-      }
-    })();
-    const client = Deno.createHttpClient({
-      caCerts: [own.certificate],
-      proxy: { url: `http://127.0.0.1:${proxy.addr.port}` },
-      http2,
-    });
-    stack.defer(() => client.close());
-    return new Setting(stack.move(), { client, leaks, socketPath, port });
-  }
-
-  fetch(url: string, init: RequestInit = {}): Promise<Response> {
-    return fetch(url, { ...init, client: this.client });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#stack[Symbol.asyncDispose]();
-  }
-}
-
-/** One certificate for all names, by a server for each that the tests need: the first says them all. */
-async function serve(
-  stack: AsyncDisposableStack,
-  authority: KeyPair,
-  names: readonly string[],
-  handler: (request: Request) => Response | Promise<Response>,
-): Promise<number> {
-  const issuer = await Issuer.of(authority);
-  const fronts = new Map<string, number>();
-  for (const name of names) {
-    const { certificate, key } = await issuer.issue(name);
-    const server = Deno.serve(
-      { hostname: "127.0.0.1", port: 0, cert: certificate, key, onListen() {} },
-      handler,
-    );
-    stack.defer(() => server.shutdown());
-    fronts.set(name, server.addr.port);
-  }
-  ports.set(fronts.get("api.test") ?? 0, fronts);
-  return fronts.get("api.test") ?? 0;
-}
-
-/** Servers of other names, by the port of `api.test`. */
-const ports = new Map<number, ReadonlyMap<string, number>>();
-
-async function tunnel(connection: Deno.TcpConn, socketPath: string, port: number): Promise<void> {
-  const { head, rest } = await readHead(connection, "\r\n\r\n", 8192);
-  const [, name = ""] = /^CONNECT ([^:]+):/.exec(head) ?? [];
-  const inner = await Deno.connect({ transport: "unix", path: socketPath });
-  const to = ports.get(port)?.get(name) ?? port;
-  await writeAll(inner, new TextEncoder().encode(`tls 127.0.0.1 ${to} ${name}\n`));
-  await writeAll(inner, rest);
-  await writeAll(connection, new TextEncoder().encode("HTTP/1.1 200 OK\r\n\r\n"));
-  await joinConnections(connection, inner);
-}
+import { SECRET, Setting, tunnel, VALUE } from "./interceptor_setting.ts";
 
 const telling = async (request: Request) =>
   Response.json({
@@ -206,21 +96,23 @@ Deno.test("Interceptor lets no placeholder of a secret go to another host", asyn
   assert.equal(await (await setting.fetch("https://other.test/")).text(), "ok");
 });
 
-Deno.test("Interceptor watches what goes without TLS, and replaces nothing in it", async () => {
+Deno.test("Interceptor looks at each request without TLS, and replaces nothing in it", async () => {
   await using setting = await Setting.make(telling);
-  using plain = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const heard: Promise<string>[] = [];
-  void (async () => {
-    for await (const connection of plain) heard.push(new Response(connection.readable).text());
-  })();
-  for (const text of ["all is well", `not ${SECRET.placeholder} this`]) {
-    const connection = await Deno.connect({ transport: "unix", path: setting.socketPath });
-    const line = `http 127.0.0.1 ${plain.addr.port} api.test\n`;
-    await writeAll(connection, new TextEncoder().encode(line + text));
-    await connection.closeWrite();
-    await new Response(connection.readable).text().catch(() => "");
-  }
-  assert.deepEqual(await Promise.all(heard), ["all is well"]);
+  await using plain = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, telling);
+  const line = `http 127.0.0.1 ${plain.addr.port} api.test -`;
+  const request = (host: string, more = "") => `GET /p HTTP/1.1\r\nhost: ${host}\r\n${more}\r\n`;
+  const said = await setting.plain(
+    line,
+    request("api.test") + request("other.test") + request("api.test", "connection: close\r\n"),
+  );
+  assert.deepEqual(
+    [...said.matchAll(/HTTP\/1.1 (\d+) /g)].map(([, status]) => status),
+    ["200", "421", "200"],
+    "the second is for another host than its connection",
+  );
+  const { placeholder } = SECRET;
+  const leaking = request("api.test", `x: ${placeholder}\r\nconnection: close\r\n`);
+  assert.match(await setting.plain(line, leaking), /^HTTP\/1.1 403 /);
   assert.deepEqual(setting.leaks, ["TOKEN api.test"]);
 });
 
@@ -292,6 +184,83 @@ Deno.test("Interceptor joins WebSockets, with secrets in what they begin with", 
   ]);
 });
 
+/** Reads up to the end of a head. */
+async function readHeadOf(connection: Deno.Conn): Promise<string> {
+  let head = "";
+  const buffer = new Uint8Array(1);
+  while (!head.endsWith("\r\n\r\n") && await connection.read(buffer) !== null) {
+    head += String.fromCharCode(buffer[0] ?? 0);
+  }
+  return head;
+}
+
+/** Sends frames of a MiB. */
+class Flood {
+  readonly #connection: Deno.Conn;
+  readonly #frame: Uint8Array<ArrayBuffer>;
+  #at = 0;
+  #writing: Promise<number> | undefined;
+  /** Frames that have gone. */
+  sent = 0;
+
+  constructor(connection: Deno.Conn, masked: boolean) {
+    const size = 2 ** 20;
+    const mask = masked ? [0, 0, 0, 0] : [];
+    const head = [0x82, masked ? 0xff : 0x7f, 0, 0, 0, 0, 0, 0x10, 0, 0, ...mask];
+    this.#connection = connection;
+    this.#frame = new Uint8Array(head.length + size);
+    this.#frame.set(head);
+  }
+
+  /** Goes on until nothing goes for a while, or `most` have gone. */
+  async run(most: number): Promise<number> {
+    while (this.sent < most) {
+      const late = Promise.withResolvers<undefined>();
+      const timer = setTimeout(() => late.resolve(undefined), 1_500);
+      this.#writing ??= this.#connection.write(this.#frame.subarray(this.#at));
+      const n = await Promise.race([this.#writing.catch(() => undefined), late.promise]);
+      clearTimeout(timer);
+      if (n === undefined) break;
+      this.#writing = undefined;
+      this.#at += n;
+      if (this.#at < this.#frame.length) continue;
+      this.#at = 0;
+      this.sent++;
+    }
+    return this.sent;
+  }
+}
+
+Deno.test("Interceptor keeps little of a WebSocket whose other side takes nothing", async () => {
+  const MOST = 192;
+  await using setting = await Setting.make(() => new Response());
+  for (const from of ["server", "client"] as const) {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const client = await Deno.connect({ transport: "unix", path: setting.socketPath });
+    using _client = { [Symbol.dispose]: () => client.close() };
+    const key = btoa("0123456789abcdef");
+    const head = `http 127.0.0.1 ${listener.addr.port} api.test -\nGET / HTTP/1.1\r\n` +
+      `host: api.test:${listener.addr.port}\r\nconnection: upgrade\r\nupgrade: websocket\r\n` +
+      `sec-websocket-version: 13\r\nsec-websocket-key: ${key}\r\n\r\n`;
+    await client.write(new TextEncoder().encode(head));
+    using server = await listener.accept();
+    const asked = /sec-websocket-key: *(\S+)/i.exec(await readHeadOf(server))?.[1];
+    const accept = createHash("sha1").update(`${asked}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`);
+    await server.write(new TextEncoder().encode(
+      "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n" +
+        `sec-websocket-accept: ${accept.digest("base64")}\r\n\r\n`,
+    ));
+    assert.match(await readHeadOf(client), /^HTTP\/1.1 101 /);
+    const [talker, other] = from === "server" ? [server, client] : [client, server];
+    const flood = new Flood(talker, from === "client");
+    const sent = await flood.run(MOST);
+    assert(sent < MOST / 2, `${sent} MiB of the ${from}'s were taken`);
+    // Once it is taken, more goes.
+    void other.readable.pipeTo(new WritableStream()).catch(() => {});
+    assert.equal(await flood.run(sent + 32), sent + 32, `the ${from} goes on`);
+  }
+});
+
 Deno.test("Interceptor refuses requests for another host than its connection's, and servers it doesn't know", async () => {
   await using setting = await Setting.make(telling);
   const other = await setting.fetch("https://api.test/", { headers: { host: "other.test" } })
@@ -309,12 +278,15 @@ Deno.test("Interceptor refuses requests for another host than its connection's, 
       secrets: [SECRET],
       caCerts: [], // the server's authority isn't one
       leaked: ({ secret }) => void leaks.push(secret),
+      hooked() {},
     }),
   );
   const proxy = stack.adopt(Deno.listen({ hostname: "127.0.0.1", port: 0 }), (it) => it.close());
   void (async () => {
     for await (const connection of proxy) {
-      void tunnel(connection, join(folder.path, "s"), setting.port).catch(() => {});
+      void tunnel(connection, { socketPath: join(folder.path, "s"), port: setting.port }).catch(
+        () => {},
+      );
     }
   })();
   const client = stack.adopt(

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { buildTarget } from "../../ffi/build.ts";
 import { projectRoot, sanitizers } from "../agent/native.ts";
 import { TempFolder } from "../support/temp.ts";
-import { answerWho, frameTo, MAC, readFrame, split16, split32, TCP, UDP } from "./frames.ts";
+import { answerWho, frameTo, ICMP6, MAC, readFrame, split16, split32, TCP, UDP } from "./frames.ts";
 
 const FIN = 1;
 const SYN = 2;
@@ -120,6 +120,8 @@ export class GuestConnection {
 
 /** A running `hutch-net` whose guest the test is. */
 export class NetProcess implements AsyncDisposable {
+  /** Where it takes orders. */
+  readonly controlPath: string;
   readonly #folder: TempFolder;
   readonly #child: Deno.ChildProcess;
   readonly #device: Deno.UnixConn;
@@ -127,6 +129,7 @@ export class NetProcess implements AsyncDisposable {
   readonly #lines: AsyncIterator<string>;
   readonly #events: Record<string, unknown>[] = [];
   readonly #connections = new Map<string, GuestConnection>();
+  readonly #echoes = new Map<number, (body: Uint8Array<ArrayBuffer>) => void>();
   readonly #answers = new Map<number, (message: Uint8Array<ArrayBuffer>) => void>();
   readonly #reading: Promise<void>;
   #port = 30_000;
@@ -138,6 +141,7 @@ export class NetProcess implements AsyncDisposable {
     device: Deno.UnixConn,
     control: Deno.UnixConn,
   ) {
+    this.controlPath = join(folder.path, "c");
     this.#folder = folder;
     this.#child = child;
     this.#device = device;
@@ -148,6 +152,11 @@ export class NetProcess implements AsyncDisposable {
 
   /** Starts one with these orders; rules come as texts. */
   static async start(...orders: readonly string[]): Promise<NetProcess> {
+    return await NetProcess.startUnheard("events", ...orders);
+  }
+
+  /** The same, without listening to its events. */
+  static async startUnheard(...orders: readonly string[]): Promise<NetProcess> {
     const program = await build();
     const folder = new TempFolder();
     const [device, control] = [join(folder.path, "d"), join(folder.path, "c")];
@@ -157,7 +166,6 @@ export class NetProcess implements AsyncDisposable {
       stdout: "null",
     }).spawn();
     const net = new NetProcess(folder, child, await dial(device), await dial(control));
-    await net.order("events");
     for (const order of orders) await net.order(order);
     return net;
   }
@@ -203,6 +211,31 @@ export class NetProcess implements AsyncDisposable {
     await connection.open();
     await connection.until(() => connection.state !== "opening");
     return connection;
+  }
+
+  /** Sends an echo request by IPv6; gives what the reply has, and what the request had; undefined: it was refused. */
+  async echo(address: string, text: string): Promise<{ got: string; sent: string } | undefined> {
+    const id = this.#port++;
+    const answered = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
+    this.#echoes.set(id, answered.resolve);
+    const data = new TextEncoder().encode(text);
+    const head = [128, 0, 0, 0, ...split16(id), ...split16(7)];
+    await this.send(frameTo(address, ICMP6, head, data));
+    const [reply, sent] = [await answered.promise, [129, 0, 0, 0, ...head.slice(4), ...data]];
+    if (reply[0] !== 129) return undefined;
+    reply.fill(0, 2, 4); // the checksum
+    return { got: reply.toString(), sent: sent.toString() };
+  }
+
+  /** Sends a datagram, and waits for one that answers it. */
+  async exchange(address: string, port: number, text: string): Promise<string> {
+    const own = this.#port++;
+    const answered = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
+    this.#answers.set(own, answered.resolve);
+    const data = new TextEncoder().encode(text);
+    const head = [...split16(own), ...split16(port), ...split16(8 + data.length), 0, 0];
+    await this.send(frameTo(address, UDP, head, data));
+    return new TextDecoder().decode(await answered.promise);
   }
 
   /** Asks the name server; gives its code and its addresses. */
@@ -258,6 +291,12 @@ export class NetProcess implements AsyncDisposable {
     const packet = readFrame(frame);
     if (!packet) return;
     const port = (packet.body[2] ?? 0) << 8 | (packet.body[3] ?? 0);
+    if (packet.protocol === ICMP6) {
+      // What refuses an echo has it in itself, behind an IPv6 header.
+      const at = packet.body[0] === 1 ? 8 + 40 + 4 : 4;
+      const id = (packet.body[at] ?? 0) << 8 | (packet.body[at + 1] ?? 0);
+      this.#echoes.get(id)?.(packet.body.slice());
+    }
     if (packet.protocol === UDP) this.#answers.get(port)?.(packet.body.slice(8));
     if (packet.protocol === TCP) await this.#connections.get(`${port}`)?.take(packet.body);
   }

@@ -22,11 +22,14 @@ Deno.test("networkConfig keeps what was asked for", () => {
     dns: ["127.0.0.1:5353"],
     extraHosts: { db: "10.0.0.1" },
     bandwidth: { send: 1_000_000 },
+    logConnections: true,
   });
   assert.deepEqual(config, {
     mode: "open",
     rules: [],
     secrets: [],
+    hooks: { kinds: [], hosts: [] },
+    logConnections: true,
     ports: [{ hostIp: "127.0.0.1", hostPort: 8080, guestPort: 80, protocol: "tcp" }],
     dns: ["127.0.0.1:5353"],
     extraHosts: { db: "10.0.0.1" },

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { NO_HOOKS } from "../../src/network/hooks.ts";
 import { secretConfigs, type SecretOptions, secretVariables } from "../../src/network/secrets.ts";
 import { type InterceptedSecret, Leak, Swapper } from "../../src/network/intercept/swap.ts";
 
@@ -19,10 +20,12 @@ Deno.test("secretConfigs gives each secret a placeholder, and keeps no value", (
     from: null,
   });
   assert.deepEqual([other?.places, other?.from], [["query", "body"], "vault"]);
-  const variables = secretVariables(configs);
+  const variables = secretVariables({ secrets: configs, hooks: NO_HOOKS });
   assert.equal(variables.TOKEN, token?.placeholder);
   assert.equal(variables.NODE_EXTRA_CA_CERTS, "/etc/ssl/hutch.pem");
-  assert.deepEqual(secretVariables([]), {});
+  assert.deepEqual(secretVariables({ secrets: [], hooks: NO_HOOKS }), {});
+  const hooks = { kinds: ["request"], hosts: [] } as const;
+  assert.equal(secretVariables({ secrets: [], hooks }).DENO_CERT, variables.DENO_CERT);
 });
 
 const hosts = ["a.test"];

@@ -27,6 +27,12 @@ export function misspelled(): Plugin[] {
     definePlugin({ name: "x", resolve: { credential: () => undefined } }),
     // @ts-expect-error no such event
     definePlugin({ name: "x", on: { "box.start": () => {} } }),
+    // @ts-expect-error no such hook of networks
+    definePlugin({ name: "x", network: { onRequests: () => {} } }),
+    // @ts-expect-error a connection is denied, or sent elsewhere
+    definePlugin({ name: "x", network: { onConnect: () => "allow" as const } }),
+    // @ts-expect-error what a connection's hook gets has no request
+    definePlugin({ name: "x", network: { onDns: (_question, { request }) => void request } }),
   ];
 }
 

@@ -246,6 +246,16 @@ for (
       /^its on is a list, not an object$/,
     ],
     [
+      "an unknown hook of networks",
+      'export default { name: "x", network: { onRequests() {} } };',
+      /did you mean "network\.onRequest"/,
+    ],
+    [
+      "a hook of networks that can't be called",
+      'export default { name: "x", network: { onDns: {} } };',
+      /^its network\.onDns is an object, not a function$/,
+    ],
+    [
       "another order",
       'export default { name: "x", order: "first" };',
       /^its order is "first", not "pre" or "post"$/,

@@ -27,6 +27,11 @@ export interface Queries {
   ask: { question: Q; answer: { ok: true } | { ok: false } };
 }
 
+export interface NetworkDecisions {
+  /** Decides. */
+  onThis: { question: Q; answer: A };
+}
+
 export interface Events {
   /** Happens. */
   "it.happened": About & {

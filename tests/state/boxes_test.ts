@@ -132,6 +132,20 @@ Deno.test("BoxRecords.byId tells what another program wrote, at once", () =>
 
 Deno.test("parseConfig gives a network that was recorded before there were rules none", () => {
   const { network, ...rest } = config("aa0000000000", "one");
-  const { rules: _, secrets: __, ...older } = network;
+  const { rules: _, secrets: __, hooks: ___, logConnections: ____, ...older } = network;
   assert.deepEqual(parseConfig(JSON.stringify({ ...rest, network: older })).network, network);
+});
+
+Deno.test("parseConfig refuses rules that would be other orders for a network", () => {
+  const whole = config("aa0000000000", "one");
+  for (
+    const network of [
+      { ...whole.network, rules: ["deny out any any any\nmode open"] },
+      { ...whole.network, rules: ["deny out any 1.1.1.1 any;allow out any any any"] },
+      { ...whole.network, hooks: { kinds: ["connect\nmode open"], hosts: [] } },
+      { ...whole.network, hooks: { kinds: [], hosts: ["a.test\nmode open"] } },
+    ]
+  ) {
+    assert.throws(() => parseConfig(JSON.stringify({ ...whole, network })), /else than words/);
+  }
 });

@@ -5,6 +5,7 @@
  */
 import { errorText, HutchError } from "../../errors.ts";
 import { NETWORK_MODES, type NetworkConfig } from "../../network/options.ts";
+import { GROUPS } from "../../network/rules.ts";
 import { parseConfig } from "../../state/box_rows.ts";
 import { checkOptions, hostnameOf, randomId } from "../config.ts";
 import { checkCommand } from "../exec_check.ts";
@@ -12,7 +13,7 @@ import type { BoxConfig, BoxOptions, VolumeSpec } from "../options.ts";
 import { badArchive } from "./format.ts";
 
 /** A setting that reaches this machine, and stayed behind. */
-export type LeftOut = "volumes" | "ports" | "network";
+export type LeftOut = "volumes" | "ports" | "network" | "rules" | "secrets";
 
 /** What is said of an imported box. */
 export interface ImportedConfigOptions {
@@ -103,11 +104,25 @@ function withoutReach({ volumes, network }: BoxConfig): {
   if (kept.length < volumes.length) leftOut.push("volumes");
   if (network.ports.length > 0) leftOut.push("ports");
   if (open) leftOut.push("network");
+  const rules = network.rules.filter(isUsual);
+  if (rules.length < network.rules.length) leftOut.push("rules");
+  // Their values would be taken from this machine, for hosts that the file names.
+  if (network.secrets.length > 0) leftOut.push("secrets");
   return {
     volumes: kept,
-    network: { ...network, mode: open ? "nat" : network.mode, ports: [] },
+    network: { ...network, mode: open ? "nat" : network.mode, ports: [], rules, secrets: [] },
     leftOut,
   };
+}
+
+/** Whether a rule lets nothing through that an ordinary network doesn't: names lead to public addresses. */
+function isUsual(rule: string): boolean {
+  if (rule.startsWith("deny ")) return true;
+  const [action, direction, _protocol, target = "", _ports, ...more] = rule.split(" ");
+  const isName = /^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*$/.test(target) &&
+    !/(^|\.)\d+$/.test(target) && !GROUPS.includes(target) && target !== "any";
+  return action === "allow" && direction === "out" && more.length === 0 &&
+    (target === "public" || isName);
 }
 
 /** What the box would have been asked for with, for the same checks. */
@@ -135,6 +150,7 @@ export function optionsOf(config: BoxConfig): BoxOptions {
       `${hostIp.includes(":") ? `[${hostIp}]` : hostIp}:${hostPort}:${guestPort}/${protocol}`
     ),
     dns: network.dns,
+    logConnections: network.logConnections,
     extraHosts: network.extraHosts,
     bandwidth: {
       ...send === null ? {} : { send },
@@ -161,7 +177,12 @@ export function changedConfig(config: BoxConfig, options: BoxOptions): BoxConfig
     ...config,
     cpus,
     memoryMiB,
-    network,
+    network: {
+      ...network,
+      rules: [...network.rules, ...config.network.rules],
+      secrets: config.network.secrets,
+      hooks: config.network.hooks,
+    },
     hostname: hostname ?? config.hostname,
     labels: { ...labels },
     exec: {

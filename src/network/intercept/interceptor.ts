@@ -1,17 +1,18 @@
 /**
- * What takes the place of servers for a box with secrets: TLS ends here, by Deno's own stack, and goes
- * on from here with the secrets in it. `ffi/net/gate.c` sends it the connections.
+ * What takes the place of servers for a box with secrets, or whose requests hooks decide about: HTTP and
+ * TLS end here, by Deno's own stack, and go on from here with the secrets in them. `ffi/net/gate.c` sends it the connections.
  *
  * @module
  */
 import { type Issuer, type KeyPair } from "./authority.ts";
-import { acceptAll, close, type Duplex, join, readHead, writeAll } from "./pipe.ts";
-import { passOn } from "./requests.ts";
+import { DoorAsker } from "./door.ts";
+import { acceptAll, close, type Duplex, join, readHead, Valve, writeAll } from "./pipe.ts";
+import { handle } from "./requests.ts";
 import { type InterceptedSecret, Leak, Swapper } from "./swap.ts";
-import { type Destination, dial, Upstream } from "./upstream.ts";
+import { type Destination, plainClient, Upstream } from "./upstream.ts";
 
 /** Of the line before each connection. */
-const LINE_LIMIT = 1_024;
+const LINE_LIMIT = 2_048;
 /** Names that have a server of their own at a time. */
 const MAX_FRONTS = 256;
 /** Connections with both their ends, more of which are refused. */
@@ -19,7 +20,7 @@ const MAX_OPEN = 4_000;
 
 /** What an {@link Interceptor} is made with. */
 export interface InterceptorOptions {
-  /** Unix socket on which connections come, each behind a line `tls|http ADDRESS PORT NAME`. */
+  /** Unix socket on which connections come, each behind a line `tls|http ADDRESS PORT NAME DOOR`. */
   readonly socketPath: string;
   readonly issuer: Issuer;
   readonly secrets: readonly InterceptedSecret[];
@@ -27,6 +28,18 @@ export interface InterceptorOptions {
   readonly caCerts: readonly string[];
   /** A placeholder was sent to a host that mustn't have the secret; nothing of it went on. */
   readonly leaked: (leak: { readonly secret: string } & Destination) => void;
+  /** A hook denied a request: `HOW PLUGIN`. */
+  readonly hooked: (denial: { readonly how: string } & Destination) => void;
+}
+
+/** A connection of the box's. */
+interface Flow {
+  readonly destination: Destination;
+  readonly client: Deno.HttpClient;
+  /** Where its requests are asked about: `PORT-TOKEN`, or `-` for nowhere. */
+  readonly door: string;
+  /** Where what the box says waits. */
+  readonly valve: Valve;
 }
 
 /** A running interceptor. */
@@ -37,7 +50,12 @@ export class Interceptor implements AsyncDisposable {
   /** Servers that speak TLS in a name's place, by their names. */
   readonly #fronts = new Map<string, Promise<Deno.HttpServer<Deno.NetAddr>>>();
   /** Where connections to them are going, by the ports that they come from. */
-  readonly #flows = new Map<number, Destination>();
+  readonly #flows = new Map<number, Flow>();
+  readonly #plainFront = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen() {} },
+    (request, { remoteAddr }) => this.#answer(request, remoteAddr.port),
+  );
+  readonly #asker = new DoorAsker();
   readonly #open = new Set<Duplex>();
 
   /** Listens from here on. */
@@ -57,59 +75,27 @@ export class Interceptor implements AsyncDisposable {
     });
   }
 
+  /** HTTP ends at a server in the name's place; by TLS with a certificate for it. */
   async #take(connection: Deno.UnixConn): Promise<void> {
     const { head, rest } = await readHead(connection, "\n", LINE_LIMIT);
-    const [kind, address = "", port, name = ""] = head.split(" ");
-    const destination = { name, address, port: Number(port) };
-    if (kind === "http") await this.#watch(connection, destination, rest);
-    else await this.#end(connection, destination, rest);
-  }
-
-  /** Without TLS nothing is replaced, and no placeholder of a secret goes on. */
-  async #watch(
-    connection: Deno.UnixConn,
-    destination: Destination,
-    first: Uint8Array,
-  ): Promise<void> {
-    const none = this.#options.secrets.map((secret) => ({ ...secret, hosts: [] }));
-    const swapper = new Swapper(none, destination.name).body();
-    const through = (bytes: Uint8Array) => swapper?.piece(bytes) ?? bytes;
-    try {
-      const begin = through(first);
-      const server = await dial(destination);
-      this.#open.add(server);
-      try {
-        await writeAll(server, begin);
-        await join(connection, server, through);
-      } finally {
-        this.#open.delete(server);
-        close(server);
-      }
-    } catch (error) {
-      if (error instanceof Leak) this.#tell(error, destination);
-      throw error;
-    }
-  }
-
-  /** TLS ends at a server in the name's place. */
-  async #end(
-    connection: Deno.UnixConn,
-    destination: Destination,
-    first: Uint8Array,
-  ): Promise<void> {
-    const front = await this.#frontOf(destination.name);
+    const [kind, address = "", port, name = "", door = "-"] = head.split(" ");
+    const destination = { name, address, port: Number(port), secure: kind === "tls" };
+    const front = destination.secure ? await this.#frontOf(name) : this.#plainFront;
+    const client = destination.secure ? this.#upstream.client : plainClient(destination);
     const inner = await Deno.connect({ hostname: "127.0.0.1", port: front.addr.port });
-    const { port } = inner.localAddr;
-    this.#flows.set(port, destination);
+    const { port: from } = inner.localAddr;
+    const valve = new Valve();
+    this.#flows.set(from, { destination, client, door, valve });
     this.#open.add(inner);
-    this.#upstream.remember(destination);
+    if (destination.secure) this.#upstream.remember(destination);
     try {
-      await writeAll(inner, first);
-      await join(connection, inner);
+      await writeAll(inner, rest);
+      await join(connection, inner, { forth: valve });
     } finally {
       this.#open.delete(inner);
-      this.#flows.delete(port);
+      this.#flows.delete(from);
       close(inner);
+      if (!destination.secure) client.close();
     }
   }
 
@@ -129,18 +115,24 @@ export class Interceptor implements AsyncDisposable {
   #makeFront({ certificate, key }: KeyPair): Deno.HttpServer<Deno.NetAddr> {
     return Deno.serve(
       { hostname: "127.0.0.1", port: 0, cert: certificate, key, onListen() {} },
-      async (request, { remoteAddr }) => {
-        // Others on this machine can connect as well.
-        const destination = this.#flows.get(remoteAddr.port);
-        if (!destination) return new Response(null, { status: 403 });
-        return await passOn(request, {
-          destination,
-          swapper: new Swapper(this.#options.secrets, destination.name),
-          client: this.#upstream.client,
-          leaked: (leak) => this.#tell(leak, destination),
-        });
-      },
+      (request, { remoteAddr }) => this.#answer(request, remoteAddr.port),
     );
+  }
+
+  async #answer(request: Request, from: number): Promise<Response> {
+    // Others on this machine can connect as well.
+    const flow = this.#flows.get(from);
+    if (!flow) return new Response(null, { status: 403 });
+    const { destination, client, door, valve } = flow;
+    const { secrets, caCerts, hooked } = this.#options;
+    return await handle(request, {
+      ...{ destination, client, caCerts, valve },
+      // Without TLS nothing is replaced, and no placeholder of a secret goes on.
+      swapper: new Swapper(secrets, destination.secure ? destination.name : undefined),
+      leaked: (leak) => this.#tell(leak, destination),
+      door: door === "-" ? undefined : { asker: this.#asker, word: door },
+      denied: (how) => hooked({ how, ...destination }),
+    });
   }
 
   #tell({ secret }: Leak, destination: Destination): void {
@@ -151,8 +143,9 @@ export class Interceptor implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
     for (const connection of this.#open) close(connection);
-    const fronts = await Promise.allSettled(this.#fronts.values());
+    const fronts = await Promise.allSettled([this.#plainFront, ...this.#fronts.values()]);
     this.#upstream[Symbol.dispose]();
+    await this.#asker[Symbol.asyncDispose]();
     await Promise.allSettled(
       fronts.map((front) => front.status === "fulfilled" ? front.value.shutdown() : undefined),
     );

@@ -25,6 +25,9 @@ export async function main(): Promise<void> {
       // The box's network tells those who listen to it; when it has gone, so has the box.
       void orderNetwork(controlPath, `leaked ${secret} ${address} ${port} ${name}`).catch(() => {});
     },
+    hooked: ({ how, address, port, name }) => {
+      void orderNetwork(controlPath, `hooked ${how} ${address} ${port} ${name}`).catch(() => {});
+    },
   });
   await Deno.stdout.write(new TextEncoder().encode("ready\n"));
   await ended;

@@ -15,28 +15,49 @@ export async function writeAll(to: Duplex, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
 }
 
-/** Carries bytes to their end, which it passes on; `through` may change them. */
-async function carry(
-  from: Duplex,
-  to: Duplex,
-  through?: (bytes: Uint8Array) => Uint8Array,
-): Promise<void> {
+/** Lets bytes wait where they come from, while there is no room for more where they go. */
+export class Valve {
+  #shut: PromiseWithResolvers<void> | undefined;
+
+  /** Shuts, or opens; idempotent. */
+  set(open: boolean): void {
+    if (!open) this.#shut ??= Promise.withResolvers();
+    else if (this.#shut) {
+      this.#shut.resolve();
+      this.#shut = undefined;
+    }
+  }
+
+  get isOpen(): boolean {
+    return this.#shut === undefined;
+  }
+
+  /** Resolves when it is open. */
+  async opened(): Promise<void> {
+    while (this.#shut) await this.#shut.promise;
+  }
+}
+
+/** Carries bytes to their end, which it passes on. */
+async function carry(from: Duplex, to: Duplex, valve: Valve | undefined): Promise<void> {
   const buffer = new Uint8Array(PIECE);
   for (let n; (n = await from.read(buffer)) !== null;) {
-    const bytes = buffer.subarray(0, n);
-    await writeAll(to, through ? through(bytes) : bytes);
+    await writeAll(to, buffer.subarray(0, n));
+    await valve?.opened();
   }
   await to.closeWrite();
 }
 
+/** What goes from `a` to `b`, or back, may wait at a valve. */
+export interface Valves {
+  readonly forth?: Valve;
+  readonly back?: Valve;
+}
+
 /** Joins two connections until both sides have ended, or one fails; closes both. */
-export async function join(
-  a: Duplex,
-  b: Duplex,
-  throughToB?: (bytes: Uint8Array) => Uint8Array,
-): Promise<void> {
+export async function join(a: Duplex, b: Duplex, { forth, back }: Valves = {}): Promise<void> {
   try {
-    await Promise.all([carry(a, b, throughToB), carry(b, a)]);
+    await Promise.all([carry(a, b, forth), carry(b, a, back)]);
   } finally {
     close(a);
     close(b);
@@ -44,7 +65,7 @@ export async function join(
 }
 
 /** Closes a connection that may be closed. */
-export function close(connection: Duplex): void {
+export function close(connection: { close(): void }): void {
   try {
     connection.close();
   } catch {

@@ -3,36 +3,68 @@
  *
  * @module
  */
+import type { DoorAsker } from "./door.ts";
+import { endToEnd, isWebSocket } from "./messages.ts";
+import { joinSockets } from "./sockets.ts";
 import { Leak, Swapper } from "./swap.ts";
+import type { Valve } from "./pipe.ts";
 import type { Destination } from "./upstream.ts";
 
-/** What {@link passOn} works with. */
+/** What {@link handle} works with. */
 export interface Passing {
   readonly destination: Destination;
   readonly swapper: Swapper;
   readonly client: Deno.HttpClient;
+  /** Authorities of servers beside Deno's own, as PEM. */
+  readonly caCerts: readonly string[];
+  /** Where what the box says waits while there is no room for it. */
+  readonly valve: Valve;
   readonly leaked: (leak: Leak) => void;
+  /** Asks the program that decides about it; undefined where none does. */
+  readonly door: { readonly asker: DoorAsker; readonly word: string } | undefined;
+  /** A hook denied it: `HOW PLUGIN`. */
+  readonly denied: (how: string) => void;
 }
 
-/** Headers of one connection, not of the message; `host` and its kin are the URL's. */
-const OWN_HEADERS = [
-  ...["connection", "host", "http2-settings", "keep-alive", "proxy-authorization"],
-  ...["proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"],
-];
-const WEBSOCKET_HEADER = /^sec-websocket-/;
 const BAD_GATEWAY = 502;
 
-/** Sends a request on, and gives its answer. What is said here of failures has no value of a secret. */
-export async function passOn(request: Request, passing: Passing): Promise<Response> {
+/** Does with a request of the box what hooks say, and gives its answer. */
+export async function handle(request: Request, passing: Passing): Promise<Response> {
+  const { destination, door } = passing;
+  const url = urlOf(request, destination);
+  if (!url) return said(421, `this connection is for ${destination.name}`);
+  const asked = isWebSocket(request)
+    ? new Request(url, { headers: request.headers, signal: request.signal })
+    : new Request(url, request);
+  if (!door) return await passOn(asked, passing, request);
+  const { name, address, port } = destination;
+  const answer = await door.asker.ask(asked, {
+    door: door.word,
+    connection: { name, address, port },
+    onward: (made) => passOn(made, passing, request),
+  });
+  if ("denied" in answer) passing.denied(answer.denied);
+  return "head" in answer ? await passOn(answer.head, passing, request) : answer.response;
+}
+
+/**
+ * Sends a request on, and gives its answer. What is said here of failures has no value of a secret.
+ *
+ * @param own The box's own, where it is a WebSocket's beginning.
+ */
+async function passOn(request: Request, passing: Passing, own: Request): Promise<Response> {
   const { destination, swapper, client } = passing;
   const leaking = new AbortController();
   try {
-    const url = urlOf(request, destination, swapper);
+    const url = urlOf(request, destination);
     if (!url) return said(421, `this connection is for ${destination.name}`);
-    const headers = headersOf(request, swapper);
-    if (request.headers.get("upgrade")?.toLowerCase() === "websocket") {
-      return await joinSockets(request, url, headers, client);
+    url.search = swapper.text(url.search, "query");
+    swapper.text(url.pathname, "query"); // a place where none is replaced
+    const headers = new Headers();
+    for (const [name, value] of endToEnd(request.headers)) {
+      headers.append(name, swapper.header(name, value));
     }
+    if (isWebSocket(own)) return await joinSockets(own, { url, headers }, passing);
     const body = bodyOf(request, headers, swapper, (leak) => {
       passing.leaked(leak);
       leaking.abort(leak);
@@ -54,27 +86,13 @@ function said(status: number, text: string): Response {
 }
 
 /** Where it goes; undefined for a request to another host than its connection's. */
-function urlOf(request: Request, { name, port }: Destination, swapper: Swapper): URL | undefined {
+function urlOf(request: Request, { name, port, secure }: Destination): URL | undefined {
   const url = new URL(request.url);
   if (url.hostname.replace(/\.$/, "") !== name) return undefined;
-  url.protocol = "https:";
+  url.protocol = secure ? "https:" : "http:";
   url.hostname = name;
   url.port = String(port);
-  url.search = swapper.text(url.search, "query");
-  swapper.text(url.pathname, "query"); // a place where none is replaced
   return url;
-}
-
-function headersOf(request: Request, swapper: Swapper): Headers {
-  const listed = (request.headers.get("connection") ?? "").toLowerCase().split(/\s*,\s*/);
-  const headers = new Headers();
-  for (const [name, value] of request.headers) {
-    if (OWN_HEADERS.includes(name) || listed.includes(name) || WEBSOCKET_HEADER.test(name)) {
-      continue;
-    }
-    headers.append(name, swapper.header(name, value));
-  }
-  return headers;
 }
 
 function bodyOf(
@@ -87,50 +105,4 @@ function bodyOf(
   if (!through || !request.body) return request.body;
   headers.delete("content-length"); // a value may be longer than what stands for it
   return request.body.pipeThrough(through.stream(leaked));
-}
-
-/** The box's WebSocket and one to the server; each message goes to the other as it is. */
-async function joinSockets(
-  request: Request,
-  url: URL,
-  headers: Headers,
-  client: Deno.HttpClient,
-): Promise<Response> {
-  url.protocol = "wss:";
-  const asked = request.headers.get("sec-websocket-protocol")?.split(/\s*,\s*/) ?? [];
-  const server = new WebSocket(url, { protocols: asked, headers, client });
-  server.binaryType = "arraybuffer";
-  await new Promise<void>((resolve, reject) => {
-    server.onopen = () => resolve();
-    server.onerror = () => reject(new Error("the server doesn't take it"));
-  });
-  const { socket, response } = Deno.upgradeWebSocket(request, {
-    idleTimeout: 0,
-    ...server.protocol === "" ? {} : { protocol: server.protocol },
-  });
-  socket.binaryType = "arraybuffer";
-  // What the server says before the box's side is open waits.
-  const early: (string | ArrayBuffer)[] = [];
-  server.onmessage = ({ data }) => void early.push(data);
-  socket.onopen = () => {
-    for (const data of early.splice(0)) socket.send(data);
-    server.onmessage = ({ data }) => sendTo(socket, data);
-    if (server.readyState === WebSocket.CLOSED) socket.close();
-  };
-  socket.onmessage = ({ data }) => sendTo(server, data);
-  server.onclose = ({ code, reason }) => closeAs(socket, code, reason);
-  socket.onclose = ({ code, reason }) => closeAs(server, code, reason);
-  server.onerror = socket.onerror = () => {}; // the close comes after it
-  return response;
-}
-
-function sendTo(socket: WebSocket, data: string | ArrayBuffer): void {
-  if (socket.readyState === WebSocket.OPEN) socket.send(data);
-}
-
-/** Codes that an endpoint may not send itself mean that there was none. */
-function closeAs(socket: WebSocket, code: number, reason: string): void {
-  if (socket.readyState >= WebSocket.CLOSING) return;
-  if (code === 1000 || (code >= 3000 && code < 5000)) socket.close(code, reason);
-  else socket.close();
 }

@@ -44,8 +44,12 @@ interface Meant {
 export class Swapper {
   readonly #secrets: readonly Meant[];
 
-  constructor(secrets: readonly InterceptedSecret[], host: string) {
-    this.#secrets = secrets.map((secret) => ({ secret, own: isHostOf(secret.hosts, host) }));
+  /** @param host Undefined: none that may get any. */
+  constructor(secrets: readonly InterceptedSecret[], host: string | undefined) {
+    this.#secrets = secrets.map((secret) => ({
+      secret,
+      own: host !== undefined && isHostOf(secret.hosts, host),
+    }));
   }
 
   /**

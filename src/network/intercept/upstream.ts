@@ -18,15 +18,27 @@ export interface Destination {
   readonly name: string;
   readonly address: string;
   readonly port: number;
+  /** By TLS. */
+  readonly secure: boolean;
 }
 
 /** Connects to where the box was going; its gateway is this machine. */
 export async function dial(
   { address, port }: Pick<Destination, "address" | "port">,
 ): Promise<Deno.TcpConn> {
+  return await Deno.connect({ hostname: hostOf(address), port });
+}
+
+function hostOf(address: string): string {
   const [v4, v6] = GATEWAYS;
-  const hostname = address === v4 ? "127.0.0.1" : address === v6 ? "::1" : address;
-  return await Deno.connect({ hostname, port });
+  return address === v4 ? "127.0.0.1" : address === v6 ? "::1" : address;
+}
+
+/** A client for what goes to one place without TLS. */
+export function plainClient({ address, port }: Destination): Deno.HttpClient {
+  return Deno.createHttpClient({
+    proxy: { transport: "tcp", hostname: hostOf(address), port },
+  });
 }
 
 /** A client for `fetch` and `WebSocket` that knows where names are by {@link Upstream.remember}. */
