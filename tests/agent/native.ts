@@ -4,6 +4,7 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildTarget } from "../../ffi/build.ts";
@@ -28,6 +29,8 @@ export const sanitizers: readonly string[] = [
 export interface NativeOptions {
   /** As guests have it, without sanitizers. @default {false} */
   readonly plain?: boolean;
+  /** Goes on with another host once the first one is gone: {@link NativeAgent.next}. @default {false} */
+  readonly next?: boolean;
 }
 
 /** An agent that runs here, and its channel. */
@@ -35,10 +38,11 @@ interface Launched {
   readonly conn: Deno.UnixConn;
   readonly child: Deno.ChildProcess;
   readonly folder: TempFolder;
+  readonly next: Deno.UnixListener | undefined;
 }
 
 /** Builds the agent if it has changed, starts it and waits until it has connected. */
-async function launch({ plain = false }: NativeOptions = {}): Promise<Launched> {
+async function launch({ plain = false, next = false }: NativeOptions = {}): Promise<Launched> {
   const program = join(root, "build", "test", plain ? "hutch-agent-plain" : "hutch-agent-native");
   const target = plain ? targetOf(PARTS.agent, join(root, "ffi"), { output: program }) : {
     output: program,
@@ -51,13 +55,15 @@ async function launch({ plain = false }: NativeOptions = {}): Promise<Launched> 
   const folder = new TempFolder();
   const path = join(folder.path, "agent.sock");
   using listener = Deno.listen({ transport: "unix", path });
+  const nextPath = join(folder.path, "next.sock");
+  const second = next ? Deno.listen({ transport: "unix", path: nextPath }) : undefined;
   const child = new Deno.Command(program, {
-    args: ["--connect", path],
+    args: ["--connect", path, ...next ? [nextPath] : []],
     stdin: "null",
     stdout: "null",
     stderr: "piped",
   }).spawn();
-  return { conn: await listener.accept(), child, folder };
+  return { conn: await listener.accept(), child, folder, next: second };
 }
 
 /** An agent that runs, with the relay of a box process and a client before it. */
@@ -95,15 +101,17 @@ export class NativeBox implements AsyncDisposable {
 
 /** An agent that runs and its host's end. */
 export class NativeAgent implements AsyncDisposable {
-  readonly peer: Peer;
+  #peer: Peer;
+  readonly #next: Deno.UnixListener | undefined;
   readonly #child: Deno.ChildProcess;
   readonly #said: Promise<string>;
   readonly #folder: TempFolder;
   #status: Promise<Deno.CommandStatus>;
   #expected = 0;
 
-  private constructor(peer: Peer, child: Deno.ChildProcess, folder: TempFolder) {
-    this.peer = peer;
+  private constructor({ conn, child, folder, next }: Launched) {
+    this.#peer = new Peer(conn);
+    this.#next = next;
     this.#child = child;
     this.#folder = folder;
     this.#status = child.status;
@@ -112,8 +120,21 @@ export class NativeAgent implements AsyncDisposable {
 
   /** Builds the agent if it has changed, starts it and waits until it has connected. */
   static async start(options: NativeOptions = {}): Promise<NativeAgent> {
-    const { conn, child, folder } = await launch(options);
-    return new NativeAgent(new Peer(conn), child, folder);
+    return new NativeAgent(await launch(options));
+  }
+
+  /** The host that it has now. */
+  get peer(): Peer {
+    return this.#peer;
+  }
+
+  /** Ends the channel, and is the next host. */
+  async next(): Promise<Peer> {
+    assert(this.#next);
+    this.#peer[Symbol.dispose]();
+    using listener = this.#next;
+    this.#peer = new Peer(await listener.accept());
+    return this.#peer;
   }
 
   /** The agent's process id. */
