@@ -179,6 +179,7 @@ export async function removeFiles(own: LayoutOutput, forget = () => {}): Promise
       sharesSocketPath,
       controlPath,
       `${controlPath}.own`,
+      `${controlPath}.memory`,
       networkSocketPath,
       networkControlPath,
     ]
