@@ -1,6 +1,6 @@
 /**
  * The benchmark: `deno task bench [--json] [--runs N] [GROUP]...`; the groups are archive, boot, channel,
- * copy, exec, image, network, scale and snapshot. Each figure stands beside a floor measured in the same run. Inside the
+ * copy, exec, image, memory, network, scale and snapshot. Each figure stands beside a floor measured in the same run. Inside the
  * emulated machine with KVM (`scripts/kvm_lab`) it measures libkrun, else QEMU.
  *
  * @module
@@ -15,6 +15,7 @@ import { benchChannel } from "./channel.ts";
 import { benchCopy } from "./copy.ts";
 import { benchExec } from "./exec.ts";
 import { benchImage } from "./image.ts";
+import { benchMemory } from "./memory.ts";
 import { benchNetwork } from "./network.ts";
 import { benchScale } from "./scale.ts";
 import { benchSnapshot } from "./snapshot.ts";
@@ -26,7 +27,7 @@ const { values, positionals } = parseArgs({
 });
 const lab = Deno.env.get("IN_KVM_LAB") === "1";
 const runs = Number(values.runs ?? (lab ? 6 : 10));
-const MACHINES = ["archive", "boot", "channel", "copy", "exec", "network", "snapshot"];
+const MACHINES = ["archive", "boot", "channel", "copy", "exec", "memory", "network", "snapshot"];
 const wanted = positionals.length > 0
   ? positionals
   : [...MACHINES, ...(lab ? [] : ["image", "scale"])];
@@ -83,5 +84,6 @@ async function benchMachines(): Promise<void> {
   if (wanted.includes("network")) report(await benchNetwork(setting));
   if (wanted.includes("copy")) report(await benchCopy(setting));
   if (wanted.includes("exec")) report(await benchExec(setting));
+  if (wanted.includes("memory")) report(await benchMemory(setting));
   if (wanted.includes("snapshot")) report(await benchSnapshot(setting));
 }
