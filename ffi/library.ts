@@ -37,9 +37,9 @@ export function agentPath(): string {
   return partPath("agent");
 }
 
-/** Where the library that confines box processes is, whether or not it is there. */
-export function confinePath(): string {
-  return partPath("confine");
+/** Where the library that box processes load is, whether or not it is there. */
+export function boxLibraryPath(): string {
+  return partPath("box");
 }
 
 /** Where the program that shares folders with guests is, whether or not it is there. */

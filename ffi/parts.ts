@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { Target } from "./build.ts";
 
 /** Name of a native part. */
-export type PartName = "helper" | "agent" | "confine" | "share" | "net";
+export type PartName = "helper" | "agent" | "box" | "share" | "net";
 
 /** A native part. */
 export interface Part {
@@ -56,12 +56,12 @@ export const PARTS: Readonly<Record<PartName, Part>> = {
     librariesByHeader: { "cbor.h": ["-lcbor"] },
     maxBytes: 1.5 * 1024 * 1024,
   },
-  confine: {
-    file: "libhutch-confine.so",
-    variable: "HUTCH_CONFINE",
-    sources: ["confine"],
-    headers: [],
-    flags: [...COMMON, "-fPIC", "-fvisibility=hidden"],
+  box: {
+    file: "libhutch-box.so",
+    variable: "HUTCH_BOX_LIBRARY",
+    sources: ["confine", "relay"],
+    headers: [""],
+    flags: [...COMMON, "-fPIC", "-fvisibility=hidden", "-pthread"],
     libraries: ["-shared", "-Wl,-z,defs", "-s"],
   },
   share: {
@@ -85,7 +85,7 @@ export const PARTS: Readonly<Record<PartName, Part>> = {
 };
 
 /** The names of {@link PARTS}. */
-export const PART_NAMES: readonly PartName[] = ["helper", "agent", "confine", "share", "net"];
+export const PART_NAMES: readonly PartName[] = ["helper", "agent", "box", "share", "net"];
 
 /**
  * How to build a part.

@@ -1,5 +1,5 @@
-/* What a box process gives up before the guest runs. A library of its own, without dependencies,
- * since box processes load it; libhutch.so has it too, to tell what the kernel offers.
+/* What a box process gives up before the guest runs. Part of the library that box processes load, which
+ * has no dependencies; libhutch.so has it too, to tell what the kernel offers.
  *
  * All threads of the process are meant, those that are to come included: the box process is a Deno,
  * which has several before any of our code runs. While hutch_confine() is at work the process has a

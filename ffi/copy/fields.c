@@ -96,3 +96,13 @@ bool header_number(const uint8_t *field, size_t size, int64_t *number)
   *number = value;
   return true;
 }
+
+size_t bytes_move(const void *bytes, size_t *length, size_t *at, uint8_t *buffer, size_t size)
+{
+  size_t ready = *length - *at;
+  size_t part = ready < size ? ready : size;
+  if (part > 0) memcpy(buffer, (const uint8_t *)bytes + *at, part);
+  *at += part;
+  if (*at == *length) *length = *at = 0;
+  return part;
+}

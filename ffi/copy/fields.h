@@ -26,4 +26,8 @@ bool header_checksum_fits(const uint8_t *block);
 /* A field of `size` bytes: octal, or GNU's binary. */
 bool header_number(const uint8_t *field, size_t size, int64_t *number);
 
+/* Moves what is left of `bytes` from `*at` on into a buffer, as much as fits: how many bytes. Once all
+ * were moved, `*length` and `*at` are 0. */
+size_t bytes_move(const void *bytes, size_t *length, size_t *at, uint8_t *buffer, size_t size);
+
 #endif

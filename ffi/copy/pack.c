@@ -272,15 +272,9 @@ int64_t copy_pack_read(struct copy_pack *pack, uint8_t *buffer, size_t size)
   size_t done = 0;
   while (pack->failure.code == 0 && done < size && !pack->asking) {
     int64_t result = 0;
-    size_t ready = pack->head.length - pack->head_at;
-    if (ready > 0) {
-      size_t part = ready < size - done ? ready : size - done;
-      memcpy(buffer + done, pack->head.bytes + pack->head_at, part);
-      pack->head_at += part;
-      done += part;
-      continue;
-    }
-    pack->head.length = pack->head_at = 0;
+    size_t part = bytes_move(pack->head.bytes, &pack->head.length, &pack->head_at, buffer + done, size - done);
+    done += part;
+    if (part > 0) continue;
     uint64_t left;
     if (done > 0 && copy_pack_file(pack, &left) >= 0 && left >= size) break; /* it may be sent otherwise */
     if (pack->file >= 0) result = read_file(pack, buffer + done, size - done);

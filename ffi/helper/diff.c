@@ -241,15 +241,9 @@ int64_t hutch_diff_read(hutch_diff *diff, uint8_t *buffer, size_t size)
   size_t done = 0;
   while (diff->failed == 0 && done < size) {
     int64_t result = 0;
-    size_t ready = pack->head.length - pack->head_at;
-    if (ready > 0) {
-      size_t part = ready < size - done ? ready : size - done;
-      memcpy(buffer + done, pack->head.bytes + pack->head_at, part);
-      pack->head_at += part;
-      done += part;
-      continue;
-    }
-    pack->head.length = pack->head_at = 0;
+    size_t part = bytes_move(pack->head.bytes, &pack->head.length, &pack->head_at, buffer + done, size - done);
+    done += part;
+    if (part > 0) continue;
     if (diff->open) result = read_file(diff, buffer + done, size - done);
     else if (diff->item < diff->item_count) result = begin_item(diff);
     else if (diff->ended) break;

@@ -214,20 +214,14 @@ int64_t hutch_pack_read(hutch_pack *pack, uint8_t *buffer, size_t size)
   size_t done = 0;
   while (pack->failed == 0 && done < size) {
     int64_t result = 0;
-    size_t ready = pack->head.length - pack->head_at;
-    if (ready > 0) {
-      size_t part = ready < size - done ? ready : size - done;
-      memcpy(buffer + done, pack->head.bytes + pack->head_at, part);
-      pack->head_at += part;
-      done += part;
-    } else {
-      pack->head.length = pack->head_at = 0;
-      if (pack->file >= 0) result = read_file(pack, buffer + done, size - done);
-      else if (pack->ended) break;
-      else result = next_entry(pack);
-      if (result > 0) done += (size_t)result;
-    }
-    if (result < 0) pack->failed = (int)result;
+    size_t part = bytes_move(pack->head.bytes, &pack->head.length, &pack->head_at, buffer + done, size - done);
+    done += part;
+    if (part > 0) continue;
+    if (pack->file >= 0) result = read_file(pack, buffer + done, size - done);
+    else if (pack->ended) break;
+    else result = next_entry(pack);
+    if (result > 0) done += (size_t)result;
+    else if (result < 0) pack->failed = (int)result;
   }
   return pack->failed < 0 ? pack->failed : (int64_t)done;
 }

@@ -15,14 +15,17 @@ export interface RawMachine extends AsyncDisposable {
 /** Starts QEMU alone and waits for the guest's first byte. */
 export async function startBareQemu(spec: MachineSpec): Promise<RawMachine> {
   await Deno.remove(spec.channelPath).catch(() => {});
+  await Deno.remove(`${spec.controlPath}.own`).catch(() => {});
   const listener = Deno.listen({ transport: "unix", path: spec.channelPath });
+  // It comes here for orders, and doesn't start without; there are none.
+  const orders = Deno.listen({ transport: "unix", path: `${spec.controlPath}.own` });
   const child = new Deno.Command(spec.engine.program ?? "", {
     args: machineArguments(spec),
     stdin: "null",
     stdout: "null",
     stderr: "inherit",
   }).spawn();
-  return await firstByte(listener, child);
+  return await firstByte([listener, orders], child);
 }
 
 /**
@@ -44,17 +47,21 @@ export async function startBareLibkrun(spec: MachineSpec): Promise<RawMachine> {
     stdout: "null",
     stderr: "inherit",
   }).spawn();
-  return await firstByte(listener, child);
+  return await firstByte([listener], child);
 }
 
-async function firstByte(listener: Deno.Listener, child: Deno.ChildProcess): Promise<RawMachine> {
-  const connection = await listener.accept();
+/** Waits for the guest at the first of its listeners. */
+async function firstByte(
+  listeners: readonly [Deno.Listener, ...Deno.Listener[]],
+  child: Deno.ChildProcess,
+): Promise<RawMachine> {
+  const connection = await listeners[0].accept();
   await connection.read(new Uint8Array(1));
   return {
     connection,
     async [Symbol.asyncDispose]() {
       connection.close();
-      listener.close();
+      for (const listener of listeners) listener.close();
       try {
         child.kill("SIGKILL");
       } catch {

@@ -6,7 +6,7 @@
 
 hutch_built() {
   local build=$hutch_root/build
-  [[ -f $build/libhutch.so && -f $build/libhutch-confine.so && -f $build/hutch-agent && -f $build/hutch-share && -f $build/hutch-net ]] || return 1
+  [[ -f $build/libhutch.so && -f $build/libhutch-box.so && -f $build/hutch-agent && -f $build/hutch-share && -f $build/hutch-net ]] || return 1
   [[ -f $build/.stamp ]] || return 1
   # A folder is newer too when a file in it went away.
   [[ -z $(find "$hutch_root/ffi" "$hutch_root/scripts/build.ts" \

@@ -290,9 +290,16 @@ make_debian() {
   apt-config dump | grep -E '^Acquire::(https?::.*[Pp]roxy|https::Ca|Check-)' >"$folder/apt.conf" || true
   step "Making a small Debian for the tests"
   rm -f "$stamp"
-  must "make a small Debian" "$network_hint" env TMPDIR="$folder" mmdebstrap --variant=extract \
-    --format=tar "${test_image_packages[@]/#/--include=}" --aptopt="$folder/apt.conf" "$suite" \
-    "$folder/debian.tar" "$folder"/sources/*
+  local make=(env TMPDIR="$folder" mmdebstrap --variant=extract --format=tar
+    "${test_image_packages[@]/#/--include=}" --aptopt="$folder/apt.conf" "$suite"
+    "$folder/debian.tar" "$folder"/sources/*)
+  if ((EUID == 0)); then
+    must "make a small Debian" "$network_hint" "${make[@]}"
+  elif ! attempt "${make[@]}"; then # not every user has namespaces
+    stop_ticker
+    printf 'hutch: mmdebstrap makes no Debian for this user: tests that need one are left out.\n' >&2
+    return
+  fi
   cp "$folder/debian.tar" "$hutch_debian.new"
   mv "$hutch_debian.new" "$hutch_debian"
   printf '%s' "$packages" >"$stamp"

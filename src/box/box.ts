@@ -46,6 +46,7 @@ import { Snapshots } from "./snapshots.ts";
 import { stepOf } from "./transitions.ts";
 import { type BoxUpdate, renameBox, updateBox } from "./update.ts";
 import { type BoxWaitOptions, waitForBox } from "./wait.ts";
+import { tellDetachedEnd } from "./watch_exec.ts";
 
 const STOP_TIMEOUT_MS = 10_000;
 const KILL_AFTER_MS = 5_000;
@@ -261,7 +262,11 @@ export class Box implements AsyncDisposable {
    */
   async executions(): Promise<ExecutionInfo[]> {
     const { client } = await this.#connected("attach", {});
-    return (await client.held()).map(executionInfo);
+    const all = (await client.held()).map(executionInfo);
+    for (const { id, status } of all) {
+      if (status) tellDetachedEnd(this.#context, this.#config, id, status);
+    }
+    return all;
   }
 
   /**
@@ -272,6 +277,7 @@ export class Box implements AsyncDisposable {
     return new BoxExecution(id, {
       guest: async (signal) => (await this.#connected("attach", signal ? { signal } : {})).client,
       logs: (options) => this.logs(options),
+      seen: (status) => tellDetachedEnd(this.#context, this.#config, id, status),
       ...id === MAIN ? { ended: () => this.#mainEnd() } : {},
     });
   }

@@ -43,6 +43,8 @@ export interface BoxExecutionPort {
   readonly logs: (options: LogsOptions) => AsyncGenerator<LogEntry, void>;
   /** How it ended, as far as that is known of a box that doesn't run. */
   readonly ended?: () => Promise<ExecStatus | undefined>;
+  /** Told how it ended. */
+  readonly seen: (status: ExecStatus) => void;
 }
 
 /**
@@ -92,7 +94,9 @@ export class BoxExecution {
         const signal = asked ? AbortSignal.any([letGo, asked]) : letGo;
         const client = await this.#port.guest(signal);
         const stream = client.attach({ id: this.id, output: true, replay }, { signal });
-        return guestProcess(stream, { tty });
+        const process = await guestProcess(stream, { tty });
+        process.status.then(this.#port.seen, () => {});
+        return process;
       },
       streams,
       this.id,
@@ -109,7 +113,9 @@ export class BoxExecution {
     try {
       const client = await this.#port.guest(options.signal);
       await using stream = client.attach({ id: this.id, output: false, replay: false }, options);
-      return statusOf(await stream.exit);
+      const status = statusOf(await stream.exit);
+      this.#port.seen(status);
+      return status;
     } catch (error) {
       const known = isGone(error) ? await this.#port.ended?.() : undefined;
       if (known) return known;

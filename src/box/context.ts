@@ -11,6 +11,7 @@ import type { Keepers } from "./keepers.ts";
 import type { PluginHost } from "../plugin/host.ts";
 import type { Paths } from "../runtime/paths.ts";
 import type { BoxRecords } from "../state/boxes.ts";
+import type { DetachedCommands } from "../state/detached.ts";
 import type { DiskTable } from "../state/disks.ts";
 import type { Keepings } from "../state/keepings.ts";
 import type { StartContext } from "../init/context.ts";
@@ -22,6 +23,7 @@ export interface BoxContext
   readonly paths: Paths;
   readonly records: BoxRecords;
   readonly disks: DiskTable;
+  readonly detached: DetachedCommands;
   readonly keepings: Keepings;
   readonly keepers: Keepers;
   readonly plugins: PluginHost;

@@ -43,16 +43,11 @@ export class Execution extends Thenable<ExecResult> implements AsyncDisposable {
   readonly started: Promise<{ readonly pid: number }>;
   /** How the command ended; doesn't wait for its output to be read. */
   readonly status: Promise<ExecStatus>;
-  /**
-   * What the command reads, where the option `stdin` is `"piped"`. Writing fails with `broken_pipe`
-   * once the command has closed it or ended; the command and its box go on.
-   */
-  readonly stdin: WritableStream<Uint8Array>;
-  /** What the command prints, byte by byte; on a terminal all of it. */
-  readonly stdout: ReadableStream<Uint8Array<ArrayBuffer>>;
-  /** What the command says beside, byte by byte. */
-  readonly stderr: ReadableStream<Uint8Array<ArrayBuffer>>;
   readonly #process: Promise<ExecProcess>;
+  /** Made when somebody asks for them: most commands are only awaited. */
+  #stdin: WritableStream<Uint8Array> | undefined;
+  #stdout: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
+  #stderr: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
   readonly #givingUp = new AbortController();
   readonly #command: string;
   readonly #maxOutputBytes: number;
@@ -73,10 +68,25 @@ export class Execution extends Thenable<ExecResult> implements AsyncDisposable {
     this.#maxOutputBytes = options.maxOutputBytes ?? MAX_OUTPUT_BYTES;
     this.started = quiet(process.then(({ pid }) => ({ pid })));
     this.status = quiet(process.then(({ status }) => status));
-    this.stdin = deferredWritable(process);
-    this.stdout = deferredReadable(process, "stdout");
-    this.stderr = deferredReadable(process, "stderr");
     quiet(this.#feed(options));
+  }
+
+  /**
+   * What the command reads, where the option `stdin` is `"piped"`. Writing fails with `broken_pipe`
+   * once the command has closed it or ended; the command and its box go on.
+   */
+  get stdin(): WritableStream<Uint8Array> {
+    return this.#stdin ??= deferredWritable(this.#process);
+  }
+
+  /** What the command prints, byte by byte; on a terminal all of it. */
+  get stdout(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return this.#stdout ??= deferredReadable(this.#process, "stdout");
+  }
+
+  /** What the command says beside, byte by byte. */
+  get stderr(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return this.#stderr ??= deferredReadable(this.#process, "stderr");
   }
 
   /** Waits for the end and collects all output; see {@link ExecOptions.maxOutputBytes}. */
@@ -144,8 +154,8 @@ export class Execution extends Thenable<ExecResult> implements AsyncDisposable {
     try {
       const process = await this.#process;
       const [stdoutBytes, stderrBytes] = await Promise.all([
-        this.#read(unread(process, this, "stdout"), "its standard output"),
-        this.#read(unread(process, this, "stderr"), "its standard error"),
+        this.#read(unread(process.stdout, this.#stdout), "its standard output"),
+        this.#read(unread(process.stderr, this.#stderr), "its standard error"),
       ]);
       const status = await this.status;
       const decoder = new TextDecoder();
@@ -211,12 +221,10 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 
 /** The command's own stream, without ours around it, unless somebody has begun with that. */
 function unread(
-  process: ExecProcess,
-  execution: Pick<Execution, "stdout" | "stderr">,
-  name: "stdout" | "stderr",
+  own: ReadableStream<Uint8Array<ArrayBuffer>>,
+  ours: ReadableStream<Uint8Array<ArrayBuffer>> | undefined,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const own = process[name];
-  return own.locked || execution[name].locked ? execution[name] : own;
+  return ours !== undefined && (own.locked || ours.locked) ? ours : own;
 }
 
 function deferredReadable(

@@ -21,6 +21,7 @@ import { changeSeen } from "./change.ts";
 import type { BoxContext } from "./context.ts";
 import { clearKeeperLock } from "./keeper_lock.ts";
 import { signalNumber } from "./signals.ts";
+import { tellDetachedLost } from "./watch_exec.ts";
 
 /** How long a machine may take to go on whose program died while it stood still, in `ms`. */
 const GOES_ON_MS = 5_000;
@@ -75,6 +76,7 @@ async function reconcileLocked(
     const ended = ACTIVE.includes(state.status)
       ? await endedState(record, own, context.bootId)
       : undefined;
+    if (ended) tellDetachedLost(context, config); // forgotten with the record
     let forgotten = false;
     await removeFiles(own, () => forgotten = context.records.remove(config.id));
     await collectDisks(context);
@@ -126,7 +128,9 @@ async function removeEnded(
 }
 
 /** Tells that a box doesn't run any more; by whoever recorded it. */
-export function emitEnd({ plugins }: BoxContext, { config, state }: BoxRecord): void {
+export function emitEnd(context: BoxContext, { config, state }: BoxRecord): void {
+  const { plugins } = context;
+  tellDetachedLost(context, config);
   const about = { box: config.id, name: config.name };
   const { status, reason } = state;
   if (status === "stopped") plugins.emit("box.stopped", { ...about, reason });

@@ -45,7 +45,7 @@ export async function runCommand(
   const signal = options.signal ? AbortSignal.any([givingUp, options.signal]) : givingUp;
   checkCommand(asked);
   throwIfAborted(signal, asked.command);
-  await guest(signal); // hooks find a box that runs
+  if (context.plugins.hasHook("exec")) await guest(signal); // hooks find a box that runs
   return await context.plugins.run("exec", asked, { signal, box }, async (input) => {
     const { exec } = box.config;
     checkCommand(input); // a plugin may have changed it
@@ -55,7 +55,7 @@ export async function runCommand(
       ...input.options.detached ? { detached: id } : {},
     });
     try {
-      const client = await guest(signal); // a hook may have let it end
+      const client = await guest(signal);
       const process = await open(client, box, { input, id, signal });
       watch.started(process.status);
       return process;

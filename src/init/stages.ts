@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { confinePath } from "../../ffi/library.ts";
+import { boxLibraryPath } from "../../ffi/library.ts";
 import { removeIfThere } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
@@ -178,7 +178,7 @@ export async function boot(
     file: {
       spec: { ...input.spec, engine: report.parts },
       network: await networkProcess(box.id, input.network, own),
-      confine: confinePath(),
+      library: boxLibraryPath(),
       runner: engine.runner,
       socketPath: own.socketPath,
       lockPath: own.lockPath,

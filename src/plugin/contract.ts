@@ -448,7 +448,10 @@ export interface Events {
   "secret.blocked": BoxEvent & BlockedSecret;
   /** A command runs; `execution` is the same in its `exec.exited`. */
   "exec.started": BoxEvent & { execution: string; command: readonly string[]; user: string };
-  /** It ended; without code or signal when it couldn't be started or its box was lost. */
+  /**
+   * It ended; without code or signal when it couldn't be started or its box was lost. A detached one's
+   * end is told once, by whoever sees it first: who started it, joins or lists it, or finds its box ended.
+   */
   "exec.exited": BoxEvent & {
     execution: string;
     command: readonly string[];

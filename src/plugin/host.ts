@@ -109,6 +109,11 @@ export class PluginHost implements AsyncDisposable {
     return new Map(this.#plugins.flatMap(({ sources = {} }) => Object.entries(sources)));
   }
 
+  /** Whether a plugin has a hook around a stage or an operation. */
+  hasHook(name: keyof Hookable): boolean {
+    return this.#plugins.some((plugin) => hookOf(plugin, name) !== undefined);
+  }
+
   /** Runs a stage or an operation with every plugin's hook around it, the first plugin outermost. */
   run<S extends keyof Hookable>(
     name: S,

@@ -21,6 +21,7 @@ import { errorText, HutchError } from "../errors.ts";
 import { PluginHost } from "../plugin/host.ts";
 import { BoxRecords } from "../state/boxes.ts";
 import { openDatabase } from "../state/database.ts";
+import { DetachedCommands } from "../state/detached.ts";
 import { DiskTable } from "../state/disks.ts";
 import { ImageTable } from "../state/images.ts";
 import { Keepings } from "../state/keepings.ts";
@@ -144,6 +145,7 @@ export async function openParts(
     paths,
     records,
     disks: new DiskTable(database),
+    detached: new DetachedCommands(database),
     keepings: new Keepings(database),
     keepers: new Keepers({ plugins: options.pluginSpecifiers ?? [] }),
     plugins,

@@ -186,4 +186,14 @@ export const MIGRATIONS: readonly string[] = [
     box_id TEXT PRIMARY KEY REFERENCES boxes (id) ON DELETE CASCADE
   ) STRICT, WITHOUT ROWID;
   `,
+  // Detached commands whose end nobody has told of.
+  `
+  CREATE TABLE detached_commands (
+    execution TEXT PRIMARY KEY,
+    box_id TEXT NOT NULL REFERENCES boxes (id) ON DELETE CASCADE,
+    command TEXT NOT NULL,
+    started_at TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX detached_commands_by_box ON detached_commands (box_id);
+  `,
 ];

@@ -1,11 +1,9 @@
 /**
- * What a box process asks of its own guest, as any client can. The box process loads no encoder.
+ * What a box process asks of its own guest. The box process loads no encoder.
  *
  * @module
  */
-import { makeFrame } from "../guest/codec.ts";
-import { BACKGROUND, FrameType, HEADER_SIZE, MAX_MESSAGE } from "../guest/protocol.ts";
-import type { RelayConn } from "./relay.ts";
+import type { GuestLink } from "./guest_link.ts";
 
 /** `{op: "shutdown", graceMs: 2000}` as CBOR. */
 const SHUTDOWN = new Uint8Array([
@@ -19,37 +17,19 @@ const PING = new Uint8Array([
   ...[0x62, ...new TextEncoder().encode("op"), 0x64, ...new TextEncoder().encode("ping")],
 ]);
 
-/** Asks the guest to shut down; resolves when it is gone. The connection is closed then. */
-export async function askToShutDown(connection: RelayConn): Promise<void> {
-  try {
-    const buffer = new Uint8Array(HEADER_SIZE + MAX_MESSAGE);
-    await ask(connection, makeFrame(FrameType.OPEN, 1, SHUTDOWN), buffer);
-    while (await connection.read(buffer) !== null);
-  } finally {
-    connection.close();
-  }
+/** Asks the guest to shut down; resolves when it is gone. */
+export async function askToShutDown(guest: GuestLink): Promise<void> {
+  await guest.ask(SHUTDOWN, { background: false });
+  await guest.ended;
 }
 
 /**
  * Waits until the guest answers, however long that takes: a paused one does when it is resumed, and
  * mustn't find a heap of questions. Gives whether it took at most `timeoutMs`; false when the guest
- * ends without an answer. Never rejects; the connection is closed then.
+ * ends without an answer. Never rejects.
  */
-export async function answers(connection: RelayConn, timeoutMs: number): Promise<boolean> {
+export async function answers(guest: GuestLink, timeoutMs: number): Promise<boolean> {
   const from = performance.now();
-  try {
-    const buffer = new Uint8Array(HEADER_SIZE + MAX_MESSAGE);
-    await ask(connection, makeFrame(FrameType.OPEN, 1, PING, BACKGROUND), buffer);
-    return await connection.read(buffer) !== null && performance.now() - from <= timeoutMs;
-  } catch {
-    return false;
-  } finally {
-    connection.close();
-  }
-}
-
-/** Sends a frame once the agent has said hello: then it is there. */
-async function ask(connection: RelayConn, frame: Uint8Array, buffer: Uint8Array): Promise<void> {
-  if (await connection.read(buffer) === null) return;
-  for (let at = 0; at < frame.length;) at += await connection.write(frame.subarray(at));
+  const answered = await guest.ask(PING, { background: true });
+  return answered && performance.now() - from <= timeoutMs;
 }

@@ -15,14 +15,14 @@ import {
   MAX_PAYLOAD,
   WINDOW,
 } from "../guest/protocol.ts";
-import type { RelayClient } from "./relay_client.ts";
+import type { SendQueue } from "../guest/send_queue.ts";
 import type { Replay } from "./replay.ts";
 
 /** A client's stream that the box process itself answers. */
 export interface HeldStream {
-  /** Takes a frame of the client; false when the client broke the protocol. */
-  take(reader: FrameReader): boolean;
-  /** The client is gone. */
+  /** Takes a frame of the client, which the relay has judged. */
+  take(reader: FrameReader): void;
+  /** The relay has ended. */
   gone(): void;
 }
 
@@ -48,7 +48,7 @@ export const OUTPUTS: readonly OutputChannel[] = [Channel.STDOUT, Channel.STDERR
 
 /** What is sent at once, in bytes. */
 const PIECE = 64 * 1024;
-/** Nothing is added while more than this waits to be written to the client, in bytes. */
+/** Nothing is added while more than this waits to be written to the relay, in bytes. */
 const QUEUE = 256 * 1024;
 /** How long the command waits for a client that takes nothing, in `ms`. */
 const STALL_MS = 3_000;
@@ -65,13 +65,13 @@ interface Flow {
 
 /** From REPLY to CLOSE. */
 export class Attachment implements HeldStream {
-  readonly #client: RelayClient;
+  readonly #out: SendQueue;
   readonly #number: number;
   readonly #of: Attachable;
   readonly #flows: Readonly<Record<OutputChannel, Flow>>;
   readonly #output: boolean;
-  /** Bytes of standard input that the client sent and that weren't given back. */
-  #stdinUnderWay = 0;
+  /** That the command takes no input is to be said, or was. */
+  #inputRefused = false;
   #replied = false;
   #over = false;
   #waiting = false;
@@ -82,15 +82,15 @@ export class Attachment implements HeldStream {
   /** Joins; sends nothing before {@link Attachment.reply}. */
   constructor(
     of: Attachable,
-    { client, number, output, replay }: {
-      readonly client: RelayClient;
+    { out, number, output, replay }: {
+      readonly out: SendQueue;
       readonly number: number;
       readonly output: boolean;
       readonly replay: boolean;
     },
   ) {
     this.#of = of;
-    this.#client = client;
+    this.#out = out;
     this.#number = number;
     this.#output = output;
     const flow = (channel: OutputChannel): Flow => {
@@ -110,6 +110,7 @@ export class Attachment implements HeldStream {
     if (this.#replied || this.#over) return;
     this.#replied = true;
     this.#say(makeFrame(FrameType.REPLY, this.#number, payload));
+    if (this.#inputRefused) this.#sayRefused();
     this.pump();
   }
 
@@ -128,32 +129,22 @@ export class Attachment implements HeldStream {
   /** Gives bytes of standard input back. */
   credit(count: number): void {
     if (this.#over || count === 0) return;
-    this.#stdinUnderWay -= count;
     this.#say(makeCredit(this.#number, Channel.STDIN, count));
   }
 
   /** The command takes no input, or none from this client. */
   refuseInput(): void {
-    if (this.#over) return;
-    this.#say(makeFrame(FrameType.DATA, this.#number, NOTHING, Channel.STDIN | END));
+    if (this.#over || this.#inputRefused) return;
+    this.#inputRefused = true;
+    if (this.#replied) this.#sayRefused();
   }
 
-  take(reader: FrameReader): boolean {
-    const { type, flags, length } = reader.header;
-    if (type === FrameType.CLOSE) {
-      this.#finish();
-      return true;
-    }
-    if (type === FrameType.CONTROL) this.#of.control(reader.payload);
-    else if (type === FrameType.CREDIT) return this.#credited(reader, flags & CHANNEL_MASK);
-    else if (type === FrameType.DATA) {
-      if ((flags & CHANNEL_MASK) !== Channel.STDIN || this.#stdinUnderWay + length > WINDOW) {
-        return false;
-      }
-      this.#stdinUnderWay += length;
-      this.#of.input(this, reader.payload, (flags & END) !== 0);
-    }
-    return true;
+  take(reader: FrameReader): void {
+    const { type, flags } = reader.header;
+    if (type === FrameType.CLOSE) this.#finish();
+    else if (type === FrameType.CONTROL) this.#of.control(reader.payload);
+    else if (type === FrameType.CREDIT) this.#credited(reader, flags & CHANNEL_MASK);
+    else if (type === FrameType.DATA) this.#of.input(this, reader.payload, (flags & END) !== 0);
   }
 
   gone(): void {
@@ -177,13 +168,11 @@ export class Attachment implements HeldStream {
     else this.#watch();
   }
 
-  /** Whether the client's queue takes more; if not, goes on once it does. */
+  /** Whether the queue takes more; if not, goes on once it does. */
   #hasRoom(): boolean {
-    const { queue } = this.#client;
-    if (this.#client.between && queue.queuedBytes <= QUEUE) return true;
-    const ready = this.#client.between ? queue.drained(QUEUE) : this.#client.untilBetween();
+    if (this.#out.queuedBytes <= QUEUE) return true;
     this.#waiting = true;
-    void ready.then(() => {
+    void this.#out.drained(QUEUE).then(() => {
       this.#waiting = false;
       this.pump();
     });
@@ -215,14 +204,10 @@ export class Attachment implements HeldStream {
     this.#say(makeFrame(FrameType.DATA, this.#number, bytes, channel));
   }
 
-  #credited(reader: FrameReader, channel: number): boolean {
-    const count = reader.view.getUint32(reader.from + HEADER_SIZE);
-    if (channel !== Channel.STDOUT && channel !== Channel.STDERR) return false;
-    const flow = this.#flows[channel];
-    if (count === 0 || count > flow.underWay) return false;
-    flow.underWay -= count;
+  #credited(reader: FrameReader, channel: number): void {
+    if (channel !== Channel.STDOUT && channel !== Channel.STDERR) return;
+    this.#flows[channel].underWay -= reader.view.getUint32(reader.from + HEADER_SIZE);
     this.pump();
-    return true;
   }
 
   #caughtUp(): boolean {
@@ -260,13 +245,15 @@ export class Attachment implements HeldStream {
 
   #finish(): void {
     this.#say(makeFrame(FrameType.CLOSE, this.#number));
-    this.#client.held.delete(this.#number);
     this.gone();
   }
 
+  #sayRefused(): void {
+    this.#say(makeFrame(FrameType.DATA, this.#number, NOTHING, Channel.STDIN | END));
+  }
+
   #say(frame: Uint8Array): void {
-    // What doesn't fit between a frame's parts is small, or waits for the end of that frame.
-    if (!this.#client.say(frame)) this.#client.fail();
+    this.#out.copy(frame);
   }
 }
 

@@ -65,8 +65,6 @@ async function run(file: MachineFile): Promise<void> {
   removeIfThere(file.spec.controlPath);
   removeIfThere(`${file.spec.controlPath}.own`);
   if (file.network) removeNetworkSockets(file.network);
-  const clients = Deno.listen({ transport: "unix", path: file.socketPath });
-  const channel = Deno.listen({ transport: "unix", path: file.spec.channelPath });
   let kill: Machine["kill"] = () => Deno.exit(1); // there is no machine yet
 
   const log = new LogWriter(file.log.folder, file.log);
@@ -99,10 +97,13 @@ async function run(file: MachineFile): Promise<void> {
     if (windingUp) return;
     windingUp = { reason, message };
     setTimeout(() => end(reason, message), graceMs);
-    askToShutDown(relay.connect()).catch(() => end(reason, message));
+    void relay.saidHeld().then(() => askToShutDown(relay.guest));
   };
   let machine: Machine | undefined;
-  const relay = new Relay(clients, {
+  const relay = await Relay.open({
+    library: file.library,
+    socketPath: file.socketPath,
+    channelPath: file.spec.channelPath,
     onGoodbye: (payload) => {
       if (saysLost(payload)) leave("guest", "its agent gave up, and said why on its console");
       else leave(windingUp?.reason ?? "shutdown", windingUp?.message ?? "");
@@ -143,7 +144,7 @@ async function run(file: MachineFile): Promise<void> {
   const confineOnce = (rules: readonly FileRule[]) => {
     if (confined) return;
     confined = true;
-    confine(file.confine, [...ownRules(file), ...rules]);
+    confine(file.library, [...ownRules(file), ...rules]);
   };
   const started = machine = await runner.start(file.spec, { confine: confineOnce });
   kill = () => started.kill();
@@ -164,11 +165,10 @@ async function run(file: MachineFile): Promise<void> {
   });
   const limits = keepLimits({
     limits: file.limits,
-    idleSinceMs: () => relay.idleSinceMs,
-    answers: () => answers(relay.connect(), ANSWER_MS),
+    idleSinceMs: () => relay.state.idleSinceMs,
+    answers: () => answers(relay.guest, ANSWER_MS),
     reached: (message) => windUp("limit", message),
   });
-  void channel.accept().then((agent) => relay.attach(agent)).catch(() => {});
 
   const exit = await started.exited;
   const how = exit.signal ? `signal ${exit.signal}` : `code ${exit.code}`;
@@ -181,7 +181,6 @@ async function run(file: MachineFile): Promise<void> {
   limits.stop();
   await relay.drain(DRAIN_MS);
   relay.close();
-  channel.close();
 }
 
 /** Its folder, and its sockets to be removed: they are beside those of other boxes. */

@@ -6,13 +6,14 @@
  */
 import { makeFrame } from "../guest/codec.ts";
 import { type HeldAttach, type HeldStart, MAIN, readHeldAsk } from "../guest/held_messages.ts";
-import { Channel, END, FrameType } from "../guest/protocol.ts";
-import { Attachment } from "./attachment.ts";
+import type { FrameReader } from "../guest/frame_reader.ts";
+import { Channel, END, FrameType, MAX_PAYLOAD } from "../guest/protocol.ts";
+import type { SendQueue } from "../guest/send_queue.ts";
+import { Attachment, type HeldStream } from "./attachment.ts";
 import { cborTexts } from "./cbor_texts.ts";
-import { HeldExecution, type OutputLog } from "./held_execution.ts";
 import type { Machine } from "./engine.ts";
-import type { RelayClient } from "./relay_client.ts";
-import type { RelayStream, StreamOwner } from "./relay_streams.ts";
+import type { GuestLink } from "./guest_link.ts";
+import { HeldExecution, type OutputLog } from "./held_execution.ts";
 import { Standstill } from "./standstill.ts";
 
 /** What {@link HeldExecutions} works with. */
@@ -24,20 +25,10 @@ export interface HeldOptions {
   readonly machine?: () => Required<Pick<Machine, "pause" | "resume">> | undefined;
 }
 
-/** The guest, as held commands reach it. */
-export interface HeldGuest {
-  /** Sends a frame. */
-  send(frame: Uint8Array): void;
-  /** A new stream; undefined if the guest has as many as it may. */
-  stream(owner: StreamOwner, background: boolean): RelayStream<StreamOwner> | undefined;
-}
-
 /** Held commands that run at once. */
 const MOST_RUNNING = 128;
 /** Those whose end is kept. */
 const MOST_ENDED = 128;
-/** Streams of clients that are joined with them, in all. */
-const MOST_ATTACHED = 1024;
 /** What is kept of each output, in bytes: at most, and of all together. */
 const KEEP = 256 * 1024;
 const KEEP_IN_ALL = 4 * 1024 * 1024;
@@ -45,61 +36,62 @@ const KEEP_IN_ALL = 4 * 1024 * 1024;
 /** See the module. */
 export class HeldExecutions {
   readonly #options: HeldOptions;
-  readonly #guest: HeldGuest;
+  readonly #guest: GuestLink;
+  /** To the clients, by way of the relay. */
+  readonly #out: SendQueue;
   /** Oldest first. */
   readonly #all: Map<string, HeldExecution> = new Map();
-  #attached = 0;
+  /** Clients' streams that are open, by the relay's numbers. */
+  readonly #streams: Map<number, HeldStream> = new Map();
 
   /** None yet. */
-  constructor(guest: HeldGuest, options: HeldOptions) {
+  constructor(guest: GuestLink, out: SendQueue, options: HeldOptions) {
     this.#guest = guest;
+    this.#out = out;
     this.#options = options;
   }
 
-  /** Takes a client's OPEN; false when the client broke the protocol. */
-  open(
-    client: RelayClient,
-    number: number,
-    { payload, background }: {
-      readonly payload: Uint8Array<ArrayBuffer>;
-      readonly background: boolean;
-    },
-  ): boolean {
+  /** Takes an OPEN; `payload` stays here. */
+  open(number: number, payload: Uint8Array<ArrayBuffer>, background: boolean): void {
     const asked = readHeldAsk(payload);
-    if (!asked) return false;
+    // Without an answer before it, the relay sends the client away.
+    if (!asked) return this.#out.copy(makeFrame(FrameType.CLOSE, number));
     const { ask, request } = asked;
-    if (ask.op === "list") return this.#list(client, number);
-    if (ask.op === "pause") return this.#pause(client, number);
-    if (this.#attached >= MOST_ATTACHED) return busy(client, number, "too many are joined already");
+    if (ask.op === "list") return this.#list(number);
+    if (ask.op === "pause") return this.#pause(number);
     const known = this.#all.get(ask.id);
     if (ask.op === "attach") {
-      if (!known) return refuse(client, number, "no_such_execution", "there is none of this id");
-      this.#join(known, ask, client, number);
-      return true;
+      if (known) this.#join(known, ask, number);
+      else this.#refuse(number, "no_such_execution", "there is none of this id");
+      return;
     }
-    if (known) return refuse(client, number, "bad_request", "its id is taken");
-    if (this.#count(true) >= MOST_RUNNING) return busy(client, number, "too many run already");
+    if (known) return this.#refuse(number, "bad_request", "its id is taken");
+    if (this.#count(true) >= MOST_RUNNING) {
+      return this.#refuse(number, "busy", "too many run already");
+    }
     const execution = new HeldExecution(ask, {
-      send: (frame) => this.#guest.send(frame),
+      guest: this.#guest,
       log: this.#options.log,
       keep: () => this.#keep(),
       ended: (ended) => this.#ended(ended),
     });
-    const stream = this.#guest.stream(execution, background);
-    if (!stream) return busy(client, number, "too many streams");
     this.#all.set(ask.id, execution);
     for (const other of this.#all.values()) other.shrink();
-    this.#join(execution, ask, client, number);
-    execution.open(stream, request);
-    return true;
+    this.#join(execution, ask, number);
+    execution.open(request, background);
   }
 
-  #join(
-    execution: HeldExecution,
-    ask: HeldStart | HeldAttach,
-    client: RelayClient,
-    number: number,
-  ): void {
+  /** Takes any other frame. */
+  take(number: number, reader: FrameReader): void {
+    this.#streams.get(number)?.take(reader);
+  }
+
+  /** The relay has ended, and all clients with it. */
+  gone(): void {
+    for (const stream of [...this.#streams.values()]) stream.gone();
+  }
+
+  #join(execution: HeldExecution, ask: HeldStart | HeldAttach, number: number): void {
     const once = ask.op === "start" && !ask.attach;
     const attachment = new Attachment({
       outputs: execution.outputs,
@@ -110,33 +102,42 @@ export class HeldExecutions {
       control: (payload) => execution.control(payload),
       moved: () => execution.moved(),
       left: (gone) => {
-        this.#attached--;
+        this.#streams.delete(number);
         execution.left(gone);
       },
     }, {
-      client,
+      out: this.#out,
       number,
       output: ask.op === "start" ? ask.attach : ask.output,
       replay: ask.op === "start" || ask.replay,
     });
-    this.#attached++;
-    client.held.set(number, attachment);
+    this.#streams.set(number, attachment);
     execution.attach(attachment, { once });
   }
 
-  #pause(client: RelayClient, number: number): boolean {
+  #pause(number: number): void {
     const machine = this.#options.machine?.();
-    if (!machine) return refuse(client, number, "failed", "this engine can't pause by itself");
-    client.held.set(number, new Standstill(machine, client, number));
-    return true;
+    if (!machine) return this.#refuse(number, "failed", "this engine can't pause by itself");
+    const over = () => this.#streams.delete(number);
+    this.#streams.set(number, new Standstill(machine, { out: this.#out, number, over }));
   }
 
-  #list(client: RelayClient, number: number): boolean {
+  #list(number: number): void {
     const list = JSON.stringify([...this.#all.values()].map((each) => each.entry()));
     const bytes = new TextEncoder().encode(list);
-    return client.say(makeFrame(FrameType.REPLY, number, cborTexts())) &&
-      client.say(makeFrame(FrameType.DATA, number, bytes, Channel.STDOUT | END)) &&
-      client.say(makeFrame(FrameType.CLOSE, number));
+    this.#out.copy(makeFrame(FrameType.REPLY, number, cborTexts()));
+    for (let at = 0; at < bytes.length; at += MAX_PAYLOAD) {
+      const piece = bytes.subarray(at, at + MAX_PAYLOAD);
+      this.#out.copy(makeFrame(FrameType.DATA, number, piece, Channel.STDOUT));
+    }
+    this.#out.copy(makeFrame(FrameType.DATA, number, new Uint8Array(0), Channel.STDOUT | END));
+    this.#out.copy(makeFrame(FrameType.CLOSE, number));
+  }
+
+  #refuse(number: number, kind: string, message: string): void {
+    const payload = cborTexts(["kind", kind], ["errno", 0], ["message", message]);
+    this.#out.copy(makeFrame(FrameType.ERROR, number, payload));
+    this.#out.copy(makeFrame(FrameType.CLOSE, number));
   }
 
   #keep(): number {
@@ -164,15 +165,4 @@ export class HeldExecutions {
     }
     if (execution.id === MAIN && execution.exit) this.#options.mainEnded?.(execution.exit);
   }
-}
-
-function busy(client: RelayClient, number: number, message: string): boolean {
-  return refuse(client, number, "busy", message);
-}
-
-/** Answers ERROR and CLOSE; false if the client has too much to read. */
-function refuse(client: RelayClient, number: number, kind: string, message: string): boolean {
-  const payload = cborTexts(["kind", kind], ["errno", 0], ["message", message]);
-  return client.say(makeFrame(FrameType.ERROR, number, payload)) &&
-    client.say(makeFrame(FrameType.CLOSE, number));
 }

@@ -15,8 +15,9 @@ import {
   MAX_PAYLOAD,
   WINDOW,
 } from "../guest/protocol.ts";
+import { StreamRules } from "../guest/stream_rules.ts";
 import { type Attachable, type Attachment, type OutputChannel, OUTPUTS } from "./attachment.ts";
-import type { RelayStream, StreamOwner } from "./relay_streams.ts";
+import type { GuestLink, GuestStreamOwner } from "./guest_link.ts";
 import { Replay } from "./replay.ts";
 
 /** Where the output of held commands is written down. It fails by itself if need be. */
@@ -29,8 +30,7 @@ export interface OutputLog {
 
 /** What a held command needs of its table. */
 export interface HeldLink {
-  /** Sends a frame to the guest. */
-  send(frame: Uint8Array): void;
+  readonly guest: GuestLink;
   readonly log: OutputLog;
   /** How much of each output is kept, in bytes. */
   keep(): number;
@@ -48,10 +48,16 @@ const KILLED = new Uint8Array([
   ...[0x68, ...new TextEncoder().encode("timedOut"), 0xf4],
 ]);
 
+/** Its stream to the guest. */
+interface Stream {
+  readonly number: number;
+  readonly rules: StreamRules;
+  /** CLOSE was sent. */
+  closing: boolean;
+}
+
 /** See the module. */
-export class HeldExecution implements StreamOwner, Attachable {
-  readonly gone = false;
-  readonly streams: Map<number, RelayStream<StreamOwner>> = new Map();
+export class HeldExecution implements GuestStreamOwner, Attachable {
   readonly id: string;
   readonly outputs: Readonly<Record<OutputChannel, Replay>> = {
     [Channel.STDOUT]: new Replay(),
@@ -65,7 +71,7 @@ export class HeldExecution implements StreamOwner, Attachable {
   readonly #attachments: Set<Attachment> = new Set();
   /** Those who wait for the guest's answer. */
   readonly #starting: Set<Attachment> = new Set();
-  #stream: RelayStream<StreamOwner> | undefined;
+  #stream: Stream | undefined;
   #reply: Uint8Array<ArrayBuffer> | undefined;
   #endedMs: number | null = null;
   /** Bytes of output that weren't given back to the guest. */
@@ -104,10 +110,10 @@ export class HeldExecution implements StreamOwner, Attachable {
     return this.exit === undefined;
   }
 
-  /** Sends the request on its stream. */
-  open(stream: RelayStream<StreamOwner>, request: Uint8Array): void {
-    this.#stream = stream;
-    this.#link.send(makeFrame(FrameType.OPEN, stream.guestNumber, request));
+  /** Asks the guest for it. */
+  open(request: Uint8Array, background: boolean): void {
+    const number = this.#link.guest.open(this, request, { background });
+    this.#stream = { number, rules: new StreamRules(), closing: false };
   }
 
   /** Joins a client; `once` lets go of it when the guest has answered. */
@@ -150,14 +156,15 @@ export class HeldExecution implements StreamOwner, Attachable {
       readHeader(view, at, this.#header);
       const { type, flags, length } = this.#header;
       at += HEADER_SIZE;
+      const credit = type === FrameType.CREDIT ? view.getUint32(at) : 0;
+      this.#stream?.rules.receive(type, flags, length, credit);
       if (type === FrameType.DATA) {
         const channel = flags & CHANNEL_MASK;
         if (channel === Channel.STDIN) this.#inputClosed();
         else this.#channel = channel === Channel.STDOUT ? Channel.STDOUT : Channel.STDERR;
         this.#left = length;
       } else {
-        const count = type === FrameType.CREDIT ? view.getUint32(at) : 0;
-        this.#message(type, bytes.slice(at, at + length), count);
+        this.#message(type, bytes.slice(at, at + length), credit);
         at += length;
       }
     }
@@ -172,7 +179,7 @@ export class HeldExecution implements StreamOwner, Attachable {
       const count = this.#unpaid[channel] - this.#debt(channel);
       if (count < GRANT || !this.#stream.rules.granted(channel, count)) continue;
       this.#unpaid[channel] -= count;
-      this.#link.send(makeCredit(this.#stream.guestNumber, channel, count));
+      this.#link.guest.send(makeCredit(this.#stream.number, channel, count));
     }
   }
 
@@ -190,7 +197,7 @@ export class HeldExecution implements StreamOwner, Attachable {
 
   control(payload: Uint8Array): void {
     if (!this.#stream || this.#stream.closing || this.exit) return;
-    this.#link.send(makeFrame(FrameType.CONTROL, this.#stream.guestNumber, payload));
+    this.#link.guest.send(makeFrame(FrameType.CONTROL, this.#stream.number, payload));
   }
 
   input(from: Attachment, bytes: Uint8Array, end: boolean): void {
@@ -207,18 +214,20 @@ export class HeldExecution implements StreamOwner, Attachable {
   #feed(): void {
     const stream = this.#stream;
     if (!stream || stream.closing || !this.#inputOpen) return;
-    const number = stream.guestNumber;
+    const number = stream.number;
     for (let next = this.#pending[0]; next; next = this.#pending[0]) {
       const count = Math.min(next.length, stream.rules.stdinCredit, MAX_PAYLOAD);
       if (count === 0) return;
       stream.rules.sent(count);
-      this.#link.send(makeFrame(FrameType.DATA, number, next.subarray(0, count), Channel.STDIN));
+      this.#link.guest.send(
+        makeFrame(FrameType.DATA, number, next.subarray(0, count), Channel.STDIN),
+      );
       if (count === next.length) this.#pending.shift();
       else this.#pending[0] = next.subarray(count);
     }
     if (!this.#endPending) return;
     this.#inputOpen = false;
-    this.#link.send(makeFrame(FrameType.DATA, number, NOTHING, Channel.STDIN | END));
+    this.#link.guest.send(makeFrame(FrameType.DATA, number, NOTHING, Channel.STDIN | END));
   }
 
   #credited(count: number): void {
@@ -287,7 +296,7 @@ export class HeldExecution implements StreamOwner, Attachable {
     // What it left behind may hold its pipes for ever, and nobody waits for that.
     if (stream && !stream.closing) {
       stream.closing = true;
-      this.#link.send(makeFrame(FrameType.CLOSE, stream.guestNumber));
+      this.#link.guest.send(makeFrame(FrameType.CLOSE, stream.number));
     }
     this.#link.ended(this);
   }

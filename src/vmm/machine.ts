@@ -198,7 +198,7 @@ function boxProcessFlags(options: StartOptions): string[] {
     ...(file.network ? [file.network.socketPath, file.network.controlPath] : []),
     ...(interceptor ? [interceptor.socketPath] : []),
   ].join(",");
-  const ffi = [...permissions.ffi ?? [], file.confine];
+  const ffi = [...permissions.ffi ?? [], file.library];
   const run = [
     ...permissions.run ?? [],
     ...file.network ? [file.network.program] : [],

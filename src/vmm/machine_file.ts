@@ -11,8 +11,8 @@ import type { Limits } from "./limits.ts";
 /** Written by the starting program, read by the box process. */
 export interface MachineFile {
   readonly spec: MachineSpec;
-  /** The library that confines the box process. */
-  readonly confine: string;
+  /** The library with the relay, and what confines the box process. */
+  readonly library: string;
   /** URL of the engine's runner module. */
   readonly runner: string;
   /** Unix socket on which the box process serves clients. */

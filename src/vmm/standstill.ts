@@ -6,40 +6,43 @@
 import { makeFrame } from "../guest/codec.ts";
 import type { FrameReader } from "../guest/frame_reader.ts";
 import { FrameType } from "../guest/protocol.ts";
+import type { SendQueue } from "../guest/send_queue.ts";
 import type { HeldStream } from "./attachment.ts";
 import { cborTexts } from "./cbor_texts.ts";
 import type { Machine } from "./engine.ts";
-import type { RelayClient } from "./relay_client.ts";
 
 /** Between two tries to let a machine go on, in `ms`. */
 const AGAIN_MS = 500;
 /** So many; then it is gone, or beyond help. */
 const TRIES = 20;
 
+/** Whom a machine stands still for. */
+export interface StandstillClient {
+  readonly out: SendQueue;
+  readonly number: number;
+  /** The machine goes on. */
+  readonly over: () => void;
+}
+
 /** Pauses the machine at once, answers, and lets it go on when the stream ends or its client is gone. */
 export class Standstill implements HeldStream {
   readonly #machine: Required<Pick<Machine, "pause" | "resume">>;
-  readonly #client: RelayClient;
-  readonly #number: number;
+  readonly #client: StandstillClient;
   readonly #paused: Promise<boolean>;
   #over = false;
 
   constructor(
     machine: Required<Pick<Machine, "pause" | "resume">>,
-    client: RelayClient,
-    number: number,
+    client: StandstillClient,
   ) {
     this.#machine = machine;
     this.#client = client;
-    this.#number = number;
     this.#paused = this.#pause();
   }
 
   /** Nothing but the stream's end makes sense. */
-  take(reader: FrameReader): boolean {
-    if (reader.header.type !== FrameType.CLOSE) return reader.header.type === FrameType.CREDIT;
-    void this.#end();
-    return true;
+  take(reader: FrameReader): void {
+    if (reader.header.type === FrameType.CLOSE) void this.#end();
   }
 
   /** As if it had closed the stream. */
@@ -50,12 +53,12 @@ export class Standstill implements HeldStream {
   async #pause(): Promise<boolean> {
     try {
       await this.#machine.pause();
-      this.#say(makeFrame(FrameType.REPLY, this.#number, cborTexts()));
+      this.#say(makeFrame(FrameType.REPLY, this.#client.number, cborTexts()));
       return true;
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       const payload = cborTexts(["kind", "failed"], ["errno", 0], ["message", message]);
-      this.#say(makeFrame(FrameType.ERROR, this.#number, payload));
+      this.#say(makeFrame(FrameType.ERROR, this.#client.number, payload));
       await this.#end();
       return false;
     }
@@ -75,11 +78,11 @@ export class Standstill implements HeldStream {
         await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
       }
     }
-    this.#client.held.delete(this.#number);
-    this.#say(makeFrame(FrameType.CLOSE, this.#number));
+    this.#client.over();
+    this.#say(makeFrame(FrameType.CLOSE, this.#client.number));
   }
 
   #say(frame: Uint8Array): void {
-    if (!this.#client.gone && !this.#client.say(frame)) this.#client.fail();
+    this.#client.out.copy(frame);
   }
 }

@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildTarget } from "../../ffi/build.ts";
+import { boxLibraryPath } from "../../ffi/library.ts";
 import { PARTS, targetOf } from "../../ffi/parts.ts";
 import { GuestClient } from "../../src/guest/client.ts";
 import { Relay } from "../../src/vmm/relay.ts";
@@ -33,16 +34,12 @@ export interface NativeOptions {
   readonly next?: boolean;
 }
 
-/** An agent that runs here, and its channel. */
-interface Launched {
-  readonly conn: Deno.UnixConn;
-  readonly child: Deno.ChildProcess;
-  readonly folder: TempFolder;
-  readonly next: Deno.UnixListener | undefined;
-}
-
-/** Builds the agent if it has changed, starts it and waits until it has connected. */
-async function launch({ plain = false, next = false }: NativeOptions = {}): Promise<Launched> {
+/** Builds the agent if it has changed, and starts it; it connects to the unix socket at `path`. */
+async function launch(
+  path: string,
+  { plain = false }: NativeOptions = {},
+  next: readonly string[] = [],
+): Promise<Deno.ChildProcess> {
   const program = join(root, "build", "test", plain ? "hutch-agent-plain" : "hutch-agent-native");
   const target = plain ? targetOf(PARTS.agent, join(root, "ffi"), { output: program }) : {
     output: program,
@@ -52,43 +49,43 @@ async function launch({ plain = false, next = false }: NativeOptions = {}): Prom
     libraries: [],
   };
   await buildTarget({ ...target, flags: [...target.flags, "-DHUTCH_NATIVE"] });
-  const folder = new TempFolder();
-  const path = join(folder.path, "agent.sock");
-  using listener = Deno.listen({ transport: "unix", path });
-  const nextPath = join(folder.path, "next.sock");
-  const second = next ? Deno.listen({ transport: "unix", path: nextPath }) : undefined;
-  const child = new Deno.Command(program, {
-    args: ["--connect", path, ...next ? [nextPath] : []],
+  return new Deno.Command(program, {
+    args: ["--connect", path, ...next],
     stdin: "null",
     stdout: "null",
     stderr: "piped",
   }).spawn();
-  return { conn: await listener.accept(), child, folder, next: second };
 }
 
 /** An agent that runs, with the relay of a box process and a client before it. */
 export class NativeBox implements AsyncDisposable {
   readonly client: GuestClient;
   readonly #relay: Relay;
-  readonly #launched: Launched;
+  readonly #child: Deno.ChildProcess;
+  readonly #folder: TempFolder;
 
-  private constructor(client: GuestClient, relay: Relay, launched: Launched) {
+  private constructor(
+    client: GuestClient,
+    relay: Relay,
+    { child, folder }: { readonly child: Deno.ChildProcess; readonly folder: TempFolder },
+  ) {
     this.client = client;
     this.#relay = relay;
-    this.#launched = launched;
+    this.#child = child;
+    this.#folder = folder;
   }
 
   static async start(): Promise<NativeBox> {
-    const launched = await launch();
-    const path = join(launched.folder.path, "box");
-    const relay = new Relay(Deno.listen({ transport: "unix", path }), {});
-    relay.attach(launched.conn);
-    return new NativeBox(await GuestClient.connect(path), relay, launched);
+    const folder = new TempFolder();
+    const [socketPath, channelPath] = [join(folder.path, "box"), join(folder.path, "agent.sock")];
+    const relay = await Relay.open({ library: boxLibraryPath(), socketPath, channelPath });
+    const child = await launch(channelPath);
+    return new NativeBox(await GuestClient.connect(socketPath), relay, { child, folder });
   }
 
   /** Ends it all; throws if the agent, or a program of its own, ended with a sanitizer's word. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const { child, folder } = this.#launched;
+    const [child, folder] = [this.#child, this.#folder];
     const said = new Response(child.stderr).text();
     await this.client.close();
     this.#relay.close();
@@ -109,7 +106,12 @@ export class NativeAgent implements AsyncDisposable {
   #status: Promise<Deno.CommandStatus>;
   #expected = 0;
 
-  private constructor({ conn, child, folder, next }: Launched) {
+  private constructor({ conn, child, folder, next }: {
+    readonly conn: Deno.UnixConn;
+    readonly child: Deno.ChildProcess;
+    readonly folder: TempFolder;
+    readonly next: Deno.UnixListener | undefined;
+  }) {
     this.#peer = new Peer(conn);
     this.#next = next;
     this.#child = child;
@@ -120,7 +122,13 @@ export class NativeAgent implements AsyncDisposable {
 
   /** Builds the agent if it has changed, starts it and waits until it has connected. */
   static async start(options: NativeOptions = {}): Promise<NativeAgent> {
-    return new NativeAgent(await launch(options));
+    const folder = new TempFolder();
+    const [path, nextPath] = [join(folder.path, "agent.sock"), join(folder.path, "next.sock")];
+    using listener = Deno.listen({ transport: "unix", path });
+    const next = options.next ? Deno.listen({ transport: "unix", path: nextPath }) : undefined;
+    const child = await launch(path, options, next ? [nextPath] : []);
+    const conn = await listener.accept();
+    return new NativeAgent({ conn, child, folder, next });
   }
 
   /** The host that it has now. */

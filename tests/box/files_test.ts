@@ -250,19 +250,21 @@ Deno.test("BoxFiles is activity of its box while something is under way, and no 
     return [frame({ id: id(request), ...stat, ...times, ...opened })];
   }, async (fs, box) => {
     const idle = async () => {
-      while (box.relay.idleSinceMs === undefined) await new Promise((go) => setTimeout(go, 10));
+      while (box.relay.state.idleSinceMs === undefined) {
+        await new Promise((go) => setTimeout(go, 10));
+      }
     };
     const pending = fs.stat("/x");
-    while (box.relay.streams === 0) await new Promise((go) => setTimeout(go, 5));
-    assert.equal(box.relay.idleSinceMs, undefined);
+    while (box.relay.state.streams === 0) await new Promise((go) => setTimeout(go, 5));
+    assert.equal(box.relay.state.idleSinceMs, undefined);
     answered.resolve();
     await pending;
     await idle(); // its program goes by itself
-    assert.equal(box.relay.streams, 0);
+    assert.equal(box.relay.state.streams, 0);
     const file = await fs.open("/x");
     await fs.stat("/x");
     await new Promise((go) => setTimeout(go, 700)); // longer than a program stays for nothing
-    assert.equal(box.relay.idleSinceMs, undefined);
+    assert.equal(box.relay.state.idleSinceMs, undefined);
     await file.close();
     await idle();
   });

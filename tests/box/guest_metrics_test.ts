@@ -56,5 +56,5 @@ Deno.test("guestMetrics takes no more than an answer has", async () => {
     stream.close();
   };
   assert.deepEqual(await guestMetrics(box.path), { ...nothing, disk });
-  assert.equal(box.relay.idleSinceMs, undefined); // it was no activity
+  assert.equal(box.relay.state.idleSinceMs, undefined); // it was no activity
 });

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { timingSafeEqual } from "node:crypto";
 import { join } from "node:path";
-import { confinePath } from "../../ffi/library.ts";
+import { boxLibraryPath } from "../../ffi/library.ts";
 import type { Engine, EngineReport, KvmReport, MachineDisk } from "../../mod.ts";
 import { errorText } from "../../src/errors.ts";
 import { createOverlay } from "../../src/disk/qcow2.ts";
@@ -221,7 +221,7 @@ async function start(
         folder,
         engine: report.parts,
       },
-      confine: confinePath(),
+      library: boxLibraryPath(),
       runner: engine.runner,
       socketPath: join(folder, "sock"),
       lockPath: join(folder, "running.lock"),

@@ -4,9 +4,13 @@
  * @module
  */
 import { join } from "node:path";
+import { boxLibraryPath } from "../../ffi/library.ts";
 import { type ConnectOptions, GuestClient } from "../../src/guest/client.ts";
 import { Relay, type RelayOptions } from "../../src/vmm/relay.ts";
 import { AgentDouble, type AgentScript } from "./agent.ts";
+
+/** What tests set of a relay. */
+export type BoxDoubleOptions = Partial<RelayOptions>;
 
 /** The parts, for a test to pull at. */
 export class BoxDouble implements AsyncDisposable {
@@ -15,22 +19,35 @@ export class BoxDouble implements AsyncDisposable {
   readonly path: string;
   readonly relay: Relay;
   readonly agents: AgentDouble[] = [];
-  readonly #channel: Deno.UnixListener;
 
-  private constructor(folder: string, options: RelayOptions) {
+  private constructor(folder: string, relay: Relay) {
     this.folder = folder;
     this.path = join(folder, "box");
-    this.relay = new Relay(Deno.listen({ transport: "unix", path: this.path }), options);
-    this.#channel = Deno.listen({ transport: "unix", path: join(folder, "channel") });
+    this.relay = relay;
   }
 
   /** A relay without an agent. */
-  static async make(options: RelayOptions = {}): Promise<BoxDouble> {
-    return new BoxDouble(await Deno.makeTempDir({ prefix: "hutch-relay-" }), options);
+  static async make(options: BoxDoubleOptions = {}): Promise<BoxDouble> {
+    const folder = await Deno.makeTempDir({ prefix: "hutch-relay-" });
+    const relay = await Relay.open({
+      library: boxLibraryPath(),
+      socketPath: join(folder, "box"),
+      channelPath: join(folder, "channel"),
+      ...options,
+    });
+    return new BoxDouble(folder, relay);
+  }
+
+  /** Socket of the relay, for its agent. */
+  get channelPath(): string {
+    return join(this.folder, "channel");
   }
 
   /** A relay with an agent. */
-  static async start(script: AgentScript = {}, options: RelayOptions = {}): Promise<BoxDouble> {
+  static async start(
+    script: AgentScript = {},
+    options: BoxDoubleOptions = {},
+  ): Promise<BoxDouble> {
     const box = await BoxDouble.make(options);
     await box.boot(script);
     return box;
@@ -38,11 +55,7 @@ export class BoxDouble implements AsyncDisposable {
 
   /** Connects an agent to the relay. */
   async boot(script: AgentScript = {}): Promise<AgentDouble> {
-    const [agent, conn] = await Promise.all([
-      AgentDouble.connect(join(this.folder, "channel"), script),
-      this.#channel.accept(),
-    ]);
-    this.relay.attach(conn);
+    const agent = await AgentDouble.connect(this.channelPath, script);
     this.agents.push(agent);
     return agent;
   }
@@ -60,7 +73,6 @@ export class BoxDouble implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.relay.close();
-    this.#channel.close();
     for (const agent of this.agents) await agent[Symbol.asyncDispose]();
     await Deno.remove(this.folder, { recursive: true });
   }

@@ -1,7 +1,7 @@
 /** Detached executions, logs and main commands. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Box, HutchError, Runtime } from "../../mod.ts";
+import { type Box, definePlugin, HutchError, Runtime } from "../../mod.ts";
 import {
   BOX,
   hutch,
@@ -21,6 +21,23 @@ async function textOf(logs: AsyncIterable<{ readonly text: string }>): Promise<s
   return (await Array.fromAsync(logs)).map(({ text }) => text).join("");
 }
 
+/** How commands ended, as this program's plugins are told: id, code, error. */
+const exits: (readonly [string, number | null, string | null])[] = [];
+const exitsOf = (id = "") => exits.filter(([execution]) => execution === id);
+const ears = definePlugin({
+  name: "ears",
+  on: {
+    "exec.exited": ({ execution, code, error }) => void exits.push([execution, code, error]),
+  },
+});
+
+/** A detached command that nobody looks at any more. */
+async function letGo(box: Box, script: string): Promise<string> {
+  await using execution = box.exec("sh", ["-c", script], { detached: true });
+  await execution.started;
+  return execution.id ?? "";
+}
+
 Deno.test(`Box.exec detached on ${TEST_ENGINE}`, (test) =>
   withRuntime(async (runtime, home) => {
     await using box = await runtime.create({
@@ -30,14 +47,17 @@ Deno.test(`Box.exec detached on ${TEST_ENGINE}`, (test) =>
     });
     await box.start();
     for (const [name, body] of cases) await test.step(name, () => body(box, home));
+    const lost = await letGo(box, "sleep 1000");
+    assert.deepEqual(exitsOf(lost), []);
     await box.stop();
+    assert.deepEqual(exitsOf(lost), [[lost, null, "its box ended"]]);
     await assert.rejects(
       box.executions(),
       (error) => error instanceof HutchError && error.code === "box_state",
     );
     assert.match(await textOf(box.logs({ tail: 10 })), /done/); // the log stays
     await box.remove();
-  }));
+  }, { plugins: [ears] }));
 
 const cases: readonly (readonly [string, (box: Box, home: string) => Promise<void>])[] = [
   [
@@ -123,6 +143,22 @@ const cases: readonly (readonly [string, (box: Box, home: string) => Promise<voi
     );
     assert.ok(sizes.length <= 3 && sizes.every((size) => size <= 64 * 1024), `${sizes}`);
     assert.equal((await box.exec("true")).code, 0);
+  }],
+  ["The end of a command that was let go is told once, by whoever sees it", async (box) => {
+    const joined = await letGo(box, "sleep 0.2; exit 3");
+    const statuses = await Promise.all([1, 2].map(() => box.execution(joined).status()));
+    assert.deepEqual(statuses.map(({ code }) => code), [3, 3]);
+    assert.deepEqual(exitsOf(joined), [[joined, 3, null]]);
+    const listed = await letGo(box, "exit 4");
+    await until(
+      async () => (await box.executions()).some(({ id, status }) => id === listed && status),
+      () => Promise.resolve("it doesn't end"),
+    );
+    assert.deepEqual(exitsOf(listed), [[listed, 4, null]]);
+    const watched = box.exec("sh", ["-c", "exit 5"], { detached: true });
+    await watched.started;
+    await Promise.all([watched, box.execution(watched.id ?? "").attach()]);
+    assert.deepEqual(exitsOf(watched.id), [[watched.id, 5, null]]);
   }],
   ["The processes of hutch's first process are reaped, and it is PID 1", async (box) => {
     // What `init: true` asks for, as every box has it.

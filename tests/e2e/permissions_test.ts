@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { confinementSupport } from "../../ffi/helper.ts";
-import { confinePath } from "../../ffi/library.ts";
+import { boxLibraryPath } from "../../ffi/library.ts";
 import { cacheFolder } from "../../src/cache_folder.ts";
 import { pathsOf } from "../../src/runtime/paths.ts";
 import { FakeRegistry, memoryImage } from "../support/fake_registry.ts";
@@ -210,7 +210,7 @@ Deno.test({
           const own = path === folder || path.startsWith(`${sockets}/${box.id}.`);
           const engine = name === "--allow-read" && path === engines;
           const starter = name === "--allow-run" && /\/setpriv$/.test(path);
-          const guard = name === "--allow-ffi" && path === confinePath();
+          const guard = name === "--allow-ffi" && path === boxLibraryPath();
           assert.ok(own || engine || starter || guard, `${flag} has ${value}`);
         }
       }

@@ -58,7 +58,7 @@ Deno.test({
         ...{
           HUTCH_HELPER: "",
           HUTCH_AGENT: "",
-          HUTCH_CONFINE: "",
+          HUTCH_BOX_LIBRARY: "",
           HUTCH_SHARE: "",
           HUTCH_NET: "",
           NO_COLOR: "1",

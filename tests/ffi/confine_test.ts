@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { confinementSupport } from "../../ffi/helper.ts";
-import { confinePath } from "../../ffi/library.ts";
+import { boxLibraryPath } from "../../ffi/library.ts";
 import { projectRoot } from "../agent/native.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
@@ -100,7 +100,7 @@ Deno.test({
     await Deno.writeTextFile(script, DENO);
     const run = ["run", "-A", "--quiet", "--no-check", script];
     const said = await runTool(
-      ...[Deno.execPath(), ...run, confinePath(), folder.own, folder.other] as const,
+      ...[Deno.execPath(), ...run, boxLibraryPath(), folder.own, folder.other] as const,
     );
     const [file, call] = [landlock ? "PermissionDenied" : "works", seccomp];
     assert.deepEqual(

@@ -189,7 +189,7 @@ for (const frameSize of [7, 4096, MAX_PAYLOAD]) {
       while (stream.queuedBytes < WINDOW) await client.request({ op: "ping" });
       await client.request({ op: "ping" });
       assert.equal(stream.queuedBytes, WINDOW);
-      assert.equal(box.relay.queuedBytes, 0);
+      assert.equal(box.relay.state.queuedBytes, 0);
       let seen = 0;
       for await (const chunk of stream.stdout) {
         seen += chunk.length;
@@ -356,7 +356,7 @@ Deno.test("GuestStream.close kills the command and rejects what is pending", () 
     await assert.rejects(stream.exit, has("cancelled"));
     await assert.rejects(text(stream.stdout), has("cancelled"));
     assert.equal(box.agent.streams.size, 0);
-    assert.equal(box.relay.streams, 0);
+    assert.equal(box.relay.state.streams, 0);
     await stream.close();
   }));
 
@@ -441,7 +441,7 @@ Deno.test("GuestClient.close rejects what is pending and leaves the box alone", 
   await assert.rejects(stream.exit, has("cancelled"));
   await using other = await box.connect();
   await other.request({ op: "ping" });
-  assert.equal(box.relay.clients, 1);
+  assert.equal(box.relay.state.clients, 1);
 });
 
 const lies: readonly [string, (stream: DoubleStream) => void, RegExp][] = [

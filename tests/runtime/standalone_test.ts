@@ -37,7 +37,7 @@ Deno.test("compileArguments embeds every native part", async () => {
   );
   assert.deepEqual(args.slice(0, 2), ["compile", "--allow-read"]);
   assert.deepEqual(args.slice(-3), ["--output", "/x/hutch", "/x/first.ts"]);
-  for (const name of ["libhutch.so", "hutch-agent", "libhutch-confine.so"]) {
+  for (const name of ["libhutch.so", "hutch-agent", "libhutch-box.so"]) {
     assert.ok(args.includes(join(ROOT, "build", name)), name);
   }
   for (const path of await embeddedParts()) assert.ok((await Deno.stat(path)).isFile);

@@ -5,8 +5,8 @@ import { runProgram } from "../doubles/agent.ts";
 
 Deno.test("answers tells a guest that answers soon, and doesn't count as activity", async () => {
   await using box = await BoxDouble.start();
-  assert.equal(await answers(box.relay.connect(), Infinity), true);
-  assert.equal(box.relay.idleSinceMs, undefined, "nobody has used it");
+  assert.equal(await answers(box.relay.guest, Infinity), true);
+  assert.equal(box.relay.state.idleSinceMs, undefined, "nobody has used it");
   assert.deepEqual(box.agent.violations, []);
 });
 
@@ -18,7 +18,7 @@ Deno.test("answers waits for a guest that is slow, with one question", async () 
       await runProgram(stream);
     },
   });
-  const asked = answers(box.relay.connect(), 0);
+  const asked = answers(box.relay.guest, 0);
   while (box.agent.opened.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
   resumed.resolve();
   assert.equal(await asked, false, "it answered, but not within 0 ms");
@@ -27,11 +27,10 @@ Deno.test("answers waits for a guest that is slow, with one question", async () 
 
 Deno.test("answers tells a guest that is gone", async () => {
   await using box = await BoxDouble.make();
-  const asked = answers(box.relay.connect(), Infinity);
-  while (box.relay.clients === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  const asked = answers(box.relay.guest, Infinity);
   box.relay.close();
   assert.equal(await asked, false);
-  assert.equal(await answers(box.relay.connect(), Infinity), false);
+  assert.equal(await answers(box.relay.guest, Infinity), false);
 });
 
 Deno.test("askToShutDown asks, and waits until the guest is gone", async () => {
@@ -42,7 +41,7 @@ Deno.test("askToShutDown asks, and waits until the guest is gone", async () => {
       return runProgram(stream);
     },
   });
-  await askToShutDown(box.relay.connect());
+  await askToShutDown(box.relay.guest);
   assert.deepEqual(ops, ["shutdown", 2000]);
   assert.equal((await box.relay.ended).why, "agent_closed");
 });

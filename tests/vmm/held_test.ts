@@ -4,11 +4,10 @@ import { makeCredit, makeFrame } from "../../src/guest/codec.ts";
 import { encodeMessage } from "../../src/guest/encode.ts";
 import { makeHeldAsk } from "../../src/guest/held_messages.ts";
 import { Channel, END, FrameType, HELD, WINDOW } from "../../src/guest/protocol.ts";
-import type { RelayOptions } from "../../src/vmm/relay.ts";
 import { mainExitOf } from "../../src/vmm/exit_payload.ts";
 import { encodeCbor } from "../../src/deps.ts";
 import type { DoubleStream } from "../doubles/agent.ts";
-import { BoxDouble, exec } from "../doubles/box.ts";
+import { BoxDouble, type BoxDoubleOptions, exec } from "../doubles/box.ts";
 
 const ID = "0123456789ab";
 const text = (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => new Response(stream).text();
@@ -19,7 +18,7 @@ async function until(so: () => boolean | Promise<boolean>): Promise<void> {
 }
 
 /** A box whose log is kept here. */
-function logging(): { readonly options: RelayOptions; readonly log: Map<string, string> } {
+function logging(): { readonly options: BoxDoubleOptions; readonly log: Map<string, string> } {
   const log = new Map<string, string>();
   const add = (key: string, more: string) => log.set(key, (log.get(key) ?? "") + more);
   return {
@@ -46,8 +45,8 @@ Deno.test("Relay holds a command whose client vanished, for another to replay, f
   const reader = started.stdout.getReader();
   assert.equal(new TextDecoder().decode((await reader.read()).value), "before ");
   await first.close();
-  await until(() => box.relay.clients === 0);
-  assert.equal(box.relay.streams, 1);
+  await until(() => box.relay.state.clients === 0);
+  assert.equal(box.relay.state.streams, 1);
 
   await using second = await box.connect();
   const [listed] = await second.held();
@@ -60,7 +59,7 @@ Deno.test("Relay holds a command whose client vanished, for another to replay, f
   await more.close();
   assert.equal(await output, "before after");
   assert.deepEqual(await joined.exit, { code: 0, signal: null, timedOut: false });
-  await until(() => box.relay.streams === 0);
+  await until(() => box.relay.state.streams === 0);
   // Its end is kept, and so is what it said.
   const late = second.attach(attach);
   assert.equal(await text(late.stdout), "before after");
@@ -92,7 +91,7 @@ Deno.test("Relay lets a client that takes nothing stall a held command for a sho
   await using other = await box.connect();
   const end = other.attach({ id: ID, output: false, replay: false });
   assert.equal((await end.exit).code, 0); // without a word from the one that doesn't read
-  assert.ok(box.relay.queuedBytes <= WINDOW, `${box.relay.queuedBytes} bytes`);
+  assert.ok(box.relay.state.queuedBytes <= WINDOW, `${box.relay.state.queuedBytes} bytes`);
   const got = await text(unread.stdout);
   assert.match(got, /\n\[hutch: \d+ bytes were left out here\]\n/);
   assert.ok(got.length < 3 * WINDOW, `${got.length}`);

@@ -90,7 +90,10 @@ Deno.test("Relay holds a guest that floods a stopped client to its window", asyn
   const end = await box.relay.ended;
   assert.equal(end.why, "agent_protocol");
   // One byte and one header for each byte of the window, and the reply.
-  assert.ok(box.relay.queuedBytes <= (HEADER_SIZE + 1) * WINDOW + 100, `${box.relay.queuedBytes}`);
+  assert.ok(
+    box.relay.state.queuedBytes <= (HEADER_SIZE + 1) * WINDOW + 100,
+    `${box.relay.state.queuedBytes}`,
+  );
 });
 
 Deno.test("Relay drops what a guest sends on a stream that the client gave up", async () => {
@@ -111,7 +114,7 @@ Deno.test("Relay drops what a guest sends on a stream that the client gave up", 
   stream.frame(T.DATA, new Uint8Array(10), Channel.STDERR | END);
   stream.close();
   await closing;
-  assert.deepEqual([box.relay.streams, client.streams, client.lost], [0, 0, undefined]);
+  assert.deepEqual([box.relay.state.streams, client.streams, client.lost], [0, 0, undefined]);
 });
 
 Deno.test("Relay never throws, hangs or lets go of the rules on random frames", async () => {
