@@ -59,6 +59,17 @@ static bool is_served(int client, int guest, uint32_t number) {
   return hears(client, 2 * HUTCH_HEADER_SIZE + 1);
 }
 
+/* A client in the place of one that has gone, whose end may not have been seen yet. */
+static int dial_again(void) {
+  for (int tries = 0; tries < 1000; tries++) {
+    int client = dial(clients_path);
+    if (hears(client, HELLO_BYTES)) return client;
+    close(client);
+    usleep(1000);
+  }
+  fail("no room though some have gone");
+}
+
 /* More clients than there is room for: those are sent away, and others when some have gone. */
 static void crowd(int guest) {
   int all[MOST];
@@ -71,20 +82,14 @@ static void crowd(int guest) {
   close(more);
   if (!is_served(all[MOST - 1], guest, 1)) fail("the last client gets no answer");
   close(all[0]);
-  for (int tries = 0;; tries++) {
-    all[0] = dial(clients_path);
-    if (hears(all[0], HELLO_BYTES)) break;
-    close(all[0]); /* the other one's end wasn't seen yet */
-    if (tries > 1000) fail("no room though one has gone");
-  }
+  all[0] = dial_again();
   for (int i = 0; i < MOST; i++) close(all[i]);
 }
 
 /* Without descriptors nobody new is served, everybody else is, and the new ones once there are some. */
 static void starve(int guest) {
   int fillers[MOST], count = 0;
-  int old = dial(clients_path);
-  if (!hears(old, HELLO_BYTES)) fail("the client isn't served");
+  int old = dial_again();
   struct rlimit limit;
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = 256;
