@@ -50,6 +50,7 @@ export type ErrorCode =
   | "registry_failed" // the registry answered something that isn't an image
   | "registry_unreachable"
   | "snapshot_not_found"
+  | "snapshot_unusable" // its memory is damaged, or of another engine, kernel or agent
   | "state_corrupt"
   | "state_too_new"
   | "volume_in_use" // boxes have the volume

@@ -3,6 +3,7 @@
 #include "dispatch.h"
 #include "exec.h"
 #include "log.h"
+#include "resume.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -56,7 +57,7 @@ void agent_each_exec(struct agent *agent, void (*visit)(struct exec *, void *), 
   }
 }
 
-static void greet(struct agent *agent) {
+void agent_greet(struct agent *agent) {
   struct utsname system;
   if (uname(&system) < 0) system.release[0] = '\0';
   struct cbor_out message = {0};
@@ -80,7 +81,7 @@ int agent_open(struct agent *agent, int fd) {
   int error = loop_open(&agent->loop);
   if (error == 0) error = channel_open(&agent->channel, &agent->loop, fd);
   if (error < 0) return error;
-  greet(agent);
+  agent_greet(agent);
   signal(SIGPIPE, SIG_IGN);
   sigset_t children;
   sigemptyset(&children);
@@ -91,14 +92,14 @@ int agent_open(struct agent *agent, int fd) {
   return loop_add(&agent->loop, &agent->children, child_fd, EPOLLIN, on_children);
 }
 
-static void free_stream(struct agent *agent, struct stream *stream) {
+void agent_free_stream(struct agent *agent, struct stream *stream) {
   if (stream->exec != NULL) exec_free(stream->exec);
   stream_free(&agent->streams, stream);
 }
 
 void agent_close(struct agent *agent) {
   for (int i = 0; i < STREAM_BUCKETS; i++) {
-    while (agent->streams.buckets[i] != NULL) free_stream(agent, agent->streams.buckets[i]);
+    while (agent->streams.buckets[i] != NULL) agent_free_stream(agent, agent->streams.buckets[i]);
   }
   loop_drop(&agent->loop, &agent->children);
   channel_close(&agent->channel, &agent->loop);
@@ -108,6 +109,10 @@ void agent_close(struct agent *agent) {
 /* Sends what a stream has. True: it has more. The stream may be gone afterwards. */
 static bool produce(struct agent *agent, struct stream *stream) {
   struct channel *channel = &agent->channel;
+  if (stream->parked) {
+    if (stream->exec == NULL || exec_over(stream->exec)) agent_free_stream(agent, stream);
+    return false;
+  }
   if (stream->has_answer) {
     struct frame frame = {.stream = stream->number, .type = stream->answer_type, .length = stream->answer_length};
     channel_add(channel, &frame, stream->answer);
@@ -122,7 +127,7 @@ static bool produce(struct agent *agent, struct stream *stream) {
   if (stream->exec != NULL ? !exec_over(stream->exec) : !stream->done) return more;
   struct frame frame = {.stream = stream->number, .type = HUTCH_CLOSE};
   channel_add(channel, &frame, NULL);
-  free_stream(agent, stream);
+  agent_free_stream(agent, stream);
   return false;
 }
 
@@ -211,11 +216,17 @@ static int gather(struct agent *agent) {
   return error;
 }
 
+/* How long the loop may wait for events, in ms; -1: without limit. */
+static int wait_ms(struct agent *agent) {
+  int ending = ending_wait_ms(agent), host = resume_wait_ms(agent);
+  return host < 0 || (ending >= 0 && ending < host) ? ending : host;
+}
+
 void agent_serve(struct agent *agent) {
   const struct frame_sink sink = {.context = agent, .message = dispatch_message, .data = dispatch_data};
   bool busy = false;
-  while (!agent->channel.ended) {
-    int error = loop_turn(&agent->loop, busy || agent->channel.readable ? 0 : ending_wait_ms(agent));
+  while (!agent->channel.ended || resume_connection(agent)) {
+    int error = loop_turn(&agent->loop, busy || agent->channel.readable ? 0 : wait_ms(agent));
     if (error == 0) error = gather(agent);
     if (error < 0) agent_lost(agent, "wait for events: %s", strerror(-error));
     const char *why;
@@ -224,5 +235,6 @@ void agent_serve(struct agent *agent) {
     if (error < 0) agent_lost(agent, "read from the channel: %s", strerror(-error));
     busy = agent_pump(agent);
     ending_step(agent);
+    if (resume_wait_ms(agent) == 0) return;
   }
 }

@@ -17,12 +17,20 @@ struct agent {
   struct streams streams;
   struct watch children; /* signalfd of SIGCHLD */
   struct box box;
+  uint64_t host_by_ms; /* when another host has to have come; 0: one is here */
+  int (*reconnect)(void); /* gives a channel to another host once this one is gone; NULL: that is the end */
   bool more_soon; /* what a command does next is worth waiting for: its words leave in one write */
 };
 
 /* Starts serving on `fd`. 0 or a negative errno. */
 int agent_open(struct agent *agent, int fd);
 void agent_close(struct agent *agent);
+
+/* Says hello. */
+void agent_greet(struct agent *agent);
+
+/* Frees a stream that isn't waiting to send, and ends what it runs. */
+void agent_free_stream(struct agent *agent, struct stream *stream);
 
 /* Serves until the guest has to end. */
 void agent_serve(struct agent *agent);

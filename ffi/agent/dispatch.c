@@ -3,6 +3,7 @@
 #include "agent.h"
 #include "exec.h"
 #include "exec_tty.h"
+#include "resume.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -31,6 +32,10 @@ static void run(struct agent *agent, struct stream *stream, struct request *requ
     if (result < 0) agent_lost(agent, "no memory for a reply");
     return;
   }
+  if (request->op == REQUEST_ADOPT) {
+    if (resume_adopt(agent, stream, request, &failure) < 0) refuse(agent, stream, &failure);
+    return;
+  }
 #ifdef HUTCH_NATIVE
   if (request->op != REQUEST_EXEC || request->init) {
     refuse_request(agent, stream, "this agent isn't the first process of a guest");
@@ -56,6 +61,17 @@ static void run(struct agent *agent, struct stream *stream, struct request *requ
   }
   if (agent->box.state != BOX_READY) {
     refuse_request(agent, stream, "the box isn't configured");
+    return;
+  }
+  if (request->op == REQUEST_RESUME) {
+    if (resume_as(agent, request, &failure) < 0) {
+      refuse(agent, stream, &failure);
+      return;
+    }
+    stream->done = true;
+    struct cbor_out message = {0};
+    cbor_out_map(&message, 0);
+    if (stream_answer(&agent->streams, stream, HUTCH_REPLY, &message) < 0) agent_lost(agent, "no memory");
     return;
   }
 #endif

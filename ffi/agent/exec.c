@@ -83,11 +83,18 @@ static int make_ends(const struct box *box, const struct request *request, struc
   return error;
 }
 
-static void answer_started(struct exec *exec, pid_t pid) {
+static void answer_pid(struct exec *exec) {
   struct cbor_out message = {0};
   cbor_out_map(&message, 1);
   cbor_out_text(&message, "pid");
-  cbor_out_uint(&message, (uint64_t)pid);
+  cbor_out_uint(&message, (uint64_t)exec->shown_pid);
+  if (stream_answer(&exec->agent->streams, exec->stream, HUTCH_REPLY, &message) < 0) {
+    agent_lost(exec->agent, "no memory for a reply");
+  }
+}
+
+static void answer_started(struct exec *exec, pid_t pid) {
+  exec->shown_pid = pid;
   exec->started = true;
   exec->agent->more_soon = true;
 #ifndef HUTCH_NATIVE
@@ -95,9 +102,7 @@ static void answer_started(struct exec *exec, pid_t pid) {
     agent_lost(exec->agent, "can't get back to the box's processes");
   }
 #endif
-  if (stream_answer(&exec->agent->streams, exec->stream, HUTCH_REPLY, &message) < 0) {
-    agent_lost(exec->agent, "no memory for a reply");
-  }
+  answer_pid(exec);
 }
 
 static void answer_failed(struct exec *exec, const struct failure *failure) {
@@ -202,6 +207,7 @@ int exec_start(struct agent *agent, struct stream *stream, struct request *reque
     return -1;
   }
   exec->agent = agent;
+  if (request->held != NULL) strcpy(exec->held, request->held);
   exec->stream = stream;
   exec->timer.fd = exec->report.fd = exec->in.fd = exec->out[0].watch.fd = exec->out[1].watch.fd = -1;
   exec->out[0].credit = exec->out[1].credit = HUTCH_WINDOW;
@@ -226,6 +232,19 @@ int exec_start(struct agent *agent, struct stream *stream, struct request *reque
   exec->tidies = builtin != NULL && builtin->tidies;
   stream->exec = exec;
   return 0;
+}
+
+void exec_adopt(struct exec *exec, struct stream *stream) {
+  exec->stream = stream;
+  stream->exec = exec;
+  exec->in_unpaid = exec->in_owed = 0;
+  if (exec->in_end || !exec->in_wanted) exec->in_broken = true; /* nothing can be said to it any more */
+  exec->in_closed_told = !exec->in_broken;
+  for (int i = 0; i < 2; i++) {
+    exec->out[i].credit = HUTCH_WINDOW;
+    exec->out[i].end_again = exec->out[i].end_sent;
+  }
+  answer_pid(exec);
 }
 
 void exec_signal(struct exec *exec, int signal) {

@@ -17,6 +17,7 @@ struct exec_output {
   bool wide;
   bool hung_up;       /* nobody can write into it any more */
   bool end_sent;
+  bool end_again;     /* another host has to hear of it */
   uint32_t credit;    /* bytes that may still be sent */
   uint32_t drain;     /* bytes to send before EXIT may go, once the command has ended */
 };
@@ -25,6 +26,8 @@ struct exec {
   struct agent *agent;
   struct stream *stream;
   pid_t pid;
+  pid_t shown_pid;    /* as it sees itself, once it has started */
+  char held[REQUEST_MAX_HELD + 1]; /* its id, if it outlives its host; else empty */
   bool reaped;
   int status;         /* of wait, once reaped */
   bool started;       /* execve worked */
@@ -73,6 +76,9 @@ void exec_reaped(struct exec *exec, int status);
 
 /* Adds frames to the channel, which has room. True: there is more to send at once. */
 bool exec_produce(struct exec *exec);
+
+/* Goes on with another host on a stream of its own: both windows are whole again. */
+void exec_adopt(struct exec *exec, struct stream *stream);
 
 /* Whether nothing more can come from it, so that CLOSE may be sent. */
 bool exec_over(const struct exec *exec);

@@ -204,6 +204,11 @@ static bool produce_terminal(struct exec *exec) {
 static bool produce_output(struct exec *exec, unsigned index) {
   struct exec_output *output = &exec->out[index];
   uint8_t number = (uint8_t)(HUTCH_STDOUT + index);
+  if (output->end_again) {
+    end_output(exec, output, number);
+    output->end_again = false;
+    return true;
+  }
   if (exec->tty && index == 0) return produce_terminal(exec);
   if (exec->tty && !output->end_sent) end_output(exec, output, number);
   if (output->watch.fd < 0 || !output->readable) return false;
@@ -282,5 +287,6 @@ bool exec_produce(struct exec *exec) {
 
 bool exec_over(const struct exec *exec) {
   if (!exec->reaped || exec->report.fd >= 0) return false;
+  if (exec->out[0].end_again || exec->out[1].end_again) return false;
   return exec->dropped || (exec->exit_sent && exec->out[0].end_sent && exec->out[1].end_sent);
 }

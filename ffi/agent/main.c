@@ -1,5 +1,6 @@
-/* hutch-agent: PID 1 of a box's guest. `hutch-agent --connect PATH` exists in the native build only,
- * for tests: it serves commands where it runs, over a unix socket. */
+/* hutch-agent: PID 1 of a box's guest. `hutch-agent --connect PATH [NEXT]` exists in the native build
+ * only, for tests: it serves commands where it runs, over a unix socket, and goes on at NEXT when that
+ * ends. */
 #include "agent.h"
 #include "boot.h"
 #include "log.h"
@@ -33,9 +34,16 @@ static int connect_to(const char *path) {
   return fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : fd;
 }
 
+static const char *next_path;
+
+static int connect_to_next(void) {
+  the_agent.reconnect = NULL;
+  return connect_to(next_path);
+}
+
 int main(int count, char **arguments) {
-  if (count != 3 || strcmp(arguments[1], "--connect") != 0) {
-    log_line("usage: hutch-agent --connect PATH");
+  if (count < 3 || count > 4 || strcmp(arguments[1], "--connect") != 0) {
+    log_line("usage: hutch-agent --connect PATH [NEXT]");
     return 2;
   }
   int fd = connect_to(arguments[2]);
@@ -44,6 +52,8 @@ int main(int count, char **arguments) {
     log_line("cannot serve %s: %s", arguments[2], strerror(-error));
     return 1;
   }
+  next_path = arguments[3];
+  if (next_path != NULL) the_agent.reconnect = connect_to_next;
   agent_serve(&the_agent);
   agent_close(&the_agent);
   return 0;
@@ -65,6 +75,7 @@ int main(void) {
   if (error < 0) agent_lost(&the_agent, "serve the channel: %s", strerror(-error));
   box_mount(&the_agent.box);
   boot_late();
+  the_agent.reconnect = boot_channel;
   agent_serve(&the_agent);
   log_line("the host closed the channel");
   guest_end(&the_agent);

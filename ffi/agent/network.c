@@ -8,8 +8,13 @@
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <net/if_arp.h>
+#include <netinet/ether.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -62,7 +67,7 @@ static int bring_up(int fd, int index, uint32_t mtu) {
 }
 
 /* `text` is ADDRESS/BITS. Without the usual wait whether a neighbour has it: there are none. */
-static int add_address(int fd, int index, const char *text) {
+static int change_address(int fd, int index, const char *text, bool add) {
   char copy[64];
   uint8_t bytes[16];
   uint32_t flags = IFA_F_NODAD;
@@ -73,7 +78,7 @@ static int add_address(int fd, int index, const char *text) {
   int family = family_of(copy, bytes), bits = atoi(slash + 1);
   if (family == AF_UNSPEC || bits < 1 || bits > (family == AF_INET ? 32 : 128)) return -EINVAL;
   struct ifaddrmsg info = {.ifa_family = (uint8_t)family, .ifa_prefixlen = (uint8_t)bits, .ifa_index = (uint32_t)index};
-  struct message message = begin(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);
+  struct message message = begin(add ? RTM_NEWADDR : RTM_DELADDR, add ? NLM_F_CREATE | NLM_F_EXCL : 0, &info, sizeof info);
   size_t size = family == AF_INET ? 4 : 16;
   attribute(&message, IFA_LOCAL, bytes, size);
   attribute(&message, IFA_ADDRESS, bytes, size);
@@ -115,8 +120,37 @@ int network_configure(const struct request *request, struct failure *failure) {
   if (fd < 0) return failed(failure, "netlink", -errno);
   const char *what = DEVICE;
   error = bring_up(fd, index, request->mtu);
-  for (char **at = request->addresses; error == 0 && *at != NULL; at++) error = add_address(fd, index, what = *at);
+  for (char **at = request->addresses; error == 0 && *at != NULL; at++) error = change_address(fd, index, what = *at, true);
   for (char **at = request->gateways; error == 0 && at != NULL && *at != NULL; at++) error = add_gateway(fd, index, what = *at);
   close(fd);
   return error == 0 ? 0 : failed(failure, what, error);
+}
+
+/* The address that IPv6 makes of a hardware address by itself. */
+static void link_local(const uint8_t mac[6], char text[64]) {
+  snprintf(text, 64, "fe80::%02x%02x:%02xff:fe%02x:%02x%02x/64", mac[0] ^ 2, mac[1], mac[2], mac[3], mac[4], mac[5]);
+}
+
+int network_rename(const char *mac) {
+  struct ifreq request = {.ifr_name = DEVICE};
+  struct ether_addr wanted;
+  char before[64], after[64];
+  if (ether_aton_r(mac, &wanted) == NULL) return -EINVAL;
+  int index = (int)if_nametoindex(DEVICE), fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  int plain = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  int error = index == 0 || fd < 0 || plain < 0 || ioctl(plain, SIOCGIFHWADDR, &request) < 0 ? -errno : 0;
+  if (error == 0) {
+    link_local((const uint8_t *)request.ifr_hwaddr.sa_data, before);
+    link_local(wanted.ether_addr_octet, after);
+    memcpy(request.ifr_hwaddr.sa_data, wanted.ether_addr_octet, sizeof wanted.ether_addr_octet);
+    if (ioctl(plain, SIOCSIFHWADDR, &request) < 0) error = -errno;
+  }
+  if (error == 0 && strcmp(before, after) != 0) {
+    change_address(fd, index, before, false); /* somebody may have taken it away */
+    error = change_address(fd, index, after, true);
+    if (error == -EEXIST || error == -EACCES || error == -EOPNOTSUPP) error = 0; /* or IPv6 at all */
+  }
+  if (fd >= 0) close(fd);
+  if (plain >= 0) close(plain);
+  return error;
 }

@@ -10,4 +10,8 @@ struct request;
  * there are no addresses. 0, or -1 with `failure` filled. */
 int network_configure(const struct request *request, struct failure *failure);
 
+/* Gives eth0 another hardware address, and the link-local address that goes with it. 0, or a negative
+ * errno. */
+int network_rename(const char *mac);
+
 #endif

@@ -1,8 +1,12 @@
-/* Makes a box that has another one's disk somebody else: `renew`. A new machine id, new SSH host keys
+/* Makes a box that has another one's disk somebody else: `renew [HOSTNAME]`. A new machine id, new SSH host keys
  * and a new random seed, each where there is one. Its exit code is 0 when nothing is left of the other
- * one's; what it says on its standard error tells what is. */
+ * one's; what it says on its standard error tells what is. The host name is for a box that went on from
+ * another one's memory: whoever boots has written it already. That box waits for nothing but a byte on the
+ * standard output, which says that all is changed; bringing it to the disk follows. */
 #define _GNU_SOURCE 1
 #include "builtin.h"
+#include "request.h"
+#include "view.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,6 +22,7 @@
 
 #define SSH "/etc/ssh"
 #define SEED_BYTES 512
+#define WAIT_SECONDS 1 /* whoever goes on has something to do first */
 
 static int complain(const char *what, const char *path) {
   fprintf(stderr, "%s %s: %s\n", what, path, strerror(errno));
@@ -35,7 +40,7 @@ static int replace(const char *path, const void *bytes, size_t length) {
   int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0) return complain("write", path);
   bool good = write(fd, bytes, length) == (ssize_t)length && fchown(fd, status.st_uid, status.st_gid) == 0 &&
-              fchmod(fd, status.st_mode & 07777) == 0 && fsync(fd) == 0;
+              fchmod(fd, status.st_mode & 07777) == 0;
   if (close(fd) < 0 || !good || rename(fresh, path) < 0) {
     int result = complain("write", path);
     unlink(fresh);
@@ -115,16 +120,25 @@ static int make_host_keys(void) {
 }
 
 int renew_main(int argc, char **argv) {
+#ifdef HUTCH_NATIVE
   (void)argc;
   (void)argv;
-#ifdef HUTCH_NATIVE
   return 1; /* this would be the machine that the tests run on */
 #endif
+  if (argc > 1 && strlen(argv[1]) <= REQUEST_MAX_HOSTNAME) {
+    const struct request names = {.hostname = argv[1]};
+    view_names(&names);
+    umask(022);
+  }
   int bad = renew_machine_id() | renew_seeds();
   int keys = drop_host_keys();
   if (keys < 0) bad = 1;
   /* Where no program makes them, whoever needs some finds none, and never the other one's. */
   if (keys > 0) bad |= make_host_keys();
+  if (bad == 0 && argc > 1) {
+    if (write(STDOUT_FILENO, "", 1) != 1) bad = 1;
+    sleep(WAIT_SECONDS);
+  }
   sync();
   return bad;
 }

@@ -11,7 +11,7 @@ enum key {
   KEY_MOUNTS, KEY_GRACE, KEY_SIGNAL, KEY_TAG, KEY_PATH, KEY_READ_ONLY,
   KEY_TIMEOUT, KEY_LIMITS, KEY_CAP_KEEP, KEY_CAP_GIVE, KEY_NO_NEW_PRIVILEGES,
   KEY_BUILTIN, KEY_TTY, KEY_INIT, KEY_ADDRESSES, KEY_GATEWAYS, KEY_MTU, KEY_HOSTS, KEY_RESOLV,
-  KEY_NOEXEC, KEY_TMPFS, KEY_MODE, KEY_DISK, KEY_COUNT
+  KEY_NOEXEC, KEY_TMPFS, KEY_MODE, KEY_DISK, KEY_HELD, KEY_CLOCK, KEY_SEED, KEY_MAC, KEY_COUNT
 };
 
 static const char *const KEYS[KEY_COUNT] = {
@@ -19,20 +19,22 @@ static const char *const KEYS[KEY_COUNT] = {
   "mounts", "graceMs", "signal", "tag", "path", "readOnly",
   "timeoutMs", "rlimits", "capKeep", "capGive", "noNewPrivileges",
   "builtin", "tty", "init", "addresses", "gateways", "mtu", "hosts", "resolv",
-  "noexec", "tmpfs", "mode", "disk",
+  "noexec", "tmpfs", "mode", "disk", "held", "clockMs", "seed", "mac",
 };
 
-#define BIT(key) (1u << (key))
-_Static_assert(KEY_COUNT < 32, "unknown keys have a bit, too");
+#define BIT(key) (UINT64_C(1) << (key))
+_Static_assert(KEY_COUNT < 64, "unknown keys have a bit, too");
 
 static const struct {
   const char *name;
-  unsigned needs;
+  uint64_t needs;
 } OPS[] = {
   [REQUEST_EXEC] = {"exec", BIT(KEY_ARGV) | BIT(KEY_ENV) | BIT(KEY_CWD) | BIT(KEY_USER) | BIT(KEY_STDIN)},
   [REQUEST_CONFIGURE] = {"configure", BIT(KEY_HOSTNAME) | BIT(KEY_GROW) | BIT(KEY_MOUNTS)},
   [REQUEST_SHUTDOWN] = {"shutdown", BIT(KEY_GRACE)},
   [REQUEST_PING] = {"ping", 0},
+  [REQUEST_ADOPT] = {"adopt", BIT(KEY_HELD)},
+  [REQUEST_RESUME] = {"resume", BIT(KEY_HOSTNAME) | BIT(KEY_CLOCK) | BIT(KEY_SEED)},
 };
 
 struct parser {
@@ -41,7 +43,7 @@ struct parser {
   char *text; /* next free byte of request->text */
   const char *op;
   struct request_mount *mount; /* whose map is being read; NULL: the message's own */
-  unsigned seen;
+  uint64_t seen;
   uint64_t timeout_ms;
   uint64_t grace_ms;
   uint64_t signal;
@@ -81,14 +83,14 @@ static int text(struct parser *parser, const char **value) {
 static int read_map(struct parser *parser, const char **why);
 
 /* What a mount is of shows in its keys: those of one kind, all of them, and none of another. */
-static int mount_kind(struct request_mount *mount, unsigned seen) {
-  static const unsigned KINDS[] = {
+static int mount_kind(struct request_mount *mount, uint64_t seen) {
+  static const uint64_t KINDS[] = {
     [MOUNT_SHARE] = BIT(KEY_TAG),
     [MOUNT_TMPFS] = BIT(KEY_TMPFS) | BIT(KEY_MODE),
     [MOUNT_DISK] = BIT(KEY_DISK) | BIT(KEY_GROW),
   };
-  const unsigned all = BIT(KEY_TAG) | BIT(KEY_TMPFS) | BIT(KEY_MODE) | BIT(KEY_DISK) | BIT(KEY_GROW);
-  const unsigned needs = BIT(KEY_PATH) | BIT(KEY_READ_ONLY);
+  const uint64_t all = BIT(KEY_TAG) | BIT(KEY_TMPFS) | BIT(KEY_MODE) | BIT(KEY_DISK) | BIT(KEY_GROW);
+  const uint64_t needs = BIT(KEY_PATH) | BIT(KEY_READ_ONLY);
   if ((seen & needs) != needs) return -EBADMSG;
   for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++) {
     mount->kind = (enum request_mount_kind)i;
@@ -104,7 +106,7 @@ static int number(struct parser *parser, uint64_t least, uint64_t most, uint64_t
 /* The maps in the list are read like the message's own. */
 static int mounts(struct parser *parser) {
   struct request *request = parser->request;
-  const unsigned seen = parser->seen;
+  const uint64_t seen = parser->seen;
   size_t count;
   if (parser->mount != NULL || cbor_in_array(&parser->in, &count) < 0 || count > REQUEST_MAX_MOUNTS) return -EBADMSG;
   request->mounts = calloc(count + 1, sizeof *request->mounts);
@@ -160,7 +162,7 @@ static int limit(struct parser *parser, uint64_t *value) {
 static int limits(struct parser *parser) {
   struct request *request = parser->request;
   size_t count, items;
-  unsigned seen = 0;
+  uint64_t seen = 0;
   if (cbor_in_map(&parser->in, &count) < 0 || count > EXEC_LIMIT_COUNT) return -EBADMSG;
   for (; request->limit_count < count; request->limit_count++) {
     struct exec_limit *next = &request->limits[request->limit_count];
@@ -215,6 +217,10 @@ static int value(struct parser *parser, enum key key) {
     case KEY_HOSTS: return strings(parser, &request->hosts, &ignored);
     case KEY_RESOLV: return text(parser, &request->resolv);
     case KEY_TTY: return size(parser, &request->tty);
+    case KEY_HELD: return text(parser, &request->held);
+    case KEY_CLOCK: return cbor_in_uint(&parser->in, &request->clock_ms);
+    case KEY_SEED: return text(parser, &request->seed);
+    case KEY_MAC: return text(parser, &request->mac);
     case KEY_SIGNAL: return cbor_in_uint(&parser->in, &parser->signal);
     case KEY_TAG: case KEY_PATH: case KEY_READ_ONLY: case KEY_NOEXEC: case KEY_TMPFS: case KEY_MODE: case KEY_DISK:
     case KEY_COUNT: break;
@@ -260,6 +266,12 @@ static int read_message(struct parser *parser, const char **why) {
   return parser->in.at == parser->in.end ? 0 : -EBADMSG;
 }
 
+/* "main", or as many hexadecimal digits as the host made up. */
+static bool is_held(const char *id) {
+  size_t length = strlen(id);
+  return strcmp(id, "main") == 0 || (length > 0 && length <= REQUEST_MAX_HELD && strspn(id, "0123456789abcdef") == length);
+}
+
 static const char *check_exec(struct parser *parser) {
   struct request *request = parser->request;
   if (request->argv[0] == NULL) return "argv is empty";
@@ -272,6 +284,7 @@ static const char *check_exec(struct parser *parser) {
     if (parser->timeout_ms == 0 || parser->timeout_ms > REQUEST_MAX_TIMEOUT_MS) return "timeoutMs is out of range";
     request->timeout_ms = (uint32_t)parser->timeout_ms;
   }
+  if (request->held != NULL && !is_held(request->held)) return "held isn't an id";
   request->caps.set = (parser->seen & BIT(KEY_CAP_KEEP)) != 0;
   if ((request->caps.give & ~request->caps.keep) != 0) return "capGive has more than capKeep";
   return NULL;
@@ -329,6 +342,13 @@ static const char *check_configure(struct parser *parser) {
   return check_hostname(request->hostname);
 }
 
+static const char *check_resume(const struct request *request) {
+  size_t length = strlen(request->seed);
+  if (length == 0 || length > REQUEST_MAX_SEED) return "seed isn't 1 to 512 bytes long";
+  if (request->clock_ms > UINT32_MAX * UINT64_C(1000)) return "clockMs is out of range";
+  return check_hostname(request->hostname);
+}
+
 static const char *check(struct parser *parser) {
   struct request *request = parser->request;
   if (parser->op == NULL) return "op is missing";
@@ -340,6 +360,8 @@ static const char *check(struct parser *parser) {
     request->grace_ms = (uint32_t)parser->grace_ms;
     if (request->op == REQUEST_EXEC) return check_exec(parser);
     if (request->op == REQUEST_CONFIGURE) return check_configure(parser);
+    if (request->op == REQUEST_RESUME) return check_resume(request);
+    if (request->op == REQUEST_ADOPT && !is_held(request->held)) return "held isn't an id";
     return NULL;
   }
   return "op isn't one that this agent knows";

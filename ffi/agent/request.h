@@ -11,6 +11,8 @@
 
 #define REQUEST_MAX_HOSTNAME 64
 #define REQUEST_MAX_LINE 1023
+#define REQUEST_MAX_HELD 32
+#define REQUEST_MAX_SEED 512
 #define REQUEST_MAX_MOUNTS 64
 #define REQUEST_MAX_TAG 32
 #define REQUEST_MAX_PATH 1023
@@ -26,7 +28,7 @@ struct request_size {
   uint16_t columns;
 };
 
-enum request_op { REQUEST_EXEC = 1, REQUEST_CONFIGURE, REQUEST_SHUTDOWN, REQUEST_PING };
+enum request_op { REQUEST_EXEC = 1, REQUEST_CONFIGURE, REQUEST_SHUTDOWN, REQUEST_PING, REQUEST_ADOPT, REQUEST_RESUME };
 
 enum request_mount_kind { MOUNT_SHARE, MOUNT_TMPFS, MOUNT_DISK };
 
@@ -62,8 +64,9 @@ struct request {
   bool init;
   const uint8_t *raw; /* the whole message, while it is handled */
   size_t raw_length;
+  const char *held;    /* exec: its id, if it outlives its host; adopt: of such a one; or NULL */
   const char *builtin; /* which of the agent's own programs it is instead of argv[0]; or NULL */
-  /* configure */
+  /* configure, resume */
   const char *hostname;
   bool grow;
   struct request_mount *mounts;
@@ -73,6 +76,10 @@ struct request {
   uint32_t mtu;
   char **hosts;       /* lines for /etc/hosts */
   const char *resolv; /* all of /etc/resolv.conf; NULL: it stays as it is */
+  /* resume */
+  uint64_t clock_ms; /* since 1970 */
+  const char *seed;  /* what nobody else knows */
+  const char *mac;   /* hardware address of eth0, as six numbers of two digits; NULL: there is none */
   /* shutdown, and exec with a timeout */
   uint32_t grace_ms;
 

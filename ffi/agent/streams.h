@@ -23,6 +23,7 @@ struct stream {
   bool ready;    /* in the queue of those that have something to send */
   bool has_answer;
   bool answered; /* a REPLY or ERROR was sent */
+  bool parked;   /* its host is gone, and another one may adopt its command */
   bool done;     /* CLOSE follows once the answer, and the command if there is one, are through */
   uint8_t answer_type;
   uint32_t answer_length;

@@ -25,7 +25,7 @@ import {
   whyNotFound,
 } from "../../mod.ts";
 import { sharePath } from "../../ffi/library.ts";
-import { qemuDiskSwitch, qemuPauser } from "./qemu_monitor.ts";
+import { qemuDiskSwitch, qemuMemory, qemuPauser } from "./qemu_monitor.ts";
 
 const PROGRAM = "qemu-system-x86_64";
 
@@ -46,6 +46,7 @@ function engine(accelerator: "auto" | "kvm" | "tcg"): Engine {
     runner: import.meta.resolve("./qemu_runner.ts"),
     pauser: qemuPauser,
     diskSwitch: qemuDiskSwitch,
+    memory: qemuMemory,
     async probe(options) {
       const program = await findProgram("HUTCH_QEMU", [PROGRAM]);
       const setpriv = await findProgram("HUTCH_SETPRIV", ["setpriv"]);

@@ -10,6 +10,9 @@ const TIMEOUT_MS = 5_000;
 /** Longest line that is read from it, in bytes. */
 const LINE_LIMIT = 1024 * 1024;
 
+/** The name of the block that is the guest's memory, on machines of type microvm. */
+export const RAM_BLOCK = "microvm.ram";
+
 /** A command, as QEMU knows it. */
 export interface QemuOrder {
   readonly execute: string;
@@ -111,6 +114,16 @@ async function* readMessages(connection: Deno.UnixConn): AsyncGenerator<unknown,
     if (length === null) throw new Error("it closed the connection");
     text += decoder.decode(buffer.subarray(0, length), { stream: true });
   }
+}
+
+/** QEMU's version and what runs the guest's processors, as memory of one must fit another. */
+export async function qemuMarks(talk: QemuTalk): Promise<Record<string, string>> {
+  const version = await talk.ask({ execute: "query-version" });
+  const kvm = await talk.ask({ execute: "query-kvm" });
+  const numbers = isObject(version) && isObject(version.qemu)
+    ? [version.qemu.major, version.qemu.minor, version.qemu.micro].join(".")
+    : "?";
+  return { version: numbers, accelerator: isObject(kvm) && kvm.enabled === true ? "kvm" : "tcg" };
 }
 
 function wordsOf(error: unknown): string {

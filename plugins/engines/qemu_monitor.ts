@@ -7,15 +7,18 @@ import {
   HutchError,
   type MachineDiskSwitch,
   type MachineHandle,
+  type MachineMemory,
   type MachinePauser,
 } from "../../mod.ts";
 import {
   isObject,
+  qemuMarks,
   type QemuOrder,
   QemuRefused,
   type QemuTalk,
   talkToQemu,
 } from "./qemu_control.ts";
+import { saveMemory } from "./qemu_memory.ts";
 
 /** Pauses machines by QEMU's own `stop` and `cont`: the box process goes on. */
 export const qemuPauser: MachinePauser = {
@@ -71,6 +74,23 @@ async function switchDisk(talk: QemuTalk, disk: number, path: string): Promise<v
     throw error;
   }
 }
+
+/** Keeps memory by a migration to this program, which takes the guest's memory out of the stream. */
+export const qemuMemory: MachineMemory = {
+  async save({ controlPath }, order) {
+    try {
+      return await talkToQemu(controlPath, async (talk) => {
+        const marks = await qemuMarks(talk);
+        await saveMemory(talk, { controlPath }, order);
+        return marks;
+      });
+    } catch (cause) {
+      if (cause instanceof HutchError || order.signal.aborted) throw cause;
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new HutchError("box_state", `Cannot keep its memory: ${why}`, { cause });
+    }
+  },
+};
 
 /** What the guest writes to now; by the name that the runner gives a disk's device. */
 async function topNode(talk: QemuTalk, disk: number): Promise<string> {

@@ -11,7 +11,8 @@ import type {
   MachineRunner,
   MachineSpec,
 } from "../../mod.ts";
-import { QemuTalk } from "./qemu_control.ts";
+import { QemuTalk, RAM_BLOCK } from "./qemu_control.ts";
+import { resumeArguments, resumeMachine } from "./qemu_resume.ts";
 import { type FileServer, serveShares, shareArguments, tail } from "./qemu_shares.ts";
 
 /** How long a machine may take to end by itself once its virtiofsd has ended, in `ms`. */
@@ -34,7 +35,7 @@ async function start(spec: MachineSpec): Promise<Machine> {
       ...["--pdeathsig", "KILL", "--", flock, "--no-fork", "--wait", "10", lock, program],
       ...machineArguments(spec),
     ],
-    stdin: "null",
+    stdin: spec.resume ? "piped" : "null",
     stdout: "null",
     stderr: "piped",
     clearEnv: true,
@@ -61,8 +62,21 @@ async function start(spec: MachineSpec): Promise<Machine> {
   const order = async (execute: string) => {
     await (await talk).ask({ execute });
   };
+  const exited = end(child, output, server && { ...server, failed: kill });
+  if (spec.resume) {
+    const gone = exited.then(({ output }) => {
+      throw new Error(output || "QEMU ended without a word");
+    });
+    try {
+      await Promise.race([resumeMachine(spec, { child, talk }), gone]);
+    } catch (error) {
+      kill();
+      await exited;
+      throw error;
+    }
+  }
   return {
-    exited: end(child, output, server && { ...server, failed: kill }),
+    exited,
     kill,
     pause: () => order("stop"),
     resume: () => order("cont"),
@@ -108,7 +122,7 @@ async function end(
 export function machineArguments(spec: MachineSpec): string[] {
   const kvm = spec.engine.accelerator === "kvm";
   return [
-    ...["-M", `microvm,acpi=off${spec.shares ? ",memory-backend=memory" : ""}`],
+    ...["-M", `microvm,acpi=off${memoryBackend(spec)}`],
     ...["-accel", kvm ? "kvm" : "tcg"],
     // Emulated, "rep movsb" goes byte by byte: without these flags the guest's kernel copies twice
     // as fast.
@@ -120,6 +134,7 @@ export function machineArguments(spec: MachineSpec): string[] {
     ...["-name", `hutch-${spec.id}`],
     ...["-kernel", spec.kernel.path, "-append", spec.kernel.commandLine],
     ...spec.shares ? shareArguments(spec.shares, spec.memoryMiB) : [],
+    ...spec.resume ? resumeArguments(spec.resume, spec.memoryMiB) : [],
     ...spec.disks.flatMap(diskArguments),
     ...spec.network ? networkArguments(spec.network) : [],
     ...["-device", "virtio-rng-device"],
@@ -133,9 +148,17 @@ export function machineArguments(spec: MachineSpec): string[] {
     ...["-mon", "chardev=control,mode=control"],
     ...["-chardev", option("socket", { id: "own", path: ownPath(spec) })],
     ...["-mon", "chardev=own,mode=control"],
-    ...["-chardev", option("socket", { id: "agent", path: spec.channelPath })],
+    ...[
+      "-chardev",
+      spec.resume ? "null,id=agent" : option("socket", { id: "agent", path: spec.channelPath }),
+    ],
     ...["-device", "virtserialport,chardev=agent,name=hutch.agent"],
   ];
+}
+
+function memoryBackend(spec: MachineSpec): string {
+  if (spec.shares) return ",memory-backend=memory";
+  return spec.resume ? `,memory-backend=${RAM_BLOCK}` : "";
 }
 
 function diskArguments(disk: MachineSpec["disks"][number], index: number): string[] {

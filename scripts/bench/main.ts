@@ -1,7 +1,8 @@
 /**
  * The benchmark: `deno task bench [--json] [--runs N] [GROUP]...`; the groups are archive, boot, channel,
- * copy, exec, image, interceptor, network, scale, snapshot and volumes. Each figure stands beside a floor measured in the same run. Inside the
- * emulated machine with KVM (`scripts/kvm_lab`) it measures libkrun, else QEMU.
+ * copy, exec, image, interceptor, memory, network, scale, snapshot and volumes. Each figure stands
+ * beside a floor measured in the same run. Inside the emulated machine with KVM (`scripts/kvm_lab`) it
+ * measures libkrun, else QEMU.
  *
  * @module
  */
@@ -16,6 +17,7 @@ import { benchCopy } from "./copy.ts";
 import { benchExec } from "./exec.ts";
 import { benchImage } from "./image.ts";
 import { benchInterceptor } from "./interceptor.ts";
+import { benchMemory } from "./memory.ts";
 import { benchNetwork } from "./network.ts";
 import { benchScale } from "./scale.ts";
 import { benchSnapshot } from "./snapshot.ts";
@@ -28,7 +30,7 @@ const { values, positionals } = parseArgs({
 });
 const lab = Deno.env.get("IN_KVM_LAB") === "1";
 const runs = Number(values.runs ?? (lab ? 6 : 10));
-const MACHINES = ["archive", "boot", "channel", "copy", "exec", "network", "snapshot", "volumes"];
+const MACHINES = "archive boot channel copy exec memory network snapshot volumes".split(" ");
 const wanted = positionals.length > 0
   ? positionals
   : [...MACHINES, ...(lab ? [] : ["image", "interceptor", "scale"])];
@@ -87,5 +89,6 @@ async function benchMachines(): Promise<void> {
   if (wanted.includes("volumes")) report(await benchVolumes(setting));
   if (wanted.includes("copy")) report(await benchCopy(setting));
   if (wanted.includes("exec")) report(await benchExec(setting));
+  if (wanted.includes("memory")) report(await benchMemory(setting));
   if (wanted.includes("snapshot")) report(await benchSnapshot(setting));
 }

@@ -16,7 +16,7 @@ const NAME = "box.json";
  * What a box that was never started has in its folder, or one whose import was killed: nothing that
  * would be missed.
  */
-const WORTHLESS = /^(?:box\.json(?:\.[0-9a-f]{8}\.new)?|import\.new|[a-z]+\.lock)$/;
+const WORTHLESS = /^(?:box\.json(?:\.[0-9a-f]{8}\.new)?|import\.new|memory|[a-z]+\.lock)$/;
 /** Largest file that is read, in bytes. */
 const LIMIT = 16 * 2 ** 20;
 
@@ -68,7 +68,7 @@ export function holdsRecord(folder: string): boolean {
 /** Whether a box's folder holds more than a box that was never started has. */
 export function holdsData(folder: string): boolean {
   for (const { name, isFile } of Deno.readDirSync(folder)) {
-    if (!isFile || !WORTHLESS.test(name)) return true;
+    if ((!isFile && name !== "memory") || !WORTHLESS.test(name)) return true;
   }
   return false;
 }

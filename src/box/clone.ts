@@ -88,7 +88,8 @@ function backingOf(context: BoxContext, { id, name }: BoxConfig, snapshot: strin
   );
 }
 
-function cloneConfig(
+/** A box that is like another one, and somebody else. */
+export function cloneConfig(
   source: BoxConfig,
   name: string | undefined,
   labels: CloneOptions["labels"],

@@ -183,6 +183,7 @@ export async function removeFiles(own: LayoutOutput, forget = () => {}): Promise
       sharesSocketPath,
       controlPath,
       `${controlPath}.own`,
+      `${controlPath}.memory`,
       networkSocketPath,
       networkControlPath,
     ]

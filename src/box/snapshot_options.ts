@@ -36,6 +36,14 @@ export interface Quiesced<T> extends QuiesceReport {
 export interface SnapshotOptions extends QuiesceOptions {
   /** Free-form pairs for finding it again. @default {{}} */
   readonly labels?: Readonly<Record<string, string>>;
+  /**
+   * Keeps the memory of the box too, which has to run: `Runtime.create({ from })` makes boxes that go on
+   * from there. On QEMU alone, and without volumes but memory (tmpfs). Whatever was in the box's memory
+   * is in the files of the snapshot. @default {false}
+   */
+  readonly memory?: boolean;
+  /** Gives it up; nothing is left of it then. */
+  readonly signal?: AbortSignal;
 }
 
 /** A snapshot of a box's disk; plain JSON, as `hutch snapshot ls --json` prints it. */
@@ -45,6 +53,8 @@ export interface SnapshotInfo extends SnapshotRecord {
    * was left.
    */
   readonly bytes: number;
+  /** Bytes that its memory takes; 0 without. */
+  readonly memoryBytes: number;
 }
 
 /** A snapshot that was just taken. */

@@ -19,6 +19,7 @@ import { boxPaths } from "../runtime/paths.ts";
 import type { BoxRecord } from "../state/boxes.ts";
 import { snapshotTaken } from "../state/disks.ts";
 import type { SnapshotRecord } from "../state/snapshot_rows.ts";
+import { memoryFiles } from "../vmm/kept_memory.ts";
 import type { Box } from "./box.ts";
 import { randomId } from "./config.ts";
 import type { BoxContext } from "./context.ts";
@@ -33,6 +34,7 @@ import type {
   SnapshotRestoreOptions,
 } from "./snapshot_options.ts";
 import { ownDisk, takeDisk } from "./take_disk.ts";
+import { memoryFolder, MemoryTake, sweepMemory } from "./take_memory.ts";
 
 /** What {@link Snapshots} does with its box. */
 export interface SnapshotPort {
@@ -72,16 +74,18 @@ export class Snapshots {
 
   /**
    * Takes a snapshot of the box's own disk, running or not; its volumes aren't in it. File systems of
-   * one that runs are frozen first, if they can be.
+   * one that runs are frozen first, if they can be. With `memory` it holds what the box was doing, too.
    *
    * @param name 1 to 63 of `A-Z a-z 0-9 . _ -`, beginning with a letter or digit.
-   * @throws HutchError `name_taken`, `invalid_option`, `no_space`, `freeze_failed` where standing still
-   * was required, `box_not_found`.
+   * @throws HutchError `name_taken`, `invalid_option` (also where memory can't be kept), `no_space`,
+   * `freeze_failed` where standing still was required, `box_state`, `box_not_found`, `cancelled`.
    */
   async create(name: string, options: SnapshotOptions = {}): Promise<SnapshotCreated> {
-    const { labels = {}, consistency = "best" } = options;
-    const { plugins, signal } = this.#context;
-    const input = { name, labels, consistency };
+    const { labels = {}, consistency = "best", memory = false } = options;
+    const { plugins } = this.#context;
+    const signals = [this.#context.signal, ...options.signal ? [options.signal] : []];
+    const signal = AbortSignal.any(signals);
+    const input = { name, labels, consistency, memory };
     return await plugins.run(
       "snapshot",
       input,
@@ -90,7 +94,9 @@ export class Snapshots {
         checkSnapshotName(asked.name);
         checkSnapshotLabels(asked.labels);
         using held = await this.#hold("snapshot");
-        return await this.#take(held.record, asked);
+        signal.throwIfAborted();
+        await sweepMemory(this.#context, held.record.config.id);
+        return await this.#take(held.record, asked, signal);
       },
     );
   }
@@ -122,6 +128,7 @@ export class Snapshots {
     const file = this.#fileOf(id);
     this.#context.disks.removeSnapshot(id, () => removeIfThereSync(file));
     await collectDisks(this.#context);
+    await sweepMemory(this.#context, box); // boxes that go on from it have links of their own
     const about = { box, name: held.record.config.name };
     this.#context.plugins.emit("snapshot.removed", { ...about, snapshot: name });
     this.#context.shorten(box);
@@ -200,22 +207,34 @@ export class Snapshots {
       name: `${head}-${stamp}-${randomId().slice(0, 4)}`,
       labels: {},
       consistency: "best",
-    });
+      memory: false,
+    }, this.#context.signal);
     return await this.#infoOf(taken);
   }
 
-  async #take(record: BoxRecord, input: SnapshotInput): Promise<SnapshotCreated> {
+  async #take(
+    record: BoxRecord,
+    input: SnapshotInput,
+    signal: AbortSignal,
+  ): Promise<SnapshotCreated> {
     const { name, labels, consistency } = input;
     const context = this.#context;
     const { id: box, diskMiB } = record.config;
     if (context.disks.snapshot(box, name)) throw snapshotTaken(name);
-    const { backing, over, report } = await takeDisk(context, record, { consistency });
+    const id = randomId();
+    await using memory = input.memory
+      ? await MemoryTake.begin(context, record, { id, signal })
+      : undefined;
+    const within = memory && (() => memory.save());
+    const { backing, over, report } = await takeDisk(context, record, { consistency, within });
+    await memory?.finish();
     const snapshot: SnapshotRecord = {
-      ...{ id: randomId(), box, name, createdAt: new Date().toISOString(), labels },
-      ...{ backing, consistency: report.consistency, diskMiB },
+      ...{ id, box, name, createdAt: new Date().toISOString(), labels },
+      ...{ backing, consistency: report.consistency, diskMiB, memory: input.memory },
     };
     const path = this.#fileOf(snapshot.id);
     context.disks.addSnapshot(snapshot, { over, write: () => writeFile(path, snapshot) });
+    memory?.done();
     const about = { box, name: record.config.name, snapshot: name };
     context.plugins.emit("snapshot.created", { ...about, consistency: report.consistency });
     context.shorten(box);
@@ -240,7 +259,10 @@ export class Snapshots {
   async #infoOf(record: SnapshotRecord): Promise<SnapshotInfo> {
     const { backing } = record;
     const bytes = backing === null ? 0 : await allocated(backingPath(this.#context.paths, backing));
-    return { ...record, bytes };
+    const { ramPath, statePath } = memoryFiles(memoryFolder(this.#context, record.box, record.id));
+    const memory = record.memory ? [ramPath, statePath] : [];
+    const sizes = await Promise.all(memory.map((path) => allocated(path).catch(() => 0)));
+    return { ...record, bytes, memoryBytes: sizes.reduce((sum, size) => sum + size, 0) };
   }
 
   #fileOf(id: string): string {

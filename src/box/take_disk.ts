@@ -44,12 +44,14 @@ export function ownDisk({ paths }: Pick<BoxContext, "paths">, { config }: BoxRec
  * Takes a box's disk, for whoever holds the box. What it gives is safe from being removed as long as
  * the box's disk is recorded as over it: until `settle`, or a snapshot is recorded.
  *
+ * @param options `within` runs while a box that runs stands still, right after its disk was left; when
+ * it throws, so does this, and the box's disk is in order all the same.
  * @throws HutchError `no_space`, `freeze_failed`, `box_state`.
  */
 export async function takeDisk(
   context: BoxContext,
   record: BoxRecord,
-  options: QuiesceOptions,
+  options: QuiesceOptions & { readonly within?: (() => Promise<void>) | undefined },
 ): Promise<TakenDisk> {
   const disk = ownDisk(context, record);
   await settleDisk(context, disk);
@@ -80,7 +82,12 @@ export async function takeDisk(
       context,
       disk,
       below,
-      (path) => still(() => change.switchDisk(machine, { disk: OWN_DISK, path })),
+      (path) =>
+        still(async () => {
+          const problem = await change.switchDisk(machine, { disk: OWN_DISK, path });
+          if (problem === undefined) await options.within?.();
+          return problem;
+        }),
     )
     : await copy(context, disk, below, still);
   if (!report) throw new Error("the box didn't stand still");

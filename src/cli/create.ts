@@ -4,18 +4,16 @@
  * @module
  */
 import type { Command } from "../deps.ts";
-import { type BoxFlags, boxOptionsOf, defineBoxFlags } from "./box_flags.ts";
+import { type BoxFlags, defineBoxFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
+import { defineOrigin, mainOfAnother, makeBox, originOf } from "./from_flag.ts";
 import { print } from "./io.ts";
 import { defineProgressFlags } from "./progress_mode.ts";
-import { createBox, relaySignals } from "./session.ts";
+import { relaySignals } from "./session.ts";
 
 /** Declares arguments and options. */
 export function define(command: Command): void {
-  command.usage("[options] IMAGE [COMMAND ARG...]")
-    .argument("<IMAGE>", "image reference, such as debian:12")
-    .argument("[COMMAND...]", "main command, which each start runs (default: none)")
-    .passThroughOptions();
+  defineOrigin(command, "main command, which each start runs (default: none)");
   defineBoxFlags(command);
   defineProgressFlags(command);
   command.option("--main", "let each start run the image's own command as the main command");
@@ -23,15 +21,16 @@ export function define(command: Command): void {
 
 /** Records a box, the image pulled if it is missing, and prints its id. */
 export async function run(invocation: Invocation): Promise<number> {
-  const { command, args: [image = "", ...words], io } = invocation;
+  const { command, io } = invocation;
+  const { origin, words } = originOf(invocation);
   const flags = command.opts<BoxFlags & { readonly main?: boolean }>();
-  const options = await boxOptionsOf(image, flags, (name) => Deno.env.get(name));
   const main = words.length > 0 ? words : flags.main === true;
+  if ("from" in origin && main !== false) throw mainOfAnother();
   using signals = relaySignals(io);
   await using runtime = await invocation.open();
   try {
-    const asked = { ...options, main, detached: true, signal: signals.signal };
-    const box = await createBox(runtime, asked, invocation);
+    const always = { detached: true, signal: signals.signal };
+    const box = await makeBox(runtime, invocation, { origin, flags, always, extra: { main } });
     await print(io.stdout, `${box.id}\n`);
     return 0;
   } catch (error) {

@@ -15,13 +15,14 @@ import {
   defineAttachFlags,
   endUnless,
 } from "./attachment.ts";
-import { type BoxFlags, boxOptionsOf, commandOf, defineBoxFlags } from "./box_flags.ts";
+import { type BoxFlags, commandOf, defineBoxFlags } from "./box_flags.ts";
 import type { Invocation } from "./command.ts";
 import { defineLimitFlags, exitCodeOf, type LimitFlags, limitOptionsOf } from "./exec_flags.ts";
+import { defineOrigin, mainOfAnother, makeBox, originOf } from "./from_flag.ts";
 import { print } from "./io.ts";
 import { defineProgressFlags } from "./progress_mode.ts";
 import { formatError } from "./report.ts";
-import { createBox, relaySignals, withRuntime } from "./session.ts";
+import { relaySignals, withRuntime } from "./session.ts";
 import type { SignalRelay } from "./signals.ts";
 
 interface Flags extends BoxFlags, LimitFlags, AttachFlags {
@@ -30,10 +31,7 @@ interface Flags extends BoxFlags, LimitFlags, AttachFlags {
 
 /** Declares arguments and options. */
 export function define(command: Command): void {
-  command.usage("[options] IMAGE [COMMAND ARG...]")
-    .argument("<IMAGE>", "image reference, such as debian:12")
-    .argument("[COMMAND...]", "program in the box and its arguments (default: the image's)")
-    .passThroughOptions();
+  defineOrigin(command, "program in the box and its arguments (default: the image's)");
   defineBoxFlags(command);
   defineLimitFlags(command);
   defineProgressFlags(command);
@@ -46,7 +44,8 @@ export function define(command: Command): void {
 
 /** Makes a box, runs a command in it and ends it; the command's exit code is ours. */
 export async function run(invocation: Invocation): Promise<number> {
-  const { command, args: [image = "", ...words], io } = invocation;
+  const { command, io } = invocation;
+  const { origin, words } = originOf(invocation);
   const flags = command.opts<Flags>();
   const { timeoutMs, killAfterMs: _grace, ...limits } = limitOptionsOf(flags);
   if (flags.detach && timeoutMs !== undefined) {
@@ -57,24 +56,21 @@ export async function run(invocation: Invocation): Promise<number> {
     );
   }
   const attachment = await attachmentOf(flags.detach ? {} : flags, invocation);
-  const options = await boxOptionsOf(image, flags, (name) => Deno.env.get(name));
   using signals = relaySignals(io);
   const detached = flags.detach === true;
+  if (detached && "from" in origin && words.length > 0) throw mainOfAnother();
   const stdin = flags.interactive === true;
   try {
     return await withRuntime(invocation, async (runtime) => {
-      const asked = { ...options, detached, signal: signals.signal };
+      const always = { detached, signal: signals.signal };
       if (detached) {
         const args = words.length > 0 ? { args: words } : { optional: true };
         const main = { ...limits, ...args, stdin };
-        const box = await createBox(
-          runtime,
-          flags.initPath === undefined ? { ...asked, main } : asked,
-          invocation,
-        );
+        const extra = flags.initPath === undefined ? { main } : {};
+        const box = await makeBox(runtime, invocation, { origin, flags, always, extra });
         return await startDetached(box, flags, invocation, signals);
       }
-      const box = await createBox(runtime, asked, invocation);
+      const box = await makeBox(runtime, invocation, { origin, flags, always });
       return await runAttached(box, { words, flags, attachment }, invocation, signals);
     });
   } catch (error) {

@@ -37,11 +37,12 @@ export async function run({ command, args: [word = ""], io, open }: Invocation):
 /** The table that `ls` prints, as seen at `now` (`ms` since 1970). */
 export function formatSnapshots(snapshots: readonly SnapshotInfo[], now: number): string {
   return formatTable(
-    ["NAME", "CREATED", "SIZE", "CONSISTENCY", "LABELS"],
-    snapshots.map(({ name, createdAt, bytes, consistency, labels }) => [
+    ["NAME", "CREATED", "SIZE", "MEMORY", "CONSISTENCY", "LABELS"],
+    snapshots.map(({ name, createdAt, bytes, memory, memoryBytes, consistency, labels }) => [
       name,
       `${formatDuration(now - Date.parse(createdAt))} ago`,
       formatBytes(bytes),
+      memory ? formatBytes(memoryBytes) : "-",
       consistency,
       printable(Object.entries(labels).map(([key, value]) => `${key}=${value}`).join(", ")) || "-",
     ]),

@@ -25,6 +25,7 @@ import type {
   Hello,
   PingRequest,
   Request,
+  ResumeRequest,
   ShutdownRequest,
 } from "./messages.ts";
 import { FrameType, HEADER_SIZE, MAX_MESSAGE, PROTOCOL_VERSION } from "./protocol.ts";
@@ -183,23 +184,27 @@ export class GuestClient implements AsyncDisposable {
   /** Makes the box's view. */
   request(request: ConfigureRequest, options?: RequestOptions): Promise<ConfigureReply>;
   /**
-   * Asks whether the agent is there, or ends the guest; the latter also resolves if the guest was
-   * gone before its reply came.
+   * Asks whether the agent is there, makes the box another one, or ends the guest; the last also
+   * resolves if the guest was gone before its reply came.
    */
-  request(request: PingRequest | ShutdownRequest, options?: RequestOptions): Promise<EmptyReply>;
+  request(
+    request: PingRequest | ResumeRequest | ShutdownRequest,
+    options?: RequestOptions,
+  ): Promise<EmptyReply>;
   /**
    * Sends a request that has one reply.
    *
    * @throws {HutchError} the agent's reason, `connection_lost`, `cancelled`, `agent_protocol`
    */
   request(
-    request: ConfigureRequest | PingRequest | ShutdownRequest,
+    request: ConfigureRequest | PingRequest | ResumeRequest | ShutdownRequest,
     options: RequestOptions = {},
   ): Promise<ConfigureReply | EmptyReply> {
     switch (request.op) {
       case "configure":
         return this.#ask(request, readConfigureReply, options);
       case "ping":
+      case "resume":
         return this.#ask(request, readEmptyReply, options);
       case "shutdown":
         return this.#ask(request, readEmptyReply, options).catch((error: unknown) => {
@@ -235,7 +240,7 @@ export class GuestClient implements AsyncDisposable {
     const { argv, stdin } = request;
     const ask: HeldStart = { op: "start", id, command: shownCommand(argv), stdin, tty, attach };
     const what = purpose(request);
-    const payload = makeHeldAsk(ask, encodeMessage(request, what));
+    const payload = makeHeldAsk(ask, encodeMessage({ ...request, held: id }, what));
     if (payload.length > MAX_MESSAGE) {
       throw new HutchError(
         "limit_exceeded",
@@ -244,6 +249,24 @@ export class GuestClient implements AsyncDisposable {
         } bytes`,
       );
     }
+    return new GuestStream(
+      this.#send(request, { payload, held: true, readReply: readExecReply, options }),
+    );
+  }
+
+  /**
+   * Lets the box process hold a command that ran when the memory was kept which this machine goes on
+   * from; it answers once the command is held.
+   *
+   * @throws {HutchError} as {@link GuestClient.open}
+   */
+  adopt(
+    { id, command, tty }: Pick<HeldEntry, "id" | "command" | "tty">,
+    options: RequestOptions = {},
+  ): GuestStream<ExecReply> {
+    const ask: HeldStart = { op: "start", id, command, stdin: true, tty, attach: false };
+    const request = { op: "adopt", held: id } as const;
+    const payload = makeHeldAsk(ask, encodeMessage(request, purpose(request)));
     return new GuestStream(
       this.#send(request, { payload, held: true, readReply: readExecReply, options }),
     );

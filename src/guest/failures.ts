@@ -68,6 +68,10 @@ export function purpose(request: Asked): string {
       return `run ${JSON.stringify(String(request.argv[0] ?? ""))}`;
     case "configure":
       return "configure the box";
+    case "adopt":
+      return `go on with execution ${JSON.stringify(request.held)}`;
+    case "resume":
+      return "go on as another box";
     case "shutdown":
       return "shut the box down";
     case "ping":

@@ -51,6 +51,11 @@ export interface ExecRequest {
   readonly noNewPrivileges?: boolean;
   /** It becomes the first process of the box, in place of the agent's own; once at most. */
   readonly init?: boolean;
+  /**
+   * Its id, if it outlives its host: `main`, or up to 32 hexadecimal digits. Where the machine's memory
+   * goes on with another host, it waits there for {@link AdoptRequest}.
+   */
+  readonly held?: string;
   /** One of the agent's own programs, which runs in place of `argv[0]`; the box needn't have any. */
   readonly builtin?: Builtin;
 }
@@ -161,8 +166,39 @@ export interface PingRequest {
   readonly op: "ping";
 }
 
+/**
+ * Goes on with a command that outlived its host, as if it had just been started on this stream: answered
+ * by {@link ExecReply}, then what it prints from now on, then {@link Exit}.
+ */
+export interface AdoptRequest {
+  readonly op: "adopt";
+  readonly held: string;
+}
+
+/**
+ * Makes a box that went on from the memory of another one itself: sets its clock and host name, and
+ * reseeds its random numbers. Commands that weren't adopted before end. Answered by an empty reply.
+ */
+export interface ResumeRequest {
+  readonly op: "resume";
+  /** 1 to 64 bytes. */
+  readonly hostname: string;
+  /** The time, in `ms` since 1970. */
+  readonly clockMs: number;
+  /** 1 to 512 hexadecimal digits that nobody else knows. */
+  readonly seed: string;
+  /** Hardware address of `eth0`, such as `52:48:55:54:43:02`; without it there is no such device. */
+  readonly mac?: string;
+}
+
 /** What the host can open a stream with. */
-export type Request = ExecRequest | ConfigureRequest | ShutdownRequest | PingRequest;
+export type Request =
+  | ExecRequest
+  | ConfigureRequest
+  | ShutdownRequest
+  | PingRequest
+  | AdoptRequest
+  | ResumeRequest;
 
 /** Sends a signal to the command's process group. */
 export interface SignalControl {

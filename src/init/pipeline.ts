@@ -14,6 +14,7 @@ import { type StartScope, withinStart } from "../plugin/scope.ts";
 import { type BoxProcess, untilEnded } from "../vmm/machine.ts";
 import type { StartContext } from "./context.ts";
 import { deviceOf, network as networkOf } from "./network_stage.ts";
+import { keptMemory } from "./kept.ts";
 import * as stages from "./stages.ts";
 
 /** A box that runs. */
@@ -78,6 +79,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
 
   let process: BoxProcess | undefined;
   const { disks, locks } = stages.disksOf(volumes);
+  const kept = await keptMemory(own);
   const spec = {
     id: box.id,
     cpus: box.cpus,
@@ -91,9 +93,10 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     network: deviceOf(box.id, network, own),
     controlPath: own.controlPath,
     folder: own.folder,
+    ...kept ? { resume: kept.resume } : {},
   };
   const booted = await stage("boot", { spec, engine: box.engine, network }, async (input) => {
-    const made = await stages.boot(context, input, own);
+    const made = await stages.boot(context, input, own, kept);
     process = made.process;
     guard.defer(async () => {
       made.process.kill();
@@ -128,12 +131,12 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     "configure",
     { hostname: box.hostname, grow: true, volumes, network },
     async (input) => {
-      const done = await stages.configure(context, input, guest);
+      const done = await stages.configure(context, input, guest, kept);
       scope.guest = guest; // from here on hooks may run commands in the box
       return done;
     },
   );
-  if (box.main) {
+  if (box.main && !kept) { // what runs goes on
     const { argv: [command = "", ...args], stdin, ...limits } = box.main;
     const options = { ...limits, stdin: stdin ? "piped" : "null" } as const;
     await stage("main", { command, args, options }, (input) => context.startMain(guest, input));

@@ -18,7 +18,7 @@ import type {
   Stages,
   SystemOutput,
 } from "../plugin/contract.ts";
-import { GATEWAYS, GUEST_ADDRESSES, MTU, NAME_SERVER } from "../network/addresses.ts";
+import { GATEWAYS, GUEST_ADDRESSES, macAddressOf, MTU, NAME_SERVER } from "../network/addresses.ts";
 import { isIntercepted } from "../network/secrets.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import type { DiskLock, MachineDisk, MachineShare, MachineShares } from "../vmm/engine.ts";
@@ -36,6 +36,7 @@ import { selectEngine } from "../vmm/select.ts";
 import { resolveVolumes } from "../volumes/resolve.ts";
 import { ensureDisk, filesBelow } from "./box_disk.ts";
 import type { StartContext } from "./context.ts";
+import { checkKept, goOn, type Kept } from "./kept.ts";
 import { networkProcess, portsOf, refusedOrder, secretLine } from "./network_stage.ts";
 
 /** Text of the console that goes into an error, in characters. */
@@ -162,6 +163,7 @@ export async function boot(
   context: StartContext,
   input: Stages["boot"]["input"],
   own: LayoutOutput,
+  kept: Kept | undefined,
 ): Promise<Booted> {
   const { box, engines, handle, kvm, plugins, signal } = context;
   const { engine, report } = await selectEngine(
@@ -170,6 +172,7 @@ export async function boot(
     { kvm, versions: false, signal },
     (usable) => plugins.ask("engine", { box: box.id, usable }, { signal, box: handle }),
   );
+  if (kept) await checkKept(kept, own, { ...input.spec, engine: engine.name });
   await removeIfThere(own.exitPath);
   await removeIfThere(own.consolePath);
   const process = await startBoxProcess({
@@ -259,10 +262,34 @@ export async function configure(
   { authority, box, disks, signal, trust }: StartContext,
   input: Stages["configure"]["input"],
   client: GuestClient,
+  kept: Kept | undefined,
 ): Promise<{ ms: number }> {
-  const { hostname, grow, volumes, network } = input;
+  const { hostname, network } = input;
+  const ms = kept
+    ? await goOn(client, {
+      ...{ hostname, held: kept.memory.held, signal },
+      mac: network.mode === "none" ? undefined : macAddressOf(box.id),
+    })
+    : await makeView(input, client, { init: box.init !== null, signal });
+  if (network.mode !== "none" && isIntercepted(network)) {
+    await trust(client, (await authority()).certificate);
+  }
+  if (disks.toRenew(box.id)) {
+    const renewal = renew(client, kept ? [hostname] : [], signal);
+    const onDisk = renewal.done.then(() => disks.renewed(box.id));
+    // A box that goes on doesn't wait for its disk. Should that fail, its next start does it again.
+    if (kept) onDisk.catch(() => {});
+    await (kept ? renewal.changed : onDisk);
+  }
+  return { ms };
+}
+
+async function makeView(
+  { hostname, grow, volumes, network }: Stages["configure"]["input"],
+  client: GuestClient,
+  { init, signal }: { readonly init: boolean; readonly signal: AbortSignal },
+): Promise<number> {
   const mounts = mountsOf(volumes);
-  const init = box.init === null ? {} : { init: true };
   const device = network.mode === "none" ? {} : {
     addresses: GUEST_ADDRESSES,
     gateways: GATEWAYS,
@@ -270,29 +297,47 @@ export async function configure(
     hosts: network.hosts,
     resolv: `nameserver ${NAME_SERVER}\n`,
   };
-  const request = { op: "configure", hostname, grow, mounts, ...init, ...device } as const;
-  const reply = await client.request(request, { signal });
-  if (network.mode !== "none" && isIntercepted(network)) {
-    await trust(client, (await authority()).certificate);
-  }
-  if (disks.toRenew(box.id)) {
-    await renew(client, signal);
-    disks.renewed(box.id);
-  }
-  return { ms: reply.ms };
+  const first = init ? { init } : {};
+  const request = { op: "configure", hostname, grow, mounts, ...first, ...device } as const;
+  const { ms } = await client.request(request, { signal });
+  return ms;
 }
 
-/** Makes a box that has another one's disk somebody else: its machine id, SSH host keys and random seed. */
-async function renew(client: GuestClient, signal: AbortSignal): Promise<void> {
-  await using stream = client.open({
-    ...{ op: "exec", builtin: "renew", argv: ["renew"], env: [], cwd: "/", user: "", stdin: false },
+/**
+ * Makes a box somebody else than the one whose disk it has: its machine id, SSH host keys and random seed.
+ *
+ * @param args The host name, for a box that didn't boot.
+ */
+function renew(
+  client: GuestClient,
+  args: readonly string[],
+  signal: AbortSignal,
+): { readonly changed: Promise<void>; readonly done: Promise<void> } {
+  const stream = client.open({
+    ...{ op: "exec", builtin: "renew", argv: ["renew", ...args], env: [], cwd: "/", user: "" },
+    stdin: false,
   }, { signal });
-  const said = await new Response(stream.stderr).text();
-  const { code } = await stream.exit;
-  if (code === 0) return;
-  throw new HutchError(
+  const changed = Promise.withResolvers<void>();
+  const done = (async () => {
+    try {
+      const said = new Response(stream.stderr).text().catch(() => "");
+      const word = await stream.stdout.getReader().read();
+      if (word.value) changed.resolve();
+      const { code } = await stream.exit;
+      if (code !== 0) throw notRenewed((await said).trim());
+    } finally {
+      await stream.close();
+    }
+  })();
+  done.then(changed.resolve, changed.reject);
+  changed.promise.catch(() => {}); // not everybody waits for it
+  return { changed: changed.promise, done };
+}
+
+function notRenewed(said: string): HutchError {
+  return new HutchError(
     "guest_failed",
-    `Cannot give the box an identity of its own: ${said.trim().slice(0, 500) || "it failed"}`,
+    `Cannot give the box an identity of its own: ${said.slice(0, 500) || "it failed"}`,
     { hint: "it is tried again when the box starts next" },
   );
 }

@@ -150,6 +150,8 @@ export interface SnapshotInput {
   readonly labels: Readonly<Record<string, string>>;
   /** Whether it fails when the box's file systems can't be made to stand still. */
   readonly consistency: "best" | "required";
+  /** Whether the box's memory is kept too. */
+  readonly memory: boolean;
 }
 
 /** How a box is to be stopped. */
@@ -172,8 +174,10 @@ export interface LayoutOutput {
   readonly logPath: string;
   /** The box's log: what its main command, detached executions and console said. */
   readonly outputFolder: string;
-  /** Records of its snapshots. */
+  /** Records of its snapshots, and their memory. */
   readonly snapshotsFolder: string;
+  /** The memory that its next start goes on from; mostly not there. */
+  readonly memoryFolder: string;
   /** Where the box process says how its machine ended. */
   readonly exitPath: string;
   /** Lock held by the box process as long as it lives. */

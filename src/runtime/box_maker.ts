@@ -6,6 +6,8 @@
 import { Box } from "../box/box.ts";
 import { checkOptions, makeConfig } from "../box/config.ts";
 import type { BoxContext } from "../box/context.ts";
+import { forkBox } from "../box/fork.ts";
+import type { FromOptions } from "../box/from_options.ts";
 import type { BoxConfig, BoxOptions } from "../box/options.ts";
 import { reconcile } from "../box/reconcile.ts";
 import { stepOf } from "../box/transitions.ts";
@@ -107,6 +109,21 @@ export class BoxMaker {
     }
   }
 
+  /** Records a box that goes on from a snapshot's memory. */
+  async fork(options: FromOptions, signal: AbortSignal): Promise<Box> {
+    const { context } = this.#options;
+    const { config, made } = await forkBox(context, options, async ({ config, record }) => {
+      signal.throwIfAborted();
+      const made = await this.#add(config, options.detached ?? false, record);
+      if (made instanceof Box) return made;
+      stepOf("create", made); // throws: its name is taken
+    });
+    if (!made) throw new Error("a box was neither made nor refused");
+    const about = { box: config.id, name: config.name };
+    context.plugins.emit("box.created", { ...about, image: config.image.reference });
+    return made;
+  }
+
   /** The image, pulled as the options say, and what keeps it here. */
   async #imageOf(
     { image: reference, pull: policy = "missing", onPull }: BoxOptions,
@@ -137,7 +154,11 @@ export class BoxMaker {
   }
 
   /** Writes the record; or gives the box that has the name. */
-  async #add(config: BoxConfig, detached: boolean): Promise<Box | BoxRecord> {
+  async #add(
+    config: BoxConfig,
+    detached: boolean,
+    record: () => BoxRecord | undefined = () => this.#options.context.records.add(config),
+  ): Promise<Box | BoxRecord> {
     const { boxes, context } = this.#options;
     const own = boxPaths(context.paths, config.id);
     let ownerLock: FileLock | undefined;
@@ -147,7 +168,7 @@ export class BoxMaker {
         await Deno.mkdir(own.folder, { recursive: true, mode: 0o700 });
         ownerLock = FileLock.try(own.ownerLockPath);
       }
-      holder = context.records.add(config);
+      holder = record();
       if (!holder) {
         const box = new Box(context, config, { detached, ...(ownerLock ? { ownerLock } : {}) });
         boxes.set(config.id, box);

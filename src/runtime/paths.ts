@@ -64,6 +64,7 @@ export function boxPaths(paths: Paths, id: string): LayoutOutput {
     logPath: join(folder, "box.log"),
     outputFolder: join(folder, "log"),
     snapshotsFolder: join(folder, "snapshots"),
+    memoryFolder: join(folder, "memory"),
     exitPath: join(folder, "exit.json"),
     lockPath: join(folder, "running.lock"),
     operationLockPath: join(folder, "operation.lock"),

@@ -9,6 +9,7 @@ import { probeKvm as countDown } from "../../ffi/helper.ts";
 import { prepareParts } from "../../ffi/library.ts";
 import { importBox, type Imported, type ImportOptions } from "../box/archive/import.ts";
 import type { BoxContext } from "../box/context.ts";
+import type { FromOptions } from "../box/from_options.ts";
 import { infoOf } from "../box/info.ts";
 import type { BoxInfo, BoxOptions } from "../box/options.ts";
 import { reconcile } from "../box/reconcile.ts";
@@ -150,17 +151,35 @@ export class Runtime implements AsyncDisposable {
   /**
    * Records a box; pulls its image and makes its base disk, if they aren't here. Boots nothing.
    *
-   * @throws HutchError `invalid_option`, `name_taken`, what pulling throws, and `cancelled` once the
-   * runtime is closing.
+   * With `from` the box goes on where another one was when a snapshot of it was taken with its memory:
+   * its first start doesn't boot, and what ran there runs here. Any number of boxes can go on from one
+   * snapshot, and share its memory until they write to it. Each is somebody else: id, name, host name,
+   * machine id, SSH host keys, random numbers; its clock is right, its network works, and connections
+   * that were open are broken. Commands that a program waited for end; those that were detached go on,
+   * and `executions` has them. Each later start boots from the box's disk.
+   *
+   * @throws HutchError `invalid_option`, `name_taken`, what pulling throws, `cancelled` once the
+   * runtime is closing; for `from` also `box_not_found`, `snapshot_not_found`, `snapshot_unusable`.
+   * @example Ten boxes of a warm one
+   * ```ts
+   * import { Runtime } from "./mod.ts";
+   * await using runtime = await Runtime.open();
+   * await using warm = await runtime.create({ image: "builtin:busybox", name: "warm", engine: "qemu" });
+   * await warm.exec("httpd", ["-f", "-p", "8000"], { detached: true }).started;
+   * await warm.snapshots.create("ready", { memory: true });
+   * await Promise.all(Array.from({ length: 10 }, async () => {
+   *   await using box = await runtime.create({ from: "warm/ready" });
+   *   console.log((await box.fetch(8000, "/")).status);
+   * }));
+   * ```
    */
-  async create(options: BoxOptions): Promise<Box> {
+  async create(options: BoxOptions | FromOptions): Promise<Box> {
     const closing = this.#refusing.signal;
     closing.throwIfAborted();
     const signal = options.signal ? AbortSignal.any([closing, options.signal]) : closing;
-    const whole = withDefaults(options, this.#options.defaults ?? {});
-    const made = this.#context.plugins.run(
+    const made = isFrom(options) ? this.#maker.fork(options, signal) : this.#context.plugins.run(
       "create",
-      whole,
+      withDefaults(options, this.#options.defaults ?? {}),
       { signal, name: options.name },
       (input) => this.#maker.make(input, signal),
     );
@@ -348,6 +367,10 @@ export class Runtime implements AsyncDisposable {
       await reconcile(this.#context, record, false);
     }
   }
+}
+
+function isFrom(options: BoxOptions | FromOptions): options is FromOptions {
+  return "from" in options && options.from !== undefined;
 }
 
 function withDefaults(options: BoxOptions, defaults: BoxDefaults): BoxOptions {

@@ -29,6 +29,8 @@ export interface SnapshotRecord {
   readonly consistency: Consistency;
   /** The size of the disk as the guest saw it, in `MiB`. */
   readonly diskMiB: number;
+  /** Whether the box's memory was kept too. */
+  readonly memory: boolean;
 }
 
 const CONSISTENCIES: readonly unknown[] = [
@@ -36,6 +38,8 @@ const CONSISTENCIES: readonly unknown[] = [
   "filesystem",
   "crash",
 ] satisfies Consistency[];
+/** What older records lack. */
+const LATER = { memory: false } as const;
 const ID = /^[0-9a-f]{12}$/;
 
 /** Whether a text is an id of ours. */
@@ -49,7 +53,8 @@ export function isId(text: unknown): text is string {
  * @throws Error that says what is wrong with it.
  */
 export function parseSnapshotRecord(text: string): SnapshotRecord {
-  const value: unknown = JSON.parse(text);
+  const read: unknown = JSON.parse(text);
+  const value = isFields(read) ? { ...LATER, ...read } : read;
   if (isRecord(value)) return value;
   throw new HutchError("state_corrupt", "it isn't the record of a snapshot");
 }
@@ -76,11 +81,11 @@ export function parseSnapshot(row: Readonly<Record<string, unknown>>): SnapshotR
 
 function isRecord(value: unknown): value is SnapshotRecord {
   if (!isFields(value)) return false;
-  const { id, box, name, createdAt, labels, backing, consistency, diskMiB } = value;
+  const { id, box, name, createdAt, labels, backing, consistency, diskMiB, memory } = value;
   return isId(id) && isId(box) && typeof name === "string" && typeof createdAt === "string" &&
     isFields(labels) && Object.values(labels).every((each) => typeof each === "string") &&
     (backing === null || isId(backing)) && CONSISTENCIES.includes(consistency) &&
-    typeof diskMiB === "number";
+    typeof diskMiB === "number" && typeof memory === "boolean";
 }
 
 function isFields(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -117,6 +117,27 @@ export interface MachineSpec {
   readonly folder: string;
   /** What the engine's `probe` found and its runner needs (paths of libraries, accelerator). */
   readonly engine: EngineParts;
+  /** Set for a machine that goes on from another one's memory, in place of booting. */
+  readonly resume?: MachineResume | undefined;
+}
+
+/** The files that a machine's memory is kept in; they aren't written to once they are whole. */
+export interface MachineMemoryFiles {
+  /** The guest's memory, byte for byte, with holes where it is zero. Any number of machines may go on from it. */
+  readonly ramPath: string;
+  /** All else of the machine: its processors and devices. */
+  readonly statePath: string;
+}
+
+/** What a machine goes on from; the rest of its {@link MachineSpec} is as the other one's was. */
+export interface MachineResume extends MachineMemoryFiles {
+  /** What {@link MachineMemory.save} gave: the runner refuses what doesn't fit it. */
+  readonly marks: EngineParts;
+  /**
+   * The folder of both, this machine's own. The runner removes it once both are loaded and before the
+   * guest goes on: from then on they don't fit the disk any more.
+   */
+  readonly folder: string;
 }
 
 /** Engine-specific findings, as JSON: names to paths or settings. */
@@ -237,6 +258,25 @@ export interface MachineDiskSwitch {
   switchDisk(machine: MachineHandle, order: DiskOrder): Promise<string | undefined>;
 }
 
+/** Keeps the memory of machines, for others to go on from. */
+export interface MachineMemory {
+  /**
+   * Writes the files anew, of a machine that stands still and will until this has ended; it goes on
+   * unharmed whatever becomes of it.
+   *
+   * @returns What must be the same where it is to go on, such as the engine's version.
+   */
+  save(machine: MachineHandle, options: MemoryOrder): Promise<EngineParts>;
+}
+
+/** Which memory is to be kept where. */
+export interface MemoryOrder extends MachineMemoryFiles {
+  /** {@link MachineSpec.memoryMiB}. */
+  readonly memoryMiB: number;
+  /** Gives it up. */
+  readonly signal: AbortSignal;
+}
+
 /** A way to run machines. */
 export interface Engine {
   /** As in `--engine NAME`, such as `libkrun`, `qemu`. */
@@ -250,6 +290,8 @@ export interface Engine {
   readonly pauser?: MachinePauser;
   /** Without it a snapshot of a running box is a copy of its disk, made while it stands still. */
   readonly diskSwitch?: MachineDiskSwitch;
+  /** Without it machines' memory can't be kept; with it the runner knows {@link MachineSpec.resume}. */
+  readonly memory?: MachineMemory;
   /** Finds out whether the engine can run here, without starting anything that lasts. */
   probe(options: EngineProbeOptions): Promise<EngineReport>;
 }

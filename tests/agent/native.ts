@@ -4,6 +4,7 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildTarget } from "../../ffi/build.ts";
@@ -29,12 +30,15 @@ export const sanitizers: readonly string[] = [
 export interface NativeOptions {
   /** As guests have it, without sanitizers. @default {false} */
   readonly plain?: boolean;
+  /** Goes on with another host once the first one is gone: {@link NativeAgent.next}. @default {false} */
+  readonly next?: boolean;
 }
 
 /** Builds the agent if it has changed, and starts it; it connects to the unix socket at `path`. */
 async function launch(
   path: string,
   { plain = false }: NativeOptions = {},
+  next: readonly string[] = [],
 ): Promise<Deno.ChildProcess> {
   const program = join(root, "build", "test", plain ? "hutch-agent-plain" : "hutch-agent-native");
   const target = plain ? targetOf(PARTS.agent, join(root, "ffi"), { output: program }) : {
@@ -46,7 +50,7 @@ async function launch(
   };
   await buildTarget({ ...target, flags: [...target.flags, "-DHUTCH_NATIVE"] });
   return new Deno.Command(program, {
-    args: ["--connect", path],
+    args: ["--connect", path, ...next],
     stdin: "null",
     stdout: "null",
     stderr: "piped",
@@ -94,15 +98,22 @@ export class NativeBox implements AsyncDisposable {
 
 /** An agent that runs and its host's end. */
 export class NativeAgent implements AsyncDisposable {
-  readonly peer: Peer;
+  #peer: Peer;
+  readonly #next: Deno.UnixListener | undefined;
   readonly #child: Deno.ChildProcess;
   readonly #said: Promise<string>;
   readonly #folder: TempFolder;
   #status: Promise<Deno.CommandStatus>;
   #expected = 0;
 
-  private constructor(peer: Peer, child: Deno.ChildProcess, folder: TempFolder) {
-    this.peer = peer;
+  private constructor({ conn, child, folder, next }: {
+    readonly conn: Deno.UnixConn;
+    readonly child: Deno.ChildProcess;
+    readonly folder: TempFolder;
+    readonly next: Deno.UnixListener | undefined;
+  }) {
+    this.#peer = new Peer(conn);
+    this.#next = next;
     this.#child = child;
     this.#folder = folder;
     this.#status = child.status;
@@ -112,11 +123,26 @@ export class NativeAgent implements AsyncDisposable {
   /** Builds the agent if it has changed, starts it and waits until it has connected. */
   static async start(options: NativeOptions = {}): Promise<NativeAgent> {
     const folder = new TempFolder();
-    const path = join(folder.path, "agent.sock");
+    const [path, nextPath] = [join(folder.path, "agent.sock"), join(folder.path, "next.sock")];
     using listener = Deno.listen({ transport: "unix", path });
-    const child = await launch(path, options);
+    const next = options.next ? Deno.listen({ transport: "unix", path: nextPath }) : undefined;
+    const child = await launch(path, options, next ? [nextPath] : []);
     const conn = await listener.accept();
-    return new NativeAgent(new Peer(conn), child, folder);
+    return new NativeAgent({ conn, child, folder, next });
+  }
+
+  /** The host that it has now. */
+  get peer(): Peer {
+    return this.#peer;
+  }
+
+  /** Ends the channel, and is the next host. */
+  async next(): Promise<Peer> {
+    assert(this.#next);
+    this.#peer[Symbol.dispose]();
+    using listener = this.#next;
+    this.#peer = new Peer(await listener.accept());
+    return this.#peer;
   }
 
   /** The agent's process id. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type Box, HutchError, Runtime } from "../../mod.ts";
+import { parseSnapshotRecord } from "../../src/state/snapshot_rows.ts";
 import { engineDouble } from "../doubles/engine.ts";
 import { DOUBLE_BOX, makeDoubleHome } from "../doubles/home.ts";
 import { filesIn, Model, onDisk } from "./snapshot_model.ts";
@@ -242,3 +243,28 @@ for (const seed of SEEDS) {
       assert.deepEqual(filesIn(join(home, "backing")), []);
     }));
 }
+
+Deno.test("An engine without snapshots of memory says what serves there", () =>
+  withRuntime(async (runtime, home) => {
+    await using box = await runtime.create({ ...DOUBLE_BOX, name: "one" });
+    await assert.rejects(box.snapshots.create("a", { memory: true }), code("box_state"));
+    await box.start();
+    await assert.rejects(box.snapshots.create("a", { memory: true }), (error) => {
+      assert.ok(error instanceof HutchError);
+      assert.equal(error.code, "invalid_option");
+      assert.match(`${error.message} ${error.hint}`, /engine double has no .*warm_pool/);
+      return true;
+    });
+    assert.deepEqual(await box.snapshots.list(), []);
+    const { memory, memoryBytes } = await box.snapshots.create("disk");
+    assert.deepEqual([memory, memoryBytes], [false, 0]);
+    // What an older hutch recorded has no word of memory.
+    const [name = ""] = filesIn(join(home, "boxes", box.id, "snapshots"));
+    const text = Deno.readTextFileSync(join(home, "boxes", box.id, "snapshots", name));
+    const { memory: _, ...older } = JSON.parse(text);
+    assert.equal(parseSnapshotRecord(JSON.stringify(older)).memory, false);
+    await assert.rejects(runtime.create({ from: "one/disk" }), code("snapshot_unusable"));
+    await assert.rejects(runtime.create({ from: "one" }), code("invalid_option"));
+    await assert.rejects(runtime.create({ from: "one/two/three" }), code("invalid_option"));
+    await assert.rejects(runtime.create({ from: "two/disk" }), code("box_not_found"));
+  }));

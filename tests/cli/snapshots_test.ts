@@ -27,7 +27,7 @@ Deno.test("hutch snapshot and clone take, list, compare, restore and remove", as
     assert.match(taken.stderr, /Cannot make snapshot "first": the box has one of this name/);
     assert.match(
       await ok("snapshot", "ls", "web"),
-      /^NAME +CREATED .*\nfirst +.* ago +0 B +stopped +a=b\n/,
+      /^NAME +CREATED .*\nfirst +.* ago +0 B +- +stopped +a=b\n/,
     );
     const [first] = JSON.parse(await ok("snapshot", "ls", "--json", "web"));
     assert.deepEqual([first.name, first.labels], ["first", { a: "b" }]);
@@ -41,6 +41,13 @@ Deno.test("hutch snapshot and clone take, list, compare, restore and remove", as
     const [made] = JSON.parse(await ok("clone", "--json", "-l", "c=d", "web", "other"));
     assert.deepEqual([made.name, made.config.labels], ["other", { c: "d" }]);
     assert.match((await run("clone", "-n", "x", "web")).stderr, /Cannot read --count/);
+    const kept = await run("snapshot", "create", "--memory", "web", "m");
+    assert.match(kept.stderr, /Cannot keep the memory of box "web": it is configured; start it/);
+    const disk = await run("create", "--from", "web/first");
+    assert.match(disk.stderr, /Cannot go on from snapshot "first" of box "web": it has the disk/);
+    const main = await run("run", "-d", "--from", "web/first", "true");
+    assert.match(main.stderr, /Cannot use --from with a main command/);
+    assert.match((await run("run", "--from", "web")).stderr, /it is no BOX\/SNAPSHOT/);
     assert.equal(await ok("snapshot", "rm", "web", "first"), "first\n");
     assert.equal((await run("snapshot", "rm", "web", "first")).code, 125);
     assert.equal(await ok("snapshot", "rm", "-f", "--json", "web", "first"), "[]\n");
@@ -53,6 +60,7 @@ Deno.test("formatSnapshots shows no control characters of labels", () => {
   const table = formatSnapshots([{
     ...{ id: "0".repeat(12), box: "1".repeat(12), name: "a", createdAt: "2026-01-01T00:00:00Z" },
     ...{ labels: { x: "\x1b[2J" }, backing: null, consistency: "crash", diskMiB: 1, bytes: 2048 },
+    ...{ memory: false, memoryBytes: 0 },
   }], Date.parse("2026-01-01T00:01:00Z"));
   assert.ok(!table.includes("\x1b"));
   assert.match(table, /crash/);
