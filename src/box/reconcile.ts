@@ -27,6 +27,8 @@ import { tellDetachedLost } from "./watch_exec.ts";
 const GOES_ON_MS = 5_000;
 const GOES_ON_STEP_MS = 100;
 
+/** States of a living machine that nobody is changing. */
+const SETTLED: readonly BoxStatus[] = ["running", "paused"];
 /** States of a living machine that its record may be wrong about. */
 const UNSURE: readonly BoxStatus[] = ["pausing", "paused", "stopping"];
 
@@ -46,8 +48,8 @@ export async function reconcile(
   if (locked) return await reconcileLocked(context, record, own);
   let lock = tryLock(own.operationLockPath);
   if (lock === "held") {
-    // Somebody is at work on it. A box that isn't running any more is just being recorded as that.
-    if (record.state.status !== "running" || isAlive(own.lockPath)) return record;
+    // Somebody is at work on it. A box whose machine has ended is just being recorded as that.
+    if (!SETTLED.includes(record.state.status) || isAlive(own.lockPath)) return record;
     lock = await waitForLock(own.operationLockPath);
   }
   using _lock = lock;

@@ -151,6 +151,9 @@ async function mergeLinks(
     await Deno.rename(fresh, path);
     await syncPath(dirname(path));
     disks.reparent(target, merge.parent);
+  } catch (error) {
+    if (!isStill(context, merge)) return false; // whose box or snapshot was removed meanwhile
+    throw error;
   } finally {
     await removeIfThere(fresh);
   }

@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { Runtime } from "../../mod.ts";
+import { FileLock } from "../../src/file_lock.ts";
+import { boxPaths, pathsOf } from "../../src/runtime/paths.ts";
+import { isAlive } from "../../src/vmm/machine.ts";
+import { engineDouble } from "../doubles/engine.ts";
+import { DOUBLE_BOX, makeDoubleHome } from "../doubles/home.ts";
+import { until } from "../support/processes.ts";
+
+for (const status of ["running", "paused"] as const) {
+  Deno.test(`a ${status} box whose machine has ended is told as crashed while that is being recorded`, async () => {
+    const home = await makeDoubleHome();
+    try {
+      const open = () => Runtime.open({ home, plugins: [engineDouble()] });
+      await using runtime = await open();
+      const box = await runtime.create({ ...DOUBLE_BOX, name: "box", detached: true });
+      await box.start();
+      if (status === "paused") await box.pause();
+      const own = boxPaths(pathsOf(home), box.id);
+      const { pid } = await box.info();
+      assert.ok(pid);
+      await using other = await open();
+      const told = await (async () => {
+        using _atWork = await FileLock.acquire(own.operationLockPath);
+        Deno.kill(pid, "SIGKILL");
+        await until(() => Promise.resolve(!isAlive(own.lockPath)), () => Promise.resolve("alive"));
+        const asked = other.get(box.id).then((found) => found.info());
+        const early = new Promise<string>((resolve) => setTimeout(resolve, 200, "nothing yet"));
+        assert.equal(await Promise.race([asked.then((info) => info.status), early]), "nothing yet");
+        return asked;
+      })();
+      assert.equal((await told).status, "crashed");
+      await box.remove({ force: true });
+    } finally {
+      await Deno.remove(home, { recursive: true });
+    }
+  });
+}
