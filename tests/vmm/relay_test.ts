@@ -96,8 +96,7 @@ Deno.test("Relay keeps the streams of several clients apart", async () => {
   );
   assert.deepEqual(outputs, expected);
   // The end of a stream comes after its command's.
-  const open = () => Promise.resolve(`${box.relay.state.streams} streams are open`);
-  await until(() => Promise.resolve(box.relay.state.streams === 0), open);
+  await until(() => box.relay.state.streams === 0);
   for (const client of clients) await client.close();
 });
 
