@@ -46,6 +46,7 @@ test_parts=(
   "procps                       : ps"
   "curl                         : curl"
   "openssl                      : openssl"
+  "default-jre-headless         : keytool"
   "bsdutils                     : script"
   "mmdebstrap                   : mmdebstrap"
   "shellcheck                   : shellcheck"
