@@ -8,11 +8,10 @@ import type { Box } from "../../mod.ts";
 import type { BootSetting } from "./boot.ts";
 import { type Figure, figure, timed } from "./stats.ts";
 
-/** What is on the box's disk, in `MiB`, half of it noise; the emulated machine is slow. */
+/** What is on the box's disk, in `MiB`; the emulated machine is slow. */
 const MIB = 512;
 const LAB_MIB = 32;
 const MOST_RUNS = 5;
-const PIECE = 65536;
 
 /** Runs the benchmark on one box that doesn't run; what is compressed is the archive's own tar. */
 export async function benchArchive(setting: BootSetting): Promise<Figure[]> {
@@ -57,14 +56,19 @@ export async function benchArchive(setting: BootSetting): Promise<Figure[]> {
   ];
 }
 
-/** Pieces of noise, each before as much that compresses well. */
+/** Bytes of programs, as most of what is on disks: what Deno itself is made of, over and over. */
 async function makeData(path: string, mib: number): Promise<void> {
+  using program = await Deno.open(Deno.execPath());
   using file = await Deno.open(path, { write: true, create: true, truncate: true });
-  const piece = new Uint8Array(2 * PIECE);
-  for (let at = 0; at < mib * 2 ** 20; at += piece.length) {
-    crypto.getRandomValues(piece.subarray(0, PIECE));
-    piece.fill(at / piece.length, PIECE);
-    for (let done = 0; done < piece.length;) done += await file.write(piece.subarray(done));
+  const piece = new Uint8Array(2 ** 20);
+  for (let left = mib; left > 0;) {
+    const got = await program.read(piece);
+    if (got === null) {
+      await program.seek(0, Deno.SeekMode.Start);
+      continue;
+    }
+    for (let done = 0; done < got;) done += await file.write(piece.subarray(done, got));
+    left -= got / piece.length;
   }
 }
 
