@@ -31,8 +31,10 @@ async function findMirror(): Promise<Mirror | undefined> {
     });
     await answer.body?.cancel();
     if (!answer.ok) return undefined;
-    const { hostname } = new URL(url);
-    return { url: new URL(url), suite, addresses: await Deno.resolveDns(hostname, "A") };
+    const addresses = await Deno.resolveDns(new URL(url).hostname, "A");
+    // One on this machine's loopback has no address that a box could use.
+    if (addresses.some((address) => address.startsWith("127."))) return undefined;
+    return { url: new URL(url), suite, addresses };
   } catch {
     return undefined;
   }
