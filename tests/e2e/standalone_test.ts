@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { StandIn } from "../support/stand_in.ts";
 import { TempFolder } from "../support/temp.ts";
-import { RUN, TEST_ENGINE, withHome } from "./support.ts";
+import { RUN, TEST_ENGINE, until, withHome } from "./support.ts";
 
 async function processesWith(word: string): Promise<number> {
   let count = 0;
@@ -36,5 +36,8 @@ Deno.test({
       assert.ok(!commandLine.includes(id), "it was told nothing by arguments");
       assert.equal(await processesWith(folder.path), 2, "the box's process and its keeper");
       await hutch("rm", "-f", "web");
+      // Nothing in their arguments names the home, so the look at what is left doesn't see them.
+      const left = () => processesWith(folder.path);
+      await until(async () => await left() === 0, async () => `${await left()} processes are left`);
     }),
 });
