@@ -236,7 +236,7 @@ static bool do_counters(struct client *client, char **words, size_t count) {
     {"unaskedFrames", counts->unasked}, {"denied", counts->denied}, {"full", counts->full},
     {"flows", counts->flows}, {"openFlows", filter->flows.count}, {"sockets", stack_sockets()},
     {"dnsQuestions", dns_counts.questions}, {"dnsAnswers", dns_counts.answers}, {"dnsFailures", dns_counts.failures},
-    {"eventsLost", events_lost},
+    {"eventsLost", events_lost}, {"quietMs", now_ms() - filter->active_ms},
   };
   size_t at = (size_t)snprintf(text, sizeof text, "{\"ok\":true,\"counters\":{");
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) {

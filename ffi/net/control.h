@@ -8,7 +8,8 @@
  *   ports                                                {"ok":true,"ports":[...]}
  *   dns [ADDRESS PORT]...                                asks these servers; none: the machine's
  *   limit up|down BITS_PER_SECOND                        0: no limit
- *   counters                                             {"ok":true,"counters":{...}}
+ *   counters                                             {"ok":true,"counters":{...}}; quietMs: since a
+ *                                                        conversation carried something
  *   origin PORT                                          where the diverted connection that comes from
  *                                                        this port of the loopback was to go
  *   intercept [PATH NAME...]                             see intercept.h

@@ -36,7 +36,9 @@ static struct wire *wire;
 static int look_at_question(const uint8_t *message, size_t length, struct dns_question *question) {
   dns_counts.questions++;
   int code = dns_read_question(message, length, question);
-  return code == DNS_OK ? dns_policy_question(filter, question) : code;
+  if (code == DNS_OK) code = dns_policy_question(filter, question);
+  if (code == DNS_OK) filter->active_ms = now_ms();
+  return code;
 }
 
 /* Every answer before the guest gets it. DNS_OK: it gets it; -1: it isn't one, and another may come;

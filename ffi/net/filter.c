@@ -88,9 +88,12 @@ static void begun(struct filter *filter, struct flow *flow, int rule) {
   if (filter->on_begun != NULL) filter->on_begun(filter->context, flow);
 }
 
-/* Ends are told of once both sides have said so. */
-static void count(struct filter *filter, struct flow *flow, const struct packet *packet, uint64_t *bytes) {
-  *bytes += packet_data(packet);
+/* Ends are told of once both sides have said so. What keeps a silent connection alive carries nothing. */
+static void count(struct filter *filter, struct flow *flow, const struct packet *packet, uint64_t *bytes, uint64_t now_ms) {
+  size_t data = packet_data(packet);
+  if (data > 0) filter->active_ms = now_ms;
+  if (!flow->logged) return;
+  *bytes += data;
   if (flow->reset || (flow->guest_ended && flow->host_ended)) flows_tell(&filter->flows, flow);
 }
 
@@ -173,7 +176,7 @@ static enum verdict guest_flow(struct filter *filter, uint64_t now_ms) {
   }
   if (packet->tcp_flags & TCP_FIN) flow->guest_ended = true;
   if (packet->tcp_flags & TCP_RST) flow->reset = true;
-  if (flow->logged) count(filter, flow, packet, &flow->sent);
+  count(filter, flow, packet, &flow->sent, now_ms);
   if (flow->diverted) {
     packet_set_target(packet, &flow->inner.remote, flow->inner.remote_port);
     packet_set_source(packet, &packet->source, flow->inner.guest_port);
@@ -284,7 +287,7 @@ enum verdict filter_host(struct filter *filter, uint8_t *frame, size_t length, u
   flows_seen(&filter->flows, flow, now_ms);
   if (packet.tcp_flags & TCP_FIN) flow->host_ended = true;
   if (packet.tcp_flags & TCP_RST) flow->reset = true;
-  if (flow->logged) count(filter, flow, &packet, &flow->received);
+  count(filter, flow, &packet, &flow->received, now_ms);
   if (flow->diverted) {
     packet_set_source(&packet, &flow->key.remote, flow->key.remote_port);
     packet_set_target(&packet, &packet.target, flow->key.guest_port);

@@ -63,6 +63,7 @@ struct filter {
   uint16_t gate[2];                 /* the same for connections whose first bytes tell a name: IPv4, IPv6 */
   uint8_t published[2][65536 / 8];  /* the guest's ports that can be reached from outside: TCP, UDP */
   struct filter_counts counts;
+  uint64_t active_ms;               /* when a conversation last carried something, or a name was asked for; 0: never */
   struct packet packet;             /* the last one */
   uint8_t reply[REPLY_MAX];
   size_t reply_length;

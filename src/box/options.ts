@@ -75,8 +75,9 @@ export interface BoxOptions extends NetworkOptions {
   readonly maxDurationMs?: number;
   /**
    * Stops the box when it was idle for so long, in `ms`. It is idle while no command runs that a
-   * program started and no file is on its way; health checks don't count, and a paused box isn't
-   * idle. @default {never}
+   * program started, no file is on its way, and no conversation of its network carries anything:
+   * neither its own nor one through a published port. An open connection that is silent, what was
+   * refused and health checks don't count; a paused box isn't idle. @default {never}
    */
   readonly idleTimeoutMs?: number;
   /** Whether to start the box again when it ends by itself. @default {"no"} */

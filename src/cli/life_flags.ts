@@ -26,7 +26,10 @@ export function defineLifeFlags(command: Command): void {
   const add = (flag: string, help: string) =>
     command.option(`${flag} <TIME>`, help, (text: string) => parseTimeMs(text, flag));
   add("--max-duration", "stop the box so long after its start, such as 30s or 5m");
-  add("--idle-timeout", "stop the box when no command or file was under way for so long");
+  add(
+    "--idle-timeout",
+    "stop the box when no command, file or network traffic was under way for so long",
+  );
   command
     .option(
       "--restart <POLICY>",

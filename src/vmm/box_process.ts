@@ -167,6 +167,7 @@ async function run(file: MachineFile): Promise<void> {
     limits: file.limits,
     idleSinceMs: () => relay.state.idleSinceMs,
     answers: () => answers(relay.guest, ANSWER_MS),
+    networkQuietMs: network && (() => network.quietMs()),
     reached: (message) => windUp("limit", message),
   });
 

@@ -1,9 +1,11 @@
 /**
  * How long a machine may live, kept by its box process.
  *
- * A box is idle while no stream is open but pings and health checks: a command is activity from its
- * start to its end, whether or not it says anything, and so is a file on its way. The idle time
- * begins when the last stream closes. Time in which the box process itself was stopped (its box was
+ * A box is idle while no stream is open but pings and health checks, and its network carries nothing:
+ * a command is activity from its start to its end, whether or not it says anything, and so is a file
+ * on its way; of connections it is what they carry. The idle time begins when the last stream closes,
+ * or with the network's last packet. That is asked for when the streams have been idle for long enough,
+ * since a box that is left alone should cost nothing. Time in which the box process itself was stopped (its box was
  * paused, the host slept) doesn't count as idle; it does count for the longest life.
  *
  * @module
@@ -54,15 +56,17 @@ export class LimitWatch {
     const { maxDurationMs, idleTimeoutMs } = this.#limits;
     const passed = nowMs - this.#lookedMs;
     this.#lookedMs = nowMs;
-    if (passed > 2 * STEP_MS) this.#idleFromMs += passed; // we were stopped
+    if (passed > 2 * STEP_MS) { // we were stopped
+      this.#idleFromMs = Math.max(this.#idleFromMs, idleSinceMs ?? 0) + passed;
+    }
     if (maxDurationMs !== null && nowMs - this.#startedMs >= maxDurationMs) return "age";
     if (idleTimeoutMs === null || idleSinceMs === undefined) return undefined;
     return nowMs - Math.max(idleSinceMs, this.#idleFromMs) >= idleTimeoutMs ? "idle" : undefined;
   }
 
-  /** It wasn't idle, as it turned out: it is looked at anew. */
-  postpone(nowMs: number): void {
-    this.#idleFromMs = nowMs;
+  /** It wasn't idle up to this moment, as it turned out. */
+  wasActive(atMs: number): void {
+    this.#idleFromMs = Math.max(this.#idleFromMs, atMs);
   }
 }
 
@@ -76,13 +80,18 @@ export interface KeepLimitsOptions {
    * idleness. It is asked once at a time.
    */
   readonly answers: () => Promise<boolean>;
+  /**
+   * For how long its network has carried nothing, in `ms`; asked like {@link answers}.
+   * @default {it has none}
+   */
+  readonly networkQuietMs?: (() => Promise<number>) | undefined;
   /** Called once, with the reason for people. */
   readonly reached: (message: string) => void;
 }
 
 /** Looks at the limits until one is reached or it is stopped. */
 export function keepLimits(options: KeepLimitsOptions): { stop(): void } {
-  const { limits, idleSinceMs, answers, reached } = options;
+  const { limits, idleSinceMs, reached } = options;
   const watch = new LimitWatch(limits, performance.now());
   let timer: ReturnType<typeof setTimeout> | undefined;
   let stopped = false;
@@ -104,12 +113,11 @@ export function keepLimits(options: KeepLimitsOptions): { stop(): void } {
     }
     if (limit !== "idle" || asking) return;
     asking = true;
-    void answers().then((answered) => {
+    void activeMs(options).then((atMs) => {
       asking = false;
+      watch.wasActive(atMs);
       // Somebody may have come meanwhile.
-      if (!answered || watch.look(performance.now(), idleSinceMs()) !== "idle") {
-        return watch.postpone(performance.now());
-      }
+      if (watch.look(performance.now(), idleSinceMs()) !== "idle") return;
       end(`it was idle for ${inWords(limits.idleTimeoutMs)}`);
     });
   };
@@ -119,6 +127,16 @@ export function keepLimits(options: KeepLimitsOptions): { stop(): void } {
   };
   arm();
   return { stop };
+}
+
+/** Until when a machine whose streams are idle was active all the same; never rejects. */
+async function activeMs({ answers, networkQuietMs }: KeepLimitsOptions): Promise<number> {
+  try {
+    if (await answers()) return networkQuietMs ? performance.now() - await networkQuietMs() : 0;
+  } catch {
+    // Its network is ending, and the machine with it.
+  }
+  return performance.now();
 }
 
 /** `90000` → `90 s`; `1500` → `1.5 s`. */

@@ -14,6 +14,11 @@ export interface NetworkProcess {
   readonly answers: readonly string[];
   /** Says how it ended, with its last words. */
   readonly ended: Promise<string>;
+  /**
+   * For how long no conversation has carried anything, in `ms`. Never resolves when the network
+   * doesn't answer; one question at a time.
+   */
+  quietMs(): Promise<number>;
   /** Ends it at once; idempotent. */
   kill(): void;
 }
@@ -65,17 +70,19 @@ export async function startNetwork(network: MachineNetworkProcess): Promise<Netw
   const text = new TextDecoder();
   const answers: string[] = [];
   let rest = "";
-  try {
-    for (const order of network.orders) {
-      await writer.write(new TextEncoder().encode(`${order}\n`));
-      while (!rest.includes("\n")) {
-        const { value, done } = await reader.read();
-        if (done) throw new Error(await ended);
-        rest += text.decode(value, { stream: true });
-      }
-      answers.push(rest.slice(0, rest.indexOf("\n")));
-      rest = rest.slice(rest.indexOf("\n") + 1);
+  const give = async (order: string): Promise<string> => {
+    await writer.write(new TextEncoder().encode(`${order}\n`));
+    while (!rest.includes("\n")) {
+      const { value, done } = await reader.read();
+      if (done) throw new Error(await ended);
+      rest += text.decode(value, { stream: true });
     }
+    const answer = rest.slice(0, rest.indexOf("\n"));
+    rest = rest.slice(rest.indexOf("\n") + 1);
+    return answer;
+  };
+  try {
+    for (const order of network.orders) answers.push(await give(order));
   } catch (error) {
     kill();
     throw new Error(`${await ended} (${error instanceof Error ? error.message : String(error)})`);
@@ -86,9 +93,15 @@ export async function startNetwork(network: MachineNetworkProcess): Promise<Netw
     await ended;
     throw new NetworkRefused(refused, answers[refused] ?? "");
   }
-  writer.releaseLock();
-  reader.releaseLock();
-  return { answers, ended, kill };
+  const quietMs = async () => quietOf(await give("counters"));
+  return { answers, ended, quietMs, kill };
+}
+
+/** From the answer to the order `counters`. */
+function quietOf(answer: string): number {
+  const quiet: unknown = JSON.parse(answer).counters?.quietMs;
+  if (typeof quiet !== "number") throw new Error(`the network has no counters: ${answer}`);
+  return quiet;
 }
 
 async function tail(stream: ReadableStream<Uint8Array>): Promise<string> {

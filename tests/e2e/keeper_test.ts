@@ -216,6 +216,61 @@ Deno.test(`a box ends when it was idle, its health checks notwithstanding ${on}`
   }));
 
 if (everywhere) {
+  Deno.test(`a box isn't idle while its network carries something, a way there alone is nothing ${on}`, () =>
+    withRuntime(async (runtime) => {
+      const [gateway, port] = ["10.213.77.1", 7000];
+      using server = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      // On a machine that is too busy for bytes to come in time, it gets more of it.
+      for (let idleTimeoutMs = 2_500;; idleTimeoutMs *= 2) {
+        await using box = await runtime.create({
+          ...{ ...BOX, name: `idle${idleTimeoutMs}`, network: "open", idleTimeoutMs },
+          ports: [`${port}`],
+        });
+        await box.exec("sh", [
+          "-c",
+          `exec <&- >/dev/null 2>&1
+          nc ${gateway} ${server.addr.port} & nc -l -p ${port} &
+          while arping -c 1 -w 1 ${gateway}; do sleep 0.1; done &`,
+        ]);
+        using from = await server.accept();
+        const longest = await drip(from, 1.4 * idleTimeoutMs);
+        const hostPort = box.ports[0]?.hostPort ?? 0;
+        using into = await Deno.connect({ hostname: "127.0.0.1", port: hostPort });
+        const gapMs = Math.max(longest, await drip(into, 1.4 * idleTimeoutMs));
+        const { status } = await box.info();
+        if (status !== "running") {
+          assert.ok(gapMs > idleTimeoutMs / 2 && idleTimeoutMs < 100_000, status);
+          await box.remove();
+          continue;
+        }
+        // Its connections go on, and so does its noise.
+        const ended = await box.wait();
+        const reason = `it was idle for ${idleTimeoutMs / 1000} s`;
+        assert.deepEqual([ended.status, ended.reason], ["stopped", reason]);
+        await box.remove();
+        break;
+      }
+    }));
+}
+
+/** Sends a byte now and then for so long, or until that fails; gives the longest time between two, in `ms`. */
+async function drip(connection: Deno.Conn, ms: number): Promise<number> {
+  let longest = 0;
+  let at = performance.now();
+  for (const until = at + ms; at < until;) {
+    try {
+      await connection.write(new Uint8Array(1));
+    } catch {
+      break; // the box has ended
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    longest = Math.max(longest, performance.now() - at);
+    at = performance.now();
+  }
+  return longest;
+}
+
+if (everywhere) {
   Deno.test(`a box ends at its longest life, whatever runs in it, and isn't restarted ${on}`, () =>
     withRuntime(async (runtime, home) => {
       // A machine that is busy may boot for longer than it is to live: then it gets more time.

@@ -309,6 +309,45 @@ static void name_server(void) {
   assert(guest(DNS_V4, IPPROTO_TCP, 53, TCP_SYN) == FILTER_PASS && filter.packet.target_port == 4053);
 }
 
+/* ---- activity --------------------------------------------------------------------------------- */
+
+static void arp(void) {
+  memset(frame, 0, sizeof frame);
+  memset(frame, 0xff, 6);
+  memcpy(frame + 6, GUEST, 6);
+  static const uint8_t WHO[] = {8, 6, 0, 1, 8, 0, 6, 4, 0, 1}, FROM[] = {10, 213, 77, 2}, TO[] = {10, 213, 77, 1};
+  memcpy(frame + 12, WHO, sizeof WHO);
+  memcpy(frame + 22, GUEST, 6);
+  memcpy(frame + 28, FROM, 4);
+  memcpy(frame + 38, TO, 4);
+  assert(filter_guest(&filter, frame, 42, 5000) == FILTER_PASS);
+}
+
+/* A conversation is active when it carries something; what only keeps one, or the guest's place in its
+ * network, isn't, nor what is refused. */
+static void activity(void) {
+  begin("deny any 9.9.9.9 any", POLICY_NAT);
+  arp();
+  size_t length = make("0.0.0.0", "255.255.255.255", IPPROTO_UDP, 68, 67, 0, false); /* DHCP */
+  assert(filter_guest(&filter, frame, length, 5000) == FILTER_DROP);
+  assert(guest("224.0.0.251", IPPROTO_UDP, 5353, 0) == FILTER_REPLY);
+  assert(guest("9.9.9.9", IPPROTO_UDP, 443, 0) == FILTER_REPLY);
+  assert(guest("8.8.8.8", IPPROTO_TCP, 80, TCP_SYN) == FILTER_PASS);
+  assert(guest("8.8.8.8", IPPROTO_TCP, 80, TCP_ACK) == FILTER_PASS);
+  assert(filter.counts.bad == 0 && filter.active_ms == 0);
+  /* Either way, begun here or outside. */
+  assert(guest("8.8.8.8", IPPROTO_UDP, 443, 0) == FILTER_PASS && filter.active_ms == 1000);
+  length = make("8.8.8.8", GUEST_V4, IPPROTO_UDP, 443, 40000, 0, true);
+  assert(filter_host(&filter, frame, length, 2000) == FILTER_PASS && filter.active_ms == 2000);
+  length = make(GATEWAY_V4, GUEST_V4, IPPROTO_UDP, 5555, 80, 0, true);
+  assert(filter_host(&filter, frame, length, 3000) == FILTER_DROP && filter.active_ms == 2000);
+  filter_publish(&filter, IPPROTO_UDP, 80, true);
+  length = make(GATEWAY_V4, GUEST_V4, IPPROTO_UDP, 5555, 80, 0, true);
+  assert(filter_host(&filter, frame, length, 3000) == FILTER_PASS && filter.active_ms == 3000);
+  length = make(GUEST_V6, "2606:4700::1", IPPROTO_ICMP, 7, 0, 0, false);
+  assert(filter_guest(&filter, frame, length, 4000) == FILTER_ECHO && filter.active_ms == 4000);
+}
+
 /* More conversations than there is room for. */
 static void flood(void) {
   begin("", POLICY_NAT);
@@ -340,6 +379,7 @@ int main(void) {
   inbound();
   diverting();
   name_server();
+  activity();
   flood();
   filter_free(&filter);
   puts("ok");

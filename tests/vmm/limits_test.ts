@@ -61,12 +61,21 @@ Deno.test("LimitWatch doesn't count time as idle in which the process was stoppe
   assert.deepEqual(found, [104_000, "idle"], "3 s before the stop and 1 s after it");
 });
 
-Deno.test("LimitWatch waits again after it was postponed", () => {
+Deno.test("LimitWatch adds up idle time before and after a stop from the last stream's end on", () => {
+  const watch = new LimitWatch({ ...NEVER, idleTimeoutMs: 4000 }, 0);
+  const idle = (now: number) => now < 2000 ? undefined : 2000;
+  assert.equal(run(watch, { from: 0, to: 3000, step: 500, idle }), undefined);
+  const found = run(watch, { from: 103_000, to: 120_000, step: 500, idle });
+  assert.deepEqual(found, [106_000, "idle"], "1 s before the stop and 3 s after it");
+});
+
+Deno.test("LimitWatch waits again from when the machine was active after all", () => {
   const watch = new LimitWatch({ ...NEVER, idleTimeoutMs: 1000 }, 0);
   assert.equal(watch.look(1000, 0), "idle");
-  watch.postpone(1000);
-  assert.equal(watch.look(1900, 0), undefined);
-  assert.equal(watch.look(2000, 0), "idle");
+  watch.wasActive(900);
+  watch.wasActive(400); // no news
+  assert.equal(watch.look(1800, 0), undefined);
+  assert.equal(watch.look(1900, 0), "idle");
 });
 
 Deno.test("keepLimits ends no machine as idle that doesn't answer, such as a paused one", async () => {
@@ -80,6 +89,37 @@ Deno.test("keepLimits ends no machine as idle that doesn't answer, such as a pau
   });
   assert.equal(await reached.promise, "it was idle for 0.005 s");
   assert.deepEqual(answers, []);
+});
+
+Deno.test("keepLimits lets a machine live whose network carries something, asked but rarely", async () => {
+  const reached = Promise.withResolvers<string>();
+  const quiet = [0, 10, 29, 1000];
+  const from = performance.now();
+  keepLimits({
+    limits: { ...NEVER, idleTimeoutMs: 30 },
+    idleSinceMs: () => 0,
+    answers: () => Promise.resolve(true),
+    networkQuietMs: () => Promise.resolve(quiet.shift() ?? assert.fail("it was asked too often")),
+    reached: reached.resolve,
+  });
+  assert.equal(await reached.promise, "it was idle for 0.03 s");
+  assert.deepEqual(quiet, []);
+  assert.ok(performance.now() - from >= 30 + 30 + 20 + 1);
+});
+
+Deno.test("keepLimits ends no machine as idle whose network doesn't answer", async () => {
+  const reached = Promise.withResolvers<string>();
+  let asked = 0;
+  keepLimits({
+    limits: { maxDurationMs: 200, idleTimeoutMs: 5 },
+    idleSinceMs: () => 0,
+    answers: () => Promise.resolve(true),
+    networkQuietMs: () =>
+      ++asked === 1 ? Promise.reject(new Error("it ended")) : new Promise(() => {}),
+    reached: reached.resolve,
+  });
+  assert.equal(await reached.promise, "its maximum duration of 0.2 s ended");
+  assert.equal(asked, 2, "and isn't asked anew");
 });
 
 Deno.test("keepLimits lets a machine live that somebody uses while it is asked", async () => {
