@@ -7,13 +7,42 @@ import { ACTIVE, type BoxRecord } from "../state/boxes.ts";
 import type { Keeping } from "../state/keepings.ts";
 import type { BoxInfo } from "./options.ts";
 
+/** Where a list's box has its record: nobody sees it among the properties. */
+const RECORD = Symbol("record");
+
+/** A box without its configuration. */
+type Part = Omit<BoxInfo, "config"> & { readonly [RECORD]?: BoxRecord };
+
+/** One getter for all: ten thousand of their own take longer than what they save. */
+const CONFIG: PropertyDescriptor = {
+  enumerable: true,
+  get(this: Part) {
+    return this[RECORD]?.config;
+  },
+};
+
 /** A record in the shape that programs see. */
-export function infoOf({ config, state }: BoxRecord, keeping: Keeping): BoxInfo {
+export function infoOf(record: BoxRecord, keeping: Keeping): BoxInfo {
+  return { ...partOf(record, keeping), config: record.config };
+}
+
+/** The same, with a configuration that is parsed when it is first asked for; copies are as usual. */
+export function listedOf(record: BoxRecord, keeping: Keeping): BoxInfo {
+  const info = partOf(record, keeping);
+  addConfig(info, record);
+  return info;
+}
+
+function addConfig(part: Part, record: BoxRecord): asserts part is BoxInfo {
+  Object.defineProperty(part, RECORD, { value: record });
+  Object.defineProperty(part, "config", CONFIG);
+}
+
+function partOf({ id, name, state }: BoxRecord, keeping: Keeping): Part {
   return {
-    id: config.id,
-    name: config.name,
+    id,
+    name,
     status: state.status,
-    config,
     pid: state.pid,
     engine: state.engine,
     startedAt: state.startedAt,

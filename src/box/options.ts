@@ -212,7 +212,7 @@ export interface BoxInfo {
   readonly name: string;
   /** What it does. */
   readonly status: BoxStatus;
-  /** What it was made with. */
+  /** What it was made with. Of boxes in a list it is parsed when it is first asked for. */
   readonly config: BoxConfig;
   /** Process id of the box process while there is one. */
   readonly pid: number | null;

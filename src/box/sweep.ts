@@ -14,6 +14,8 @@ import { isAlive } from "../vmm/machine.ts";
 import { holdsData } from "./box_file.ts";
 import type { BoxContext } from "./context.ts";
 
+/** A removal first gives a folder this ending. */
+const REMOVED = ".removed";
 const FOLDER = /^([0-9a-f]{12})(\.removed)?$/;
 
 /**
@@ -22,16 +24,16 @@ const FOLDER = /^([0-9a-f]{12})(\.removed)?$/;
  */
 export async function sweepFolders(context: BoxContext): Promise<void> {
   const { paths, records, log } = context;
-  const found: { readonly name: string; readonly id: string; readonly removed: boolean }[] = [];
-  for (const { name } of Deno.readDirSync(paths.boxes)) {
-    const [, id, removed] = FOLDER.exec(name) ?? [];
-    if (id !== undefined) found.push({ name, id, removed: removed !== undefined });
-  }
-  finishRemovals(context, found);
+  const names = Array.from(Deno.readDirSync(paths.boxes), ({ name }) => name);
+  finishRemovals(context, names);
   await sweepDisks(context).catch((error: unknown) => log(`backing disks: ${errorText(error)}`));
   // Each box has a folder. Counting is quick; of boxes made before that was so, it may miss folders
   // that are nobody's, until one more goes.
-  if (found.length <= records.count()) return;
+  if (names.length <= records.count()) return;
+  const found = names.flatMap((name) => {
+    const [, id, removed] = FOLDER.exec(name) ?? [];
+    return id === undefined ? [] : [{ name, id, removed: removed !== undefined }];
+  });
   const known = records.ids(); // after the folders, which are made before the records
   const strange = found.filter(({ id, removed }) => {
     if (known.has(id)) return false;
@@ -62,17 +64,16 @@ export async function sweepFolders(context: BoxContext): Promise<void> {
  * Forgets boxes whose removal was killed when their folder was out of the way already: nothing of
  * them could be started again. Whoever is just about to forget one itself finds that done.
  */
-function finishRemovals(
-  { records, plugins, log }: BoxContext,
-  found: readonly { readonly name: string; readonly id: string; readonly removed: boolean }[],
-): void {
-  const whole = new Set(found.map(({ name }) => name));
-  for (const { id, removed } of found) {
-    if (!removed || whole.has(id)) continue;
+function finishRemovals({ records, plugins, log }: BoxContext, names: readonly string[]): void {
+  const removed = names.filter((name) => name.endsWith(REMOVED));
+  if (removed.length === 0) return;
+  const whole = new Set(names);
+  for (const [, id = ""] of removed.map((name) => FOLDER.exec(name) ?? [])) {
+    if (id === "" || whole.has(id)) continue;
     try {
       const record = records.byId(id);
       if (record && records.remove(id)) {
-        plugins.emit("box.removed", { box: id, name: record.config.name });
+        plugins.emit("box.removed", { box: id, name: record.name });
       }
     } catch (error) {
       log(`the record of box ${id}, whose files are gone: ${errorText(error)}`);

@@ -10,7 +10,7 @@ import { prepareParts } from "../../ffi/library.ts";
 import { importBox, type Imported, type ImportOptions } from "../box/archive/import.ts";
 import type { BoxContext } from "../box/context.ts";
 import type { FromOptions } from "../box/from_options.ts";
-import { infoOf } from "../box/info.ts";
+import { listedOf } from "../box/info.ts";
 import type { BoxInfo, BoxOptions } from "../box/options.ts";
 import { reconcile } from "../box/reconcile.ts";
 import { sweepFolders } from "../box/sweep.ts";
@@ -292,7 +292,7 @@ export class Runtime implements AsyncDisposable {
       ((box: DamagedBox) => this.#context.log(damagedError(box).message));
     const keepings = this.#context.keepings.all();
     return this.#context.records.list(filter, onDamaged)
-      .map((record) => infoOf(record, keepings.get(record.config.id) ?? NO_KEEPING));
+      .map((record) => listedOf(record, keepings.get(record.id) ?? NO_KEEPING));
   }
 
   /**

@@ -8,7 +8,15 @@ import type { BoxConfig, BoxStatus } from "../box/options.ts";
 import { HutchError } from "../errors.ts";
 import type { PublishedPort } from "../network/ports.ts";
 import { type BoxFilter, COLUMNS, listQuery } from "./box_list.ts";
-import { type DamagedBox, damagedError, damagedRow, parseRow, type Row } from "./box_rows.ts";
+import {
+  type DamagedBox,
+  damagedError,
+  damagedRow,
+  givingRows,
+  parseRow,
+  type Row,
+  sealed,
+} from "./box_rows.ts";
 import { transaction, translated, urgently } from "./database.ts";
 
 /** The mutable part of a box's record. */
@@ -33,6 +41,9 @@ export interface BoxState {
 
 /** A box as it is recorded. */
 export interface BoxRecord {
+  readonly id: string;
+  readonly name: string;
+  /** Parsed when it is first asked for. */
   readonly config: BoxConfig;
   readonly state: BoxState;
   /** Grows with every change of the state; a change names the revision it saw. */
@@ -65,6 +76,10 @@ export const ACTIVE: readonly BoxStatus[] = [
 
 /** States on the way to which a box gives its memory back. */
 const ENDS: readonly BoxStatus[] = ["stopping", "stopped", "failed", "crashed"];
+
+/** Columns of a row and their values, as {@link valuesOf} gives them. */
+export const VALUES =
+  "(id, name, created_at, image_digest, owned, config, seal) VALUES (?, ?, ?, ?, ?, ?, ?)";
 
 const SELECT = `SELECT ${COLUMNS} FROM boxes b JOIN box_states s ON s.box_id = b.id`;
 
@@ -132,14 +147,7 @@ export class BoxRecords {
   #add(config: BoxConfig): BoxRecord | undefined {
     const holder = this.byName(config.name);
     if (holder) return holder;
-    this.#prepare("INSERT INTO boxes VALUES (?, ?, ?, ?, ?, ?)").run(
-      config.id,
-      config.name,
-      config.createdAt,
-      config.image.digest,
-      config.owned ? 1 : 0,
-      JSON.stringify(config),
-    );
+    this.#prepare(`INSERT INTO boxes ${VALUES}`).run(...valuesOf(config));
     this.#prepare("INSERT INTO box_states VALUES (?, ?, 0, NULL, NULL, ?)").run(
       config.id,
       NEW_STATE.status,
@@ -168,10 +176,10 @@ export class BoxRecords {
           { hint: `choose another name, or remove that box (hutch rm ${config.name})` },
         );
       }
-      this.#prepare("UPDATE boxes SET name = ?, config = ? WHERE id = ?")
-        .run(config.name, JSON.stringify(config), id);
+      this.#prepare("UPDATE boxes SET name = ?, config = ?, seal = ? WHERE id = ?")
+        .run(config.name, ...sealed(config), id);
       this.#write(config);
-      return { ...record, config };
+      return { ...record, name: config.name, config };
     });
   }
 
@@ -182,8 +190,7 @@ export class BoxRecords {
 
   /** The box with this very id. */
   byId(id: string): BoxRecord | undefined {
-    const statement = this.#prepare(`${SELECT} WHERE b.id = ?`);
-    const row = translated(this.#database, () => statement.get(id));
+    const row = translated(this.#database, () => this.#rows(`${SELECT} WHERE b.id = ?`).get(id));
     if (!row) {
       this.#known.delete(id);
       return undefined;
@@ -300,8 +307,7 @@ export class BoxRecords {
       throw damagedError(box);
     },
   ): BoxRecord[] {
-    const statement = this.#prepare(sql);
-    const rows = translated(this.#database, () => statement.all(...values));
+    const rows = translated(this.#database, () => this.#rows(sql).all(...values));
     const records: BoxRecord[] = [];
     for (const row of rows) {
       try {
@@ -313,6 +319,10 @@ export class BoxRecords {
     return records;
   }
 
+  #rows(sql: string): ReturnType<typeof givingRows> {
+    return givingRows(this.#prepare(sql));
+  }
+
   #prepare(sql: string): StatementSync {
     const known = this.#statements.get(sql);
     if (known) return known;
@@ -320,6 +330,12 @@ export class BoxRecords {
     this.#statements.set(sql, statement);
     return statement;
   }
+}
+
+/** A configuration's row. */
+export function valuesOf(config: BoxConfig): (string | number)[] {
+  const { id, name, createdAt, image, owned } = config;
+  return [id, name, createdAt, image.digest, owned ? 1 : 0, ...sealed(config)];
 }
 
 function recordOf(row: Row): BoxRecord {
@@ -331,10 +347,7 @@ function recordOf(row: Row): BoxRecord {
 }
 
 function sameRow(one: Row, other: Row): boolean {
-  for (const column in other) {
-    if (one[column] !== other[column]) return false;
-  }
-  return true;
+  return one.every((value, at) => value === other[at]);
 }
 
 /** The part of a state that has no column. */

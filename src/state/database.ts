@@ -41,16 +41,18 @@ function open(path: string, options: OpenDatabaseOptions): DatabaseSync {
   const { busyTimeoutMs = BUSY_TIMEOUT_MS } = options;
   let database: DatabaseSync;
   try {
-    database = new DatabaseSync(path, { timeout: busyTimeoutMs });
+    database = new DatabaseSync(path, {
+      timeout: busyTimeoutMs,
+      enableForeignKeyConstraints: false, // which can't be turned off within a step
+    });
   } catch (error) {
     throw translate(error, path);
   }
   try {
     writeAhead(database, performance.now() + busyTimeoutMs);
-    database.exec(
-      `PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -${CACHE_KIB};`,
-    );
+    database.exec(`PRAGMA synchronous = NORMAL; PRAGMA cache_size = -${CACHE_KIB};`);
     migrate(database, path, options.refuseNew);
+    database.exec("PRAGMA foreign_keys = ON");
     return database;
   } catch (error) {
     database.close();

@@ -6,8 +6,15 @@
 import type { DatabaseSync } from "node:sqlite";
 import type { BoxConfig } from "../box/options.ts";
 import { COLUMNS } from "./box_list.ts";
-import { type DamagedBox, damagedRow, parseConfig, parseRow } from "./box_rows.ts";
-import { type BoxRecord, type BoxState, documentOf } from "./boxes.ts";
+import {
+  configOf,
+  type DamagedBox,
+  damagedRow,
+  givingRows,
+  parseRow,
+  type Row,
+} from "./box_rows.ts";
+import { type BoxRecord, type BoxState, documentOf, VALUES, valuesOf } from "./boxes.ts";
 import { transaction } from "./database.ts";
 
 /** What is in the tables of boxes, whole or not. */
@@ -23,15 +30,17 @@ export function readBoxes(database: DatabaseSync): ReadBoxes {
   const records: BoxRecord[] = [];
   const stateless: BoxConfig[] = [];
   const damaged: DamagedBox[] = [];
-  const rows = database.prepare(
+  const rows = givingRows(database.prepare(
     `SELECT ${COLUMNS} FROM boxes b LEFT JOIN box_states s ON s.box_id = b.id ORDER BY b.created_at`,
-  ).all();
+  )).all();
   for (const row of rows) {
     try {
-      records.push(parseRow(row));
+      const record = parseRow(row);
+      configOf(row); // which may be what can't be read
+      records.push(record);
       continue;
     } catch (error) {
-      const config = configOf(row);
+      const config = readableConfig(row);
       if (config) stateless.push(config);
       else damaged.push(damagedRow(row, error));
     }
@@ -49,17 +58,10 @@ export function restoreBox(database: DatabaseSync, config: BoxConfig, state: Box
     const holder = database.prepare("SELECT id FROM boxes WHERE name = ?").get(config.name);
     if (holder && holder.id !== config.id) return false;
     database.prepare(
-      `INSERT INTO boxes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+      `INSERT INTO boxes ${VALUES} ON CONFLICT (id) DO UPDATE SET
        name = excluded.name, created_at = excluded.created_at, image_digest = excluded.image_digest,
-       owned = excluded.owned, config = excluded.config`,
-    ).run(
-      config.id,
-      config.name,
-      config.createdAt,
-      config.image.digest,
-      config.owned ? 1 : 0,
-      JSON.stringify(config),
-    );
+       owned = excluded.owned, config = excluded.config, seal = excluded.seal`,
+    ).run(...valuesOf(config));
     database.prepare(
       `INSERT INTO box_states (box_id, status, revision, pid, boot_id, document)
        VALUES (?, ?, 0, ?, ?, ?) ON CONFLICT (box_id) DO UPDATE SET
@@ -75,10 +77,9 @@ export function dropBox(database: DatabaseSync, id: string): void {
   database.prepare("DELETE FROM boxes WHERE id = ?").run(id);
 }
 
-function configOf(row: Readonly<Record<string, unknown>>): BoxConfig | undefined {
+function readableConfig(row: Row): BoxConfig | undefined {
   try {
-    const config = parseConfig(String(row.config));
-    return config.id === row.id && config.name === row.name ? config : undefined;
+    return configOf(row);
   } catch {
     return undefined;
   }

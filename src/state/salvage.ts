@@ -53,9 +53,10 @@ export function salvage(path: string, to: DatabaseSync): Salvage {
   if (!from) return { rows, problems };
   try {
     problems.push(...examineDatabase(from));
-    // In the order of their making: what rows belong to comes before them.
+    // What rows belong to comes before them, and belongs to nothing itself.
     const tables = to.prepare(
-      "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid",
+      `SELECT name FROM sqlite_master m WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+       ORDER BY EXISTS (SELECT 1 FROM pragma_foreign_key_list(m.name)), rowid`,
     ).all();
     for (const { name } of tables) rows[String(name)] = copyTable(String(name), from, to, problems);
     copySequences(from, to);
@@ -137,7 +138,8 @@ function* rowsOf(
 ): Generator<Readonly<Record<string, SQLInputValue>>> {
   const key = keyOf(database, table);
   const order = key.map((column) => `${column} ${direction}`).join(", ");
-  const select = `SELECT ${[...new Set([...columns, ...key])].join(", ")} FROM ${table}`;
+  const places = key.map((column, at) => `${column} AS ${placeOf(at)}`);
+  const select = `SELECT ${[...columns, ...places].join(", ")} FROM ${table}`;
   const next = database.prepare(
     `${select} WHERE (${key.join(", ")}) ${direction === "ASC" ? ">" : "<"}
      (${key.map(() => "?").join(", ")}) ORDER BY ${order} LIMIT 1`,
@@ -146,8 +148,13 @@ function* rowsOf(
   while (row) {
     yield row;
     const at = row;
-    row = next.get(...key.map((column) => at[column] ?? null));
+    row = next.get(...key.map((_, index) => at[placeOf(index)] ?? null));
   }
+}
+
+/** What a column of the key is called beside those that are copied. */
+function placeOf(index: number): string {
+  return `place_${index}`;
 }
 
 /** Numbers that are never used again, though their rows are gone. */
@@ -167,10 +174,12 @@ function columnsOf(database: DatabaseSync, table: string): string[] {
 
 /** The columns by which a table is kept: any other order would need an index, or all of it. */
 function keyOf(database: DatabaseSync, table: string): string[] {
+  const kind = database.prepare("SELECT wr FROM pragma_table_list(?)").get(table);
+  if (kind?.wr === 0) return ["rowid"];
   const key = database.prepare(`PRAGMA table_info(${table})`).all()
     .filter((row) => Number(row.pk) > 0).sort((a, b) => Number(a.pk) - Number(b.pk))
     .map((row) => String(row.name));
-  return key.length > 0 ? key : ["rowid"];
+  return key;
 }
 
 function closeQuietly(database: DatabaseSync): void {

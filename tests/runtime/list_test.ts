@@ -43,6 +43,20 @@ Deno.test("filterOf takes active boxes unless all or some states are asked for",
   assert.equal(statuses({ all: true, status: ["failed", "stopped"] }), "failed stopped");
 });
 
+Deno.test("Runtime.list gives what info gives, copied and as JSON too", async () => {
+  await using folder = new TempFolder();
+  await using runtime = await Runtime.open({ home: folder.path });
+  await using box = await runtime.create({ image: IMAGE, name: "a", labels: { team: "web" } });
+  const info = await box.info();
+  const [listed] = await runtime.list({ all: true });
+  assert.deepEqual(listed, info);
+  assert.deepEqual({ ...listed }, info);
+  assert.deepEqual(structuredClone(listed), info);
+  assert.equal(JSON.stringify(listed), JSON.stringify(info));
+  await box.remove();
+  assert.equal(listed?.config.labels.team, "web");
+});
+
 Deno.test("Runtime.list pages after a box that was removed meanwhile", async () => {
   await using folder = new TempFolder();
   await using runtime = await Runtime.open({ home: folder.path });

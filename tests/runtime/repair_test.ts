@@ -154,7 +154,7 @@ function innerPage(path: string, table: string): number {
   const bytes = Deno.readFileSync(path);
   const at = (Number(root?.rootpage) - 1) * 4096;
   const view = new DataView(bytes.buffer, at, 4096);
-  assert.equal(view.getUint8(0), 2, "the table has inner pages");
+  assert.equal(view.getUint8(0), 5, "the table has inner pages");
   const cells = view.getUint16(3);
   const cell = view.getUint16(12 + 2 * (cells >> 1));
   return view.getUint32(cell) - 1;

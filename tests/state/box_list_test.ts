@@ -262,6 +262,30 @@ for (
     }));
 }
 
+Deno.test("BoxRecords parses a configuration that it recorded when that is first asked for", () =>
+  withRecords((setting) => {
+    addFour(setting);
+    const { database, records } = setting;
+    const replaced = (from: string, to: string) => {
+      const sql = "UPDATE boxes SET config = replace(config, ?, ?) WHERE name = 'db'";
+      assert.equal(database.prepare(sql).run(from, to).changes, 1);
+    };
+    const { config, state } = records.list({ name: "db" })[0] ?? assert.fail();
+    assert.deepEqual([config.name, config.labels, state.status], ["db", { team: "db" }, "crashed"]);
+    assert.deepEqual({ ...records.byId("bb0000000000") }.config, config, "copies have it too");
+    // A byte that the seal doesn't look at, of the few that there are between those that it does.
+    const quotes = [...JSON.stringify(config).matchAll(/"/g)].map(({ index }) => index);
+    const at = quotes.findLast((index) => index % 8 !== 0) ?? assert.fail();
+    const text = JSON.stringify(config).slice(0, at + 1);
+    replaced(text, `${text.slice(0, -1)}!`);
+    const [damaged] = records.list({ name: "db" });
+    assert.ok(damaged, "nobody has looked at it yet");
+    assert.equal(damaged.state.status, "crashed");
+    for (let times = 0; times < 2; times++) {
+      assert.throws(() => damaged.config, { code: "state_corrupt", hint: /doctor --repair/ });
+    }
+  }));
+
 Deno.test("openDatabase gives boxes from before labels and starts had indexes both", () => {
   const path = Deno.makeTempFileSync({ suffix: ".db" });
   try {
@@ -281,6 +305,22 @@ Deno.test("openDatabase gives boxes from before labels and starts had indexes bo
     assert.equal(records.list({ labels: { a: "b" } }).length, 1);
     const started = now.prepare("SELECT started_at FROM box_states").get();
     assert.equal(started?.started_at, "2026");
+    // Its table was made anew.
+    const damaged: string[] = [];
+    const boxes = records.list({}, ({ name }) => damaged.push(name));
+    assert.deepEqual([boxes.map((box) => box.config), damaged], [[one], []]);
+    now.prepare("INSERT INTO box_states VALUES ('bb', 'stopped', 0, NULL, NULL, '{}')").run();
+    assert.equal(records.list({}, ({ name }) => damaged.push(name)).length, 1);
+    assert.deepEqual(damaged, ["bad"]);
+    assert.equal(records.remove(one.id), true);
+    for (const table of ["box_states", "box_labels"]) {
+      const { count } = now.prepare(`SELECT count(*) AS count FROM ${table} WHERE box_id = ?`)
+        .get(one.id) ?? {};
+      assert.equal(count, 0, `${table} goes with the box`);
+    }
+    assert.throws(() => {
+      now.prepare("INSERT INTO box_labels VALUES ('a', 'b', 'cc')").run();
+    }, /FOREIGN KEY/);
     now.close();
   } finally {
     Deno.removeSync(path);
