@@ -168,9 +168,9 @@ export async function aloneSoon(
   signal: AbortSignal,
 ): Promise<BlobUse | undefined> {
   await Deno.mkdir(paths.blobs, { recursive: true, mode: 0o700 });
-  for (const until = Date.now() + PATIENCE_MS;;) {
+  for (const until = performance.now() + PATIENCE_MS;;) {
     const alone = BlobUse.alone(paths.blobs);
-    if (alone || Date.now() >= until) return alone;
+    if (alone || performance.now() >= until) return alone;
     await sleep(PAUSE_MS, signal);
   }
 }
