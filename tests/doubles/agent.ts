@@ -166,14 +166,14 @@ export class AgentDouble implements AsyncDisposable {
   readonly opened: number[] = [];
   /** Frames that a host mustn't send. */
   readonly violations: string[] = [];
-  readonly #conn: Deno.Conn;
+  readonly #conn: Deno.UnixConn;
   readonly #out: SendQueue;
   readonly #script: AgentScript;
   readonly #done: Promise<void>;
   readonly #running: Set<Promise<void>> = new Set();
 
   /** Says hello on `conn` and serves it. */
-  constructor(conn: Deno.Conn, script: AgentScript = {}) {
+  constructor(conn: Deno.UnixConn, script: AgentScript = {}) {
     this.#conn = conn;
     this.#script = script;
     this.#out = new SendQueue(conn, () => {});
@@ -217,6 +217,12 @@ export class AgentDouble implements AsyncDisposable {
   /** Waits until all that was sent is on its way. */
   flushed(): Promise<void> {
     return this.#out.drained();
+  }
+
+  /** Ends what it says once all of it is on its way; goes on hearing. Never rejects. */
+  async fallSilent(): Promise<void> {
+    await Promise.race([this.#out.drained(), this.#done]);
+    await this.#conn.closeWrite().catch(() => {}); // the host may have been quicker
   }
 
   forget(stream: DoubleStream): void {

@@ -23,8 +23,8 @@ await using runtime = await Runtime.open();
 const { reference } = await runtime.images.pull("IMAGE");
 console.log((await runtime.images.inspect(reference)).references.length, "reference");
 const secrets = { TOKEN: { from: "env", hosts: ["api.test"] } };
-await using box = await runtime.create({ image: "builtin:busybox", memory: "128m", secrets });
-await box.exec("true");
+await using box = await runtime.create({ image: reference, memory: "128m", secrets });
+await box.start();
 await box.kill();
 console.log("killed");
 `;
@@ -169,7 +169,7 @@ Deno.test({
       const flags = withMore(
         await flagsFor(home),
         "read",
-        `${home}/.docker,${ROOT}/src,${ROOT}/ffi`,
+        `${home}/.docker,${join(ROOT, "src")},${join(ROOT, "ffi")}`,
       );
       const path = join(home, "script.ts");
       await Deno.writeTextFile(path, MORE.replace("IMAGE", `${registry.host}/one:tag`));
@@ -179,6 +179,13 @@ Deno.test({
       const refused = await run(home, secrets, [path], env);
       assert.match(refused.stderr, /HutchError: Cannot .*--allow-env=DOCKER_CONFIG/);
       const enough = withMore(secrets, "env", "DOCKER_CONFIG");
+      const unread = enough.map((flag) =>
+        flag.split(",").filter((value) => value !== join(ROOT, "src")).join(",")
+      );
+      const alone = await run(home, unread, [path], env);
+      const flag = `--allow-read=${join(ROOT, "src")}`;
+      assert.match(alone.stderr, /HutchError: Cannot unpack an image: this program isn't given/);
+      assert.ok(alone.stderr.includes(flag), alone.stderr);
       const { code, stdout, stderr } = await run(home, enough, [path], env);
       assert.deepEqual([code, stdout, stderr], [0, "1 reference\nkilled\n", ""]);
     }),

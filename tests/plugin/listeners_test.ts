@@ -14,7 +14,7 @@ Deno.test("ListenerQueue leaves a listener behind that hangs, and tells the next
   const hanging = Promise.withResolvers<void>();
   listeners.add({ type: "box.started", box: "b", tell: () => hanging.promise });
   listeners.add({ type: "box.stopped", box: "b", tell: () => told.push("stopped") });
-  const alive = setTimeout(() => {}, 60_000); // its own patience keeps no program alive
+  const alive = setTimeout(() => {}, 10_000); // its own patience keeps no program alive
   await listeners.drained();
   clearTimeout(alive);
   assert.deepEqual(told, ["stopped"]);

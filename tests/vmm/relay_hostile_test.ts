@@ -44,9 +44,17 @@ function flood(stream: DoubleStream, size: number): void {
   for (let sent = 0; sent < 2 * WINDOW; sent += 64 * 1024) stream.agent.raw(many);
 }
 
+/** A guest that lies and falls silent: a relay that believes it finds its end, and the test isn't stuck. */
+function lying(lie: (stream: DoubleStream) => void): (stream: DoubleStream) => void {
+  return (stream) => {
+    lie(stream);
+    void stream.agent.fallSilent();
+  };
+}
+
 for (const [name, lie, message] of streamLies) {
   Deno.test(`Relay ends with agent_protocol for ${name}`, async () => {
-    await using box = await BoxDouble.start({ open: (stream) => lie(stream) });
+    await using box = await BoxDouble.start({ open: lying(lie) });
     await using client = await box.connect();
     const stream = client.open(exec("x"));
     const end = await box.relay.ended;
@@ -66,7 +74,9 @@ const firstLies: readonly [string, (agent: AgentDouble) => void, RegExp][] = [
 for (const [name, lie, message] of firstLies) {
   Deno.test(`Relay ends with agent_protocol for ${name}`, async () => {
     await using box = await BoxDouble.make();
-    lie(await box.boot({ hello: null }));
+    const agent = await box.boot({ hello: null });
+    lie(agent);
+    void agent.fallSilent();
     const end = await box.relay.ended;
     assert.deepEqual([end.why, message.test(end.message)], ["agent_protocol", true], end.message);
   });
@@ -83,7 +93,7 @@ Deno.test("Relay ends with agent_lost when the agent's connection ends within a 
 });
 
 Deno.test("Relay holds a guest that floods a stopped client to its window", async () => {
-  await using box = await BoxDouble.start({ open: (stream) => flood(stream, 1) });
+  await using box = await BoxDouble.start({ open: lying((stream) => flood(stream, 1)) });
   using conn = await Deno.connect({ transport: "unix", path: box.path });
   await conn.read(new Uint8Array(1000));
   await conn.write(makeFrame(T.OPEN, 1, encodeMessage(exec("x"), "run")));
