@@ -158,6 +158,14 @@ export class DoubleStream {
   }
 }
 
+/** A guest that lies on a stream and falls silent: a relay that believes it finds its end, and the test isn't stuck. */
+export function lying(lie: (stream: DoubleStream) => void): (stream: DoubleStream) => void {
+  return (stream) => {
+    lie(stream);
+    void stream.agent.fallSilent();
+  };
+}
+
 /** The agent's end of a channel. */
 export class AgentDouble implements AsyncDisposable {
   /** Streams that are open. */

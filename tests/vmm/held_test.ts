@@ -6,7 +6,7 @@ import { makeHeldAsk } from "../../src/guest/held_messages.ts";
 import { Channel, END, FrameType, HELD, WINDOW } from "../../src/guest/protocol.ts";
 import { mainExitOf } from "../../src/vmm/exit_payload.ts";
 import { encodeCbor } from "../../src/deps.ts";
-import type { DoubleStream } from "../doubles/agent.ts";
+import { type DoubleStream, lying } from "../doubles/agent.ts";
 import { BoxDouble, type BoxDoubleOptions, exec } from "../doubles/box.ts";
 
 const ID = "0123456789ab";
@@ -168,7 +168,7 @@ const lies: readonly [string, (stream: DoubleStream) => void][] = [
 for (const [name, lie] of lies) {
   Deno.test(`Relay ends with agent_protocol for ${name} of a held command`, async () => {
     // The client reads nothing, so that nothing is given back.
-    await using box = await BoxDouble.start({ open: lie });
+    await using box = await BoxDouble.start({ open: lying(lie) });
     await using client = await box.connect();
     client.hold({ id: ID, attach: true }, exec("x"));
     assert.equal((await box.relay.ended).why, "agent_protocol");

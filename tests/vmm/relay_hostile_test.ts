@@ -3,7 +3,7 @@ import { makeCredit, makeFrame } from "../../src/guest/codec.ts";
 import { Channel, END, FrameType, HEADER_SIZE, WINDOW } from "../../src/guest/protocol.ts";
 import { encodeMessage } from "../../src/guest/encode.ts";
 import { fc } from "../deps.ts";
-import type { AgentDouble, DoubleStream } from "../doubles/agent.ts";
+import { type AgentDouble, type DoubleStream, lying } from "../doubles/agent.ts";
 import { BoxDouble, exec } from "../doubles/box.ts";
 
 const T = FrameType;
@@ -42,14 +42,6 @@ function flood(stream: DoubleStream, size: number): void {
   const many = new Uint8Array(frame.length * Math.ceil(64 * 1024 / size));
   for (let at = 0; at < many.length; at += frame.length) many.set(frame, at);
   for (let sent = 0; sent < 2 * WINDOW; sent += 64 * 1024) stream.agent.raw(many);
-}
-
-/** A guest that lies and falls silent: a relay that believes it finds its end, and the test isn't stuck. */
-function lying(lie: (stream: DoubleStream) => void): (stream: DoubleStream) => void {
-  return (stream) => {
-    lie(stream);
-    void stream.agent.fallSilent();
-  };
 }
 
 for (const [name, lie, message] of streamLies) {
