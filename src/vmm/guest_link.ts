@@ -6,7 +6,7 @@
 import { BlockReader, FrameScanner } from "../guest/blocks.ts";
 import { makeFrame } from "../guest/codec.ts";
 import { BACKGROUND, FrameType } from "../guest/protocol.ts";
-import { SendQueue } from "../guest/send_queue.ts";
+import { RelayConnection } from "./relay_connection.ts";
 
 /** Who gets what the guest sends on a stream. */
 export interface GuestStreamOwner {
@@ -26,20 +26,17 @@ const MAX_STREAM = 0xffffffff;
 
 /** See the module. What comes was judged by the relay. */
 export class GuestLink {
-  readonly #conn: Deno.Conn;
+  readonly #connection: RelayConnection;
   readonly #words: GuestWords;
-  readonly #queue: SendQueue;
   readonly #owners: Map<number, GuestStreamOwner> = new Map();
   readonly #ready = Promise.withResolvers<boolean>();
   readonly #ended = Promise.withResolvers<void>();
   #number = 0;
-  #closed = false;
 
   /** Serves a connection to the relay. */
   constructor(conn: Deno.Conn, words: GuestWords) {
-    this.#conn = conn;
+    this.#connection = new RelayConnection(conn);
     this.#words = words;
-    this.#queue = new SendQueue(conn, () => {}); // reading finds out too
     void this.#read();
   }
 
@@ -64,7 +61,7 @@ export class GuestLink {
 
   /** Sends a frame on a stream that was opened. */
   send(frame: Uint8Array): void {
-    this.#queue.copy(frame);
+    this.#connection.queue.copy(frame);
   }
 
   /**
@@ -83,14 +80,11 @@ export class GuestLink {
 
   /** Ends it; idempotent. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#queue.stop();
-    this.#conn.close();
+    this.#connection.close();
   }
 
   async #read(): Promise<void> {
-    const reader = new BlockReader(this.#conn, { blockSize: BLOCK_SIZE });
+    const reader = new BlockReader(this.#connection.conn, { blockSize: BLOCK_SIZE });
     const scanner = new FrameScanner(reader, "agent");
     let receiver: GuestStreamOwner | undefined;
     try {
@@ -104,7 +98,7 @@ export class GuestLink {
         }
       }
     } catch (error) {
-      if (!this.#closed) console.error(error);
+      this.#connection.failed(error);
     }
     this.#ready.resolve(false);
     this.#ended.resolve();

@@ -81,6 +81,23 @@ export class Setting implements AsyncDisposable {
     return fetch(url, { ...init, client: this.client });
   }
 
+  /** Sends so many `MiB` to `/echo`, whose server gives back what it gets; how many bytes came. */
+  async echoed(mib: number): Promise<number> {
+    const piece = 2 ** 18;
+    let sent = 0;
+    const body = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        controller.enqueue(new Uint8Array(piece).fill(sent / piece));
+        sent += piece;
+        if (sent === mib * 2 ** 20) controller.close();
+      },
+    });
+    const answer = await this.fetch("https://api.test/echo", { method: "POST", body });
+    let got = 0;
+    for await (const bytes of answer.body ?? []) got += bytes.length;
+    return got;
+  }
+
   /** What a server says to a request without TLS, as it is written: all of it, up to the connection's end. */
   async plain(line: string, text: string): Promise<string> {
     const connection = await Deno.connect({ transport: "unix", path: this.socketPath });

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE 1
 #include "frame.h"
 #include "relay.h"
+#include "relay_dial.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,25 +13,11 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum { MOST = 1024, WAIT_MS = 10000, HELLO_BYTES = HUTCH_HEADER_SIZE + 9 };
 
 static char clients_path[100], channel_path[100];
-
-static _Noreturn void fail(const char *what) {
-  fprintf(stderr, "%s\n", what);
-  exit(1);
-}
-
-static int dial(const char *path) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  strcpy(address.sun_path, path);
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) fail("can't connect");
-  return fd;
-}
 
 /* Reads so many bytes; false at the connection's end, or when they don't come. */
 static bool hears(int fd, size_t count) {

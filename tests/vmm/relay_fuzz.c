@@ -3,6 +3,7 @@
 #define _GNU_SOURCE 1
 #include "frame.h"
 #include "relay.h"
+#include "relay_dial.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -10,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum { CLIENTS = 4, MOST = 64, STEPS = 300, BUFFER = 2 * (HUTCH_HEADER_SIZE + HUTCH_MAX_PAYLOAD) };
@@ -38,19 +38,6 @@ static uint8_t payload[HUTCH_MAX_PAYLOAD];
 static uint32_t chance(uint32_t below) {
   state = state * 6364136223846793005u + 1442695040888963407u;
   return (uint32_t)(state >> 33) % below;
-}
-
-static _Noreturn void fail(const char *what) {
-  fprintf(stderr, "%s\n", what);
-  exit(1);
-}
-
-static int dial(const char *path) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  strcpy(address.sun_path, path);
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) fail("can't connect");
-  return fd;
 }
 
 static void hang_up(struct end *end) {
