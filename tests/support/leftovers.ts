@@ -8,15 +8,11 @@ import { pathsOf } from "../../src/runtime/paths.ts";
 import { openDatabase } from "../../src/state/database.ts";
 import { processesOf, until } from "./processes.ts";
 
-/** Tables with rows of boxes. */
-const TABLES = [
-  "boxes",
-  "box_states",
-  "box_labels",
-  "box_counters",
-  "running_execs",
-  "keepings",
-] as const;
+/** Tables with rows of boxes: theirs, whatever belongs to them, and the disks that some are over. */
+const TABLES = `SELECT name FROM sqlite_master m WHERE type = 'table' AND (
+  name IN ('boxes', 'backing_disks')
+  OR EXISTS (SELECT 1 FROM pragma_foreign_key_list(m.name) f WHERE f."table" = 'boxes')
+)`;
 
 /**
  * Checks that no process, socket, folder, lock, unfinished file or row is left.
@@ -34,7 +30,9 @@ export async function assertNoBoxLeft(home: string, ids: Iterable<string>): Prom
   assert.deepEqual(unfinished(home), [], "locks or unfinished files are left");
   const database = openDatabase(paths.database);
   try {
-    for (const table of TABLES) {
+    const tables = database.prepare(TABLES).all().map(({ name }) => String(name));
+    assert.ok(tables.includes("box_volumes") && tables.includes("boxes"), tables.join(" "));
+    for (const table of tables) {
       assert.deepEqual(database.prepare(`SELECT * FROM ${table}`).all(), [], `rows of ${table}`);
     }
   } finally {
