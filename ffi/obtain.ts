@@ -65,7 +65,7 @@ export async function obtainPart(request: ObtainRequest): Promise<void> {
       `Cannot get the native part ${part.file}: ${problems.join("; ")}`,
       {
         hint: "install a C compiler and the libraries' headers (Debian: apt-get install gcc " +
-          `libc6-dev libext2fs-dev libarchive-dev), or name a built one with ${part.variable}`,
+          `libc6-dev libext2fs-dev libarchive-dev libzstd-dev), or name a built one with ${part.variable}`,
         cause: error,
       },
     );

@@ -44,7 +44,7 @@ export const PARTS: Readonly<Record<PartName, Part>> = {
     sources: ["helper", "copy", "confine"],
     headers: [""],
     flags: [...COMMON, "-fPIC", "-fvisibility=hidden", "-pthread"],
-    libraries: ["-shared", "-Wl,-z,defs", "-lext2fs", "-lcom_err", "-larchive", "-ldl"],
+    libraries: ["-shared", "-Wl,-z,defs", "-lext2fs", "-lcom_err", "-larchive", "-lzstd", "-ldl"],
   },
   agent: {
     file: "hutch-agent",

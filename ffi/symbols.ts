@@ -89,6 +89,26 @@ export const SYMBOLS = {
     parameters: ["pointer"], // hutch_decoder *decoder
     result: "void",
   },
+  hutch_zstd_open: {
+    parameters: ["buffer"], // hutch_zstd **out
+    result: "i32",
+  },
+  hutch_zstd_pack: {
+    // hutch_zstd *zstd, const uint8_t *plain, size_t length, uint8_t *frame, size_t size
+    parameters: ["pointer", "buffer", "usize", "buffer", "usize"],
+    result: "i64",
+    nonblocking: true,
+  },
+  hutch_zstd_unpack: {
+    // hutch_zstd *zstd, const uint8_t *frame, size_t length, uint8_t *plain, size_t size
+    parameters: ["pointer", "buffer", "usize", "buffer", "usize"],
+    result: "i64",
+    nonblocking: true,
+  },
+  hutch_zstd_close: {
+    parameters: ["pointer"], // hutch_zstd *zstd
+    result: "void",
+  },
   hutch_pack_open: {
     // const char *path, const struct hutch_pack_options *options, const hutch_pack *earlier,
     // hutch_pack **out

@@ -108,3 +108,44 @@ export function isNoSpace(error: unknown): boolean {
   return code === "ENOSPC" || code === "EDQUOT" ||
     /os error (28|122)\)/.test(error.message);
 }
+
+/** Bytes between two turns of {@link EarlySync}. */
+const SYNC_EVERY = 32 * 2 ** 20;
+
+/**
+ * Has what a large file got so far brought to the disk while more is written: then the sync at its end,
+ * which alone says that all is there, has little left to do.
+ */
+export class EarlySync implements AsyncDisposable {
+  readonly #path: string;
+  /** One of its own: a file's writes would wait for its syncs. */
+  #file: Deno.FsFile | undefined;
+  #running: Promise<void> | undefined;
+  #bytes = 0;
+
+  /** Does nothing yet. */
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** So much more was written. */
+  wrote(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#bytes < SYNC_EVERY || this.#running) return;
+    this.#bytes = 0;
+    // What goes wrong here, the sync at the end is told of as well.
+    this.#running = this.#sync().catch(() => {}).finally(() => this.#running = undefined);
+  }
+
+  /** Waits for what runs, and closes the file. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#running;
+    this.#file?.close();
+    this.#file = undefined;
+  }
+
+  async #sync(): Promise<void> {
+    this.#file ??= await Deno.open(this.#path, { write: true });
+    await this.#file.syncData();
+  }
+}

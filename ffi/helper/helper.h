@@ -87,6 +87,22 @@ uint64_t hutch_decoder_position(const hutch_decoder *decoder);
 const char *hutch_decoder_error(const hutch_decoder *decoder);
 void hutch_decoder_close(hutch_decoder *decoder);
 
+/* ---- zstd, frame by frame ------------------------------------------------------------------ */
+
+/* What one thread at a time works with; several make several frames at once. */
+typedef struct hutch_zstd hutch_zstd;
+int hutch_zstd_open(hutch_zstd **out);
+/* Makes one frame, with its length and a checksum; returns how long it is. `size` must be enough for
+ * bytes that can't be compressed: -EINVAL. -ENOMEM. Meant to be called "nonblocking" from Deno. */
+int64_t hutch_zstd_pack(hutch_zstd *zstd, const uint8_t *plain, size_t length, uint8_t *frame,
+                        size_t size);
+/* The plain bytes of one frame; returns how many. -EBADMSG: it isn't one whole frame, is damaged, or
+ * has more than `size`. Takes no memory for what a frame says of itself. -ENOMEM. Meant to be called
+ * "nonblocking" from Deno. */
+int64_t hutch_zstd_unpack(hutch_zstd *zstd, const uint8_t *frame, size_t length, uint8_t *plain,
+                          size_t size);
+void hutch_zstd_close(hutch_zstd *zstd);
+
 /* ---- memory that these functions give ------------------------------------------------------ */
 
 /* Deno itself follows pointers only for programs that may load every library. */

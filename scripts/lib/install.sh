@@ -136,12 +136,12 @@ explain_packages() {
   local advice list=$*
   if type -P dnf >/dev/null; then
     advice="dnf install qemu-system-x86-core virtiofsd libslirp-devel libkrun libkrunfw gcc glibc-static \
-e2fsprogs-devel libarchive-devel libcbor-devel busybox util-linux nodejs-npm"
+e2fsprogs-devel libarchive-devel libzstd-devel libcbor-devel busybox util-linux nodejs-npm"
   elif type -P pacman >/dev/null; then
     advice="pacman -S --needed qemu-system-x86 virtiofsd libslirp libkrun libkrunfw gcc e2fsprogs \
-libarchive libcbor busybox util-linux npm"
+libarchive zstd libcbor busybox util-linux npm"
   elif type -P brew >/dev/null; then
-    advice="brew tap slp/krun && brew install libkrun libkrunfw qemu libslirp e2fsprogs libarchive libcbor node"
+    advice="brew tap slp/krun && brew install libkrun libkrunfw qemu libslirp e2fsprogs libarchive zstd libcbor node"
   else
     give_up "These parts are missing (named as Debian's packages): $list" \
       "Install them with this system's package manager, then run the same command again."

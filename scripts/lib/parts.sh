@@ -24,6 +24,7 @@ run_parts=(
   "libc6-dev                    : /usr/include/stdio.h"
   "libext2fs-dev                : /usr/include/ext2fs/ext2fs.h"
   "libarchive-dev               : /usr/include/archive.h"
+  "libzstd-dev                  : /usr/include/zstd.h"
   "libcbor-dev                  : /usr/include/cbor.h"
   "libcap-ng0                   : /usr/lib/*/libcap-ng.so.0 /lib/*/libcap-ng.so.0"
   "busybox-static               : /bin/busybox"

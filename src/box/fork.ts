@@ -7,6 +7,7 @@
  * @module
  */
 import { linkSync } from "node:fs";
+import { isDeepStrictEqual } from "node:util";
 import { asNoSpace, isNoSpace, removeIfThereSync } from "../atomic_file.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { FileLock } from "../file_lock.ts";
@@ -14,7 +15,10 @@ import { backingPath, OverlayPlacer } from "../init/box_disk.ts";
 import { parsePorts } from "../network/ports.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import type { BoxRecord } from "../state/boxes.ts";
+import type { SnapshotRecord } from "../state/snapshot_rows.ts";
 import { memoryFiles, readMemory } from "../vmm/kept_memory.ts";
+import { optionsOf } from "./archive/config.ts";
+import type { Box } from "./box.ts";
 import { cloneConfig } from "./clone.ts";
 import { checkOptions, healthOf } from "./config.ts";
 import type { BoxContext } from "./context.ts";
@@ -42,6 +46,8 @@ const OWN_KEYS = [
   "signal",
 ] as const satisfies (keyof BoxOptions)[];
 const OWN: ReadonlySet<string> = new Set(OWN_KEYS);
+/** Of these, what is between a box and the program that makes it. */
+const MAKERS: ReadonlySet<string> = new Set(["autoRemove", "detached", "signal"]);
 
 /** A box that is about to be recorded. */
 export interface Fork {
@@ -51,16 +57,17 @@ export interface Fork {
 }
 
 /**
- * Prepares a box that goes on from a snapshot, and has `add` record it.
+ * Prepares a box that goes on from a snapshot, and has `add` record it. Plugins are asked as for any box
+ * that is made; what they change counts where the box's maker could have asked for it.
  *
  * @throws HutchError `box_not_found`, `snapshot_not_found`, `snapshot_unusable`, `invalid_option`,
  * `no_space`; what `add` throws.
  */
-export async function forkBox<T>(
+export async function forkBox(
   context: BoxContext,
-  options: FromOptions,
-  add: (fork: Fork) => Promise<T>,
-): Promise<{ readonly config: BoxConfig; readonly made: T }> {
+  { signal, ...options }: FromOptions & { readonly signal: AbortSignal },
+  add: (fork: Fork) => Promise<Box>,
+): Promise<Box> {
   const { box, snapshot: name } = referenceOf(options.from);
   const source = context.records.find(box);
   // Meanwhile the snapshot stays, and its disk where it is.
@@ -72,8 +79,29 @@ export async function forkBox<T>(
   const folder = memoryFolder(context, of.id, snapshot.id);
   const memory = await readMemory(folder);
   const asked = { ...of, diskMiB: snapshot.diskMiB, engine: memory.engine };
-  checkAgainst(asked, options, `${of.name}/${name}`);
-  const config = forkConfig(asked, options);
+  const shown = `${of.name}/${name}`;
+  checkAgainst(asked, options, shown);
+  const planned = forkConfig(asked, options);
+  const input = optionsOf(planned);
+  return await context.plugins.run("create", input, { signal, name: planned.name }, (wanted) => {
+    const config = wanted === input ? planned : changedFork(planned, wanted, shown);
+    return make(context, { config, folder, snapshot, source: of.id }, add);
+  });
+}
+
+/** Makes its folder, and what is in there. */
+async function make(
+  context: BoxContext,
+  { config, folder, snapshot, source }: {
+    readonly config: BoxConfig;
+    /** Where the memory is. */
+    readonly folder: string;
+    readonly snapshot: SnapshotRecord;
+    /** Id of the box that the snapshot is of. */
+    readonly source: string;
+  },
+  add: (fork: Fork) => Promise<Box>,
+): Promise<Box> {
   const own = boxPaths(context.paths, config.id);
   await Deno.mkdir(own.folder, { recursive: true, mode: 0o700 });
   // Until it is recorded: nobody clears the folder away.
@@ -83,9 +111,9 @@ export async function forkBox<T>(
     const record = () => context.records.addClones([config], snapshot.backing);
     const made = await add({ config, record });
     makeDisk(context, config, snapshot.backing);
-    const values = context.secretValues.get(of.id);
+    const values = context.secretValues.get(source);
     if (values) context.secretValues.set(config.id, values);
-    return { config, made };
+    return made;
   } catch (error) {
     if (!context.records.byId(config.id)) removeIfThereSync(own.folder);
     throw asNoSpace(error, own.folder);
@@ -166,21 +194,56 @@ function checkAgainst(
 }
 
 function forkConfig(source: BoxConfig, options: FromOptions): BoxConfig {
-  const { name, ports, health, env = {}, detached = false } = options;
+  const { name, env = {}, detached = false } = options;
   const config = cloneConfig(source, name, options.labels);
   const autoRemove = options.autoRemove ?? name === undefined;
+  return {
+    ...withOwn(config, { ...options, env: { ...config.exec.env, ...env } }),
+    ...{ autoRemove, owned: autoRemove && !detached },
+  };
+}
+
+/**
+ * The configuration with what plugins made of its options.
+ *
+ * @throws HutchError `invalid_option`
+ */
+function changedFork(config: BoxConfig, wanted: BoxOptions, shown: string): BoxConfig {
+  const before = new Map(Object.entries(optionsOf(config)));
+  const changes = Object.entries(wanted).filter(([key, value]) =>
+    value !== undefined && !isDeepStrictEqual(value, before.get(key))
+  );
+  const changed: BoxOptions = { image: config.image.reference, ...Object.fromEntries(changes) };
+  for (const [key] of changes) if (!OWN.has(key) || MAKERS.has(key)) throw notAsked(shown, key);
+  checkOptions(changed);
+  const { name = config.name, labels = config.labels } = changed;
+  return { ...withOwn(config, changed), name, labels: { ...labels } };
+}
+
+function notAsked(shown: string, key: string): HutchError {
+  return new HutchError(
+    "invalid_option",
+    `Cannot go on from ${shown} with the ${key} that a plugin asks for: it is as it was when the memory was kept`,
+    {
+      hint:
+        "make a box of the disk alone (hutch clone --snapshot), or keep the memory of one that has it",
+    },
+  );
+}
+
+function withOwn(config: BoxConfig, options: Partial<BoxOptions>): BoxConfig {
+  const { ports, health } = options;
   return {
     ...config,
     hostname: options.hostname ?? config.hostname,
     network: ports ? { ...config.network, ports: parsePorts(ports) } : config.network,
-    ...{ autoRemove, owned: autoRemove && !detached },
     bootTimeoutMs: options.bootTimeoutMs ?? config.bootTimeoutMs,
     maxDurationMs: options.maxDurationMs ?? config.maxDurationMs,
     idleTimeoutMs: options.idleTimeoutMs ?? config.idleTimeoutMs,
     restart: options.restart ?? config.restart,
     health: health === undefined ? config.health : healthOf(health),
     exec: {
-      env: { ...config.exec.env, ...env },
+      env: { ...options.env ?? config.exec.env },
       cwd: options.cwd ?? config.exec.cwd,
       user: options.user ?? config.exec.user,
     },

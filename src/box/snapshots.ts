@@ -136,7 +136,8 @@ export class Snapshots {
 
   /**
    * Makes the box's disk what it was. What the disk has now becomes a snapshot of its own before,
-   * named `before-NAME-…`, unless `force` is set or nothing was written since.
+   * named `before-NAME-…`, unless `force` is set or nothing was written since. Of a snapshot with memory
+   * it takes the disk alone, and the box boots from it: `Runtime.create({ from })` makes boxes that go on.
    *
    * @throws HutchError `snapshot_not_found`, `box_state` when the box runs and isn't to be stopped,
    * `no_space`.

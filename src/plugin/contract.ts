@@ -76,7 +76,7 @@ export interface Stages {
 
 /** What is done with boxes, with what each gets and gives. Hooks go around them as around stages. */
 export interface Operations {
-  /** Records a box. Answering without `next` hands out a box that was made otherwise. */
+  /** Records a box, also of an archive or of kept memory. Answering without `next` hands out one that was made otherwise. */
   create: { input: BoxOptions; output: Box };
   /** Runs a command; the box runs by now. */
   exec: { input: ExecInput; output: ExecProcess };

@@ -112,16 +112,16 @@ export class BoxMaker {
   /** Records a box that goes on from a snapshot's memory. */
   async fork(options: FromOptions, signal: AbortSignal): Promise<Box> {
     const { context } = this.#options;
-    const { config, made } = await forkBox(context, options, async ({ config, record }) => {
+    const box = await forkBox(context, { ...options, signal }, async ({ config, record }) => {
       signal.throwIfAborted();
       const made = await this.#add(config, options.detached ?? false, record);
       if (made instanceof Box) return made;
       stepOf("create", made); // throws: its name is taken
+      throw new Error("a box was neither made nor refused");
     });
-    if (!made) throw new Error("a box was neither made nor refused");
-    const about = { box: config.id, name: config.name };
-    context.plugins.emit("box.created", { ...about, image: config.image.reference });
-    return made;
+    const about = { box: box.id, name: box.name };
+    context.plugins.emit("box.created", { ...about, image: box.config.image.reference });
+    return box;
   }
 
   /** The image, pulled as the options say, and what keeps it here. */

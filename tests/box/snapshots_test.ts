@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Box, HutchError, Runtime } from "../../mod.ts";
+import { type Box, type BoxOptions, HutchError, Runtime } from "../../mod.ts";
 import { parseSnapshotRecord } from "../../src/state/snapshot_rows.ts";
 import { engineDouble } from "../doubles/engine.ts";
 import { DOUBLE_BOX, makeDoubleHome } from "../doubles/home.ts";
@@ -268,3 +268,48 @@ Deno.test("An engine without snapshots of memory says what serves there", () =>
     await assert.rejects(runtime.create({ from: "one/two/three" }), code("invalid_option"));
     await assert.rejects(runtime.create({ from: "two/disk" }), code("box_not_found"));
   }));
+
+Deno.test("Runtime.create asks plugins about boxes that go on from memory, too", async () => {
+  const home = await makeDoubleHome();
+  let change: (input: BoxOptions) => BoxOptions = (input) => input;
+  try {
+    await using runtime = await Runtime.open({
+      home,
+      plugins: [
+        engineDouble({ overlay: true, diskSwitch: true, memory: true }),
+        { name: "limits", operations: { create: { before: (input) => change(input) } } },
+      ],
+    });
+    await using box = await runtime.create({ ...DOUBLE_BOX, name: "warm", autoRemove: true });
+    await box.start();
+    await box.snapshots.create("m", { memory: true });
+    const fork = async () => await runtime.create({ from: "warm/m", env: { A: "1" } });
+    let asked: BoxOptions | undefined;
+    change = (input) => {
+      asked = input;
+      return {
+        ...input,
+        labels: { by: "limits" },
+        env: { ...input.env, B: "2" },
+        restart: "always",
+      };
+    };
+    const one = await fork();
+    assert.equal(asked?.memory, DOUBLE_BOX.memory);
+    assert.deepEqual(one.config.labels, { by: "limits" });
+    assert.deepEqual(one.config.exec.env, { ...box.config.exec.env, A: "1", B: "2" });
+    assert.equal(one.config.restart, "always");
+    await one.start();
+    await one.remove({ force: true });
+    change = (input) => ({ ...input, memory: 256 });
+    await assert.rejects(fork(), code("invalid_option"));
+    change = () => {
+      throw new Error("not today");
+    };
+    await assert.rejects(fork(), /not today/);
+    assert.deepEqual((await runtime.list({ all: true })).map(({ name }) => name), ["warm"]);
+    assert.equal([...Deno.readDirSync(join(home, "boxes"))].length, 1);
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
+});

@@ -5,17 +5,13 @@ import { type Box, Runtime } from "../../mod.ts";
 import { filesIn, onDisk } from "../box/snapshot_model.ts";
 import { FileLock } from "../../src/file_lock.ts";
 import { engineDouble } from "../doubles/engine.ts";
-import { makeDoubleHome } from "../doubles/home.ts";
 import { untilNoProcess } from "../support/leftovers.ts";
 import "../support/native.ts";
+import { diesAtPoints } from "./each_point.ts";
 import { needs } from "../support/tools.ts";
 
 const VICTIM = fileURLToPath(new URL("./snapshots_victim.ts", import.meta.url));
 const qemu = needs("qemu-img", "qemu-io");
-/** One in so many points is tried; `CRASH_EVERY=1` tries all, `CRASH_SEED` names other ones. */
-const EVERY = Number(Deno.env.get("CRASH_EVERY") ?? 74);
-const SEED = Number(Deno.env.get("CRASH_SEED") ?? 1);
-const TRIES = 5;
 /** Snapshots, and which patterns their disks have. */
 const SNAPSHOTS: Readonly<Record<string, string>> = { s1: "1", s2: "12", s3: "1234" };
 /** What clones have. */
@@ -33,42 +29,13 @@ function expectedOf(deed: string, written: number): readonly string[] {
 
 Deno.test(`kill -9 at any write leaves snapshots and clones whole${qemu.note}`, {
   ignore: qemu.ignore,
-}, async () => {
-  const whole = await makeDoubleHome();
-  const passed = await play(whole).finally(() => Deno.remove(whole, { recursive: true }));
-  const tried = passed.filter((point) => !/^(?:open|create|start|stop|close): /.test(point));
-  const failures: string[] = [];
-  let [chosen, died] = [0, 0];
-  for (let index = EVERY - 1 - SEED % EVERY; index < tried.length; index += EVERY) {
-    chosen += 1;
-    // The background may take a turn more or less this time: then the next point is as good.
-    for (const point of tried.slice(index, index + TRIES)) {
-      const home = await makeDoubleHome();
-      try {
-        if ((await play(home, point)).length > 0) continue;
-        died += 1;
-        await check(home, point.slice(0, point.indexOf(":")));
-      } catch (error) {
-        failures.push(`${point}: ${error instanceof Error ? error.stack : error}`);
-      } finally {
-        await Deno.remove(home, { recursive: true });
-      }
-      break;
-    }
-  }
-  assert.deepEqual(failures, []);
-  assert.ok(died > 0.7 * chosen, `${died} of ${chosen}`);
-});
-
-async function play(home: string, at?: string): Promise<readonly string[]> {
-  const { code, signal, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--quiet", "--no-check", VICTIM, ...at === undefined ? [] : [at]],
-    env: { HUTCH_HOME: home },
-  }).output();
-  if (signal === "SIGKILL" && at !== undefined) return [];
-  assert.equal(code, 0, new TextDecoder().decode(stderr));
-  return JSON.parse(new TextDecoder().decode(stdout));
-}
+}, () =>
+  diesAtPoints({
+    victim: VICTIM,
+    every: Number(Deno.env.get("CRASH_EVERY") ?? 74),
+    counts: (deed) => !["open", "create", "start", "stop", "close"].includes(deed),
+    check,
+  }));
 
 /** Everything that was written is there, everything works, and in the end nothing is left. */
 async function check(home: string, deed: string): Promise<void> {

@@ -6,7 +6,9 @@
  */
 import { fileURLToPath } from "node:url";
 import { helperPath } from "../../ffi/library.ts";
-import { definePlugin, type Plugin } from "../../mod.ts";
+import { definePlugin, type MachinePauser, type MemoryOrder, type Plugin } from "../../mod.ts";
+
+const RAM_BYTES = 64 * 1024;
 
 /** Options of {@link engineDouble}. */
 export interface EngineDoubleOptions {
@@ -18,6 +20,8 @@ export interface EngineDoubleOptions {
   readonly overlay?: boolean;
   /** Whether its machines, which never write to their disks, say that they go on in another file. */
   readonly diskSwitch?: boolean;
+  /** Whether its machines, which have none, say that their memory is kept. @default {false} */
+  readonly memory?: boolean;
 }
 
 /** Makes the plugin with the engine `double`; its machines use no disks. */
@@ -28,6 +32,9 @@ export function engineDouble(options: EngineDoubleOptions = {}): Plugin {
     engines: [{
       name: "double",
       ...options.diskSwitch ? { diskSwitch: { switchDisk: () => Promise.resolve(undefined) } } : {},
+      ...options.memory
+        ? { pauser: standing(), memory: { save: (_machine, order) => saveNothing(order) } }
+        : {},
       runner: options.runner ?? new URL("./engine_runner.ts", import.meta.url).href,
       probe: () =>
         Promise.resolve({
@@ -50,4 +57,21 @@ export function engineDouble(options: EngineDoubleOptions = {}): Plugin {
       ...(options.overlay ? {} : { disk: { wrap: () => nothing } }),
     },
   });
+}
+
+/** Writes as an engine would. */
+async function saveNothing({ ramPath, statePath }: MemoryOrder): Promise<Record<string, string>> {
+  await Deno.writeFile(ramPath, new Uint8Array(RAM_BYTES).fill(1), { mode: 0o600 });
+  await Deno.writeFile(statePath, new Uint8Array(RAM_BYTES).fill(2), { mode: 0o600 });
+  return {};
+}
+
+/** Its machines do nothing: the box process has to go on, as it does with an engine of its own process. */
+function standing(): MachinePauser {
+  let paused = false;
+  return {
+    pause: () => Promise.resolve(void (paused = true)),
+    resume: () => Promise.resolve(void (paused = false)),
+    isPaused: () => Promise.resolve(paused),
+  };
 }

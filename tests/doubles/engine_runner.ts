@@ -15,6 +15,7 @@ const SIGCONT = 18;
 
 function start(spec: MachineSpec): Promise<Machine> {
   const { deno = "", agent = "", helper = "" } = spec.engine;
+  if (spec.resume) Deno.removeSync(spec.resume.folder, { recursive: true }); // as if it were loaded
   const continueAtEnd = signalAtEnd(helper);
   continueAtEnd(SIGCONT);
   const child = new Deno.Command(deno, {

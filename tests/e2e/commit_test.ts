@@ -5,6 +5,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type Box, Runtime } from "../../mod.ts";
 import { startRegistry } from "../support/registry.ts";
+import { untilNoProcess } from "../support/leftovers.ts";
+import { SmallHome } from "../support/small_home.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
 import { BOX, TEST_ENGINE, withHome, withRuntime } from "./support.ts";
@@ -110,3 +112,26 @@ Deno.test(
       });
     }),
 );
+
+Deno.test(`a commit without room for it leaves nothing of it, and the box as it was ${on}`, {
+  ignore: Deno.uid() !== 0,
+}, async () => {
+  await using home = await SmallHome.make("size=96m");
+  await using runtime = await Runtime.open({ home: home.path });
+  const box = await runtime.create({ ...BOX, name: "full" });
+  await box.sh`dd if=/dev/urandom of=/bytes bs=1M count=6 2>/dev/null; sync`;
+  await box.stop();
+  const images = async () => (await runtime.images.list()).length;
+  const blobs = () => [...Deno.readDirSync(join(home.path, "blobs", "sha256"))].length;
+  const before = [await images(), blobs()];
+  {
+    using _full = home.fill();
+    await assert.rejects(box.commit("team/full:1"), { code: "no_space" });
+  }
+  assert.deepEqual([await images(), blobs()], before);
+  await box.commit("team/full:1");
+  assert.equal(await images(), (before[0] ?? 0) + 1);
+  assert.equal(await box.sh`wc -c < /bytes`.text(), String(6 << 20));
+  await box.remove({ force: true });
+  await untilNoProcess(home.path); // its network may be a moment behind
+});

@@ -190,7 +190,7 @@ Deno.test(`hutch_diff_open and its kin bear any disk${note}`, { ignore }, async 
     ],
     headers: [join(ROOT, "ffi"), join(ROOT, "ffi", "helper")],
     flags: ["-std=gnu11", "-Wall", "-Wextra", "-Werror", ...SANITIZED],
-    libraries: ["-lext2fs", "-lcom_err", "-larchive", "-ldl"],
+    libraries: ["-lext2fs", "-lcom_err", "-larchive", "-lzstd", "-ldl"],
   });
   const base = await makeBase(folder.path);
   const disks = [

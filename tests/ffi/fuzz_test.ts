@@ -103,7 +103,7 @@ Deno.test("hutch_ext4_layer_push survives mutated layers under sanitizers, and w
     ],
     headers: [join(ROOT, "ffi"), join(ROOT, "ffi", "helper")],
     flags: ["-std=gnu11", "-Wall", "-Wextra", "-Werror", ...SANITIZED],
-    libraries: ["-lext2fs", "-lcom_err", "-larchive", "-ldl"],
+    libraries: ["-lext2fs", "-lcom_err", "-larchive", "-lzstd", "-ldl"],
   });
   const random = fc.sample(randomLayers("abcd"), { seed: 1, numRuns: RANDOM_STACKS })
     .flatMap((layers) => onlyAllowed([layers.flat()]));

@@ -81,8 +81,8 @@ export async function partsOf(archive: Uint8Array<ArrayBuffer>): Promise<Archive
 export async function plainOf(
   archive: Uint8Array<ArrayBuffer>,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const chunks = await Array.fromAsync(decompressed(new Blob([archive]).stream()));
-  return new Uint8Array(await new Blob(chunks).arrayBuffer());
+  const frames = decompressed(new Blob([archive]).stream());
+  return joined(await Array.fromAsync(frames, (frame) => frame.slice()));
 }
 
 /** An archive of these files, with an end that fits them. */

@@ -87,28 +87,46 @@ export async function* diskPieces(
   },
 ): AsyncGenerator<readonly Uint8Array<ArrayBuffer>[]> {
   const piece = new Piece();
-  for (const { start, end, zeros } of wholeClusters(disk)) {
-    for (let at = start; at < end;) {
-      if (signal.aborted) throw cancelled("export a box", signal);
-      if (zeros) {
-        if (at < below) piece.add(at, end - at);
-        at = end;
-      } else {
-        const bytes = new Uint8Array(Math.min(PIECE_DATA, end - at));
-        await disk.read(at, bytes);
-        onRead(bytes.length);
-        for (let within = 0; within < bytes.length; within += CLUSTER) {
-          const cluster = bytes.subarray(within, within + CLUSTER);
-          if (!isZero(cluster)) piece.add(at + within, cluster.length, cluster);
-          else if (at + within < below) piece.add(at + within, cluster.length);
-          if (piece.isFull) yield piece.take();
-        }
-        at += bytes.length;
+  const parts = readParts(disk);
+  // The next part is read while this one is looked through. (Where it is, is asked in between: the disk
+  // is for one at a time.)
+  const read = () => {
+    if (signal.aborted) throw cancelled("export a box", signal);
+    const { value, done } = parts.next();
+    if (done) return undefined;
+    const bytes = value.zeros ? undefined : new Uint8Array(value.length);
+    const come = bytes && disk.read(value.start, bytes);
+    come?.catch(() => {}); // seen when it is its turn
+    return { ...value, bytes, come };
+  };
+  for (let next = read(); next;) {
+    const { start, length, bytes, come } = next;
+    await come;
+    next = read();
+    if (bytes) {
+      onRead(length);
+      for (let within = 0; within < length; within += CLUSTER) {
+        const cluster = bytes.subarray(within, within + CLUSTER);
+        if (!isZero(cluster)) piece.add(start + within, cluster.length, cluster);
+        else if (start + within < below) piece.add(start + within, cluster.length);
+        if (piece.isFull) yield piece.take();
       }
-      if (piece.isFull) yield piece.take();
-    }
+    } else if (start < below) piece.add(start, length);
+    if (piece.isFull) yield piece.take();
   }
   if (!piece.isEmpty) yield piece.take();
+}
+
+/** Parts that are read at once, and whole runs of zeros. */
+function* readParts(
+  disk: DiskChain,
+): Generator<{ readonly start: number; readonly length: number; readonly zeros: boolean }> {
+  for (const { start, end, zeros } of wholeClusters(disk)) {
+    const most = zeros ? end - start : PIECE_DATA;
+    for (let at = start; at < end; at += most) {
+      yield { start: at, length: Math.min(most, end - at), zeros };
+    }
+  }
 }
 
 /** Runs that begin and end with clusters, each cluster once: as data where it is both. */

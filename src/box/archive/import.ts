@@ -5,7 +5,7 @@
  * @module
  */
 import { join, relative } from "node:path";
-import { asNoSpace, removeIfThere } from "../../atomic_file.ts";
+import { asNoSpace, EarlySync, removeIfThere } from "../../atomic_file.ts";
 import { diskSize } from "../../disk/qcow2.ts";
 import { OverlayWriter } from "../../disk/overlay_writer.ts";
 import { HutchError } from "../../errors.ts";
@@ -185,15 +185,18 @@ async function writeDisk(
   const below = await diskSize(base);
   if (below > sizeBytes) throw badArchive("its disk is smaller than its image's");
   const reader = new PieceReader({ sizeBytes, below, maxBytes });
+  const path = join(folder, UNFINISHED);
   using overlay = await OverlayWriter.create({
-    path: join(folder, UNFINISHED),
+    path,
     backingPath: relative(await Deno.realPath(folder), await Deno.realPath(base.path)),
     backingFormat: base.format,
     sizeBytes,
   });
+  await using early = new EarlySync(path);
   const count = await eachPiece(tar, async (size) => {
     if (signal.aborted) throw cancelled("import a box", signal);
     await reader.read(tar, size, overlay);
+    early.wrote(size);
   });
   await overlay.finish();
   return count;

@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
-import { asNoSpace, removeIfThere } from "../../atomic_file.ts";
+import { asNoSpace, EarlySync, removeIfThere } from "../../atomic_file.ts";
 import { HutchError } from "../../errors.ts";
 import type { ArchiveEntry, ArchiveFormat } from "./archive.ts";
 import type { BlobStore } from "../blobs/blob_store.ts";
@@ -146,7 +146,11 @@ async function writeFile(
   try {
     {
       using file = await Deno.open(temporary, { write: true, createNew: true });
-      for await (const chunk of bytes) await writeAll(file, chunk);
+      await using early = new EarlySync(temporary);
+      for await (const chunk of bytes) {
+        await writeAll(file, chunk);
+        early.wrote(chunk.length);
+      }
       await file.sync();
     }
     await Deno.rename(temporary, path);
