@@ -51,7 +51,7 @@ export interface SnapshotPort {
  *
  * @example
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * await box.sh`echo one > /note`;

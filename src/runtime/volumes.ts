@@ -63,7 +63,7 @@ export interface Volumes {
    * @throws HutchError `invalid_option`, `name_taken`, `no_space`.
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * await runtime.volumes.create({ name: "data", labels: { team: "web" } });
    * await using box = await runtime.create({ image: "builtin:busybox", volumes: ["data:/data"] });
