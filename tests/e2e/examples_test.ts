@@ -38,10 +38,22 @@ function filesWithExamples(): { path: string; boots: boolean }[] {
   });
 }
 
-/** A working folder that has what examples name: files of the project, and a disk. */
+/** A working folder that has what examples name: files of the project, in a repository, and a disk. */
 async function workingFolder(path: string): Promise<void> {
   const names = ["README.md", "scripts", "src"].map((name) => join(ROOT, name));
   await runTool("cp", "-R", ...names, path);
+  const git = [
+    "git",
+    "-C",
+    path,
+    "-c",
+    "user.name=test",
+    "-c",
+    "user.email=test@example.org",
+  ] as const;
+  await runTool(...git, "init", "-q");
+  await runTool(...git, "add", "README.md");
+  await runTool(...git, "commit", "-q", "--no-gpg-sign", "-m", "first");
   const raw = await makeExt4(join(path, "data.img"), join(ROOT, "ffi/confine"));
   await toQcow2(raw, join(path, "data.qcow2"));
 }
