@@ -9,6 +9,7 @@
 import { linkSync } from "node:fs";
 import { asNoSpace, isNoSpace, removeIfThereSync } from "../atomic_file.ts";
 import { errorText, HutchError } from "../errors.ts";
+import { findSnapshot } from "./find_snapshot.ts";
 import { FileLock } from "../file_lock.ts";
 import { backingPath, OverlayPlacer } from "../init/box_disk.ts";
 import { parsePorts } from "../network/ports.ts";
@@ -66,8 +67,7 @@ export async function forkBox<T>(
   // Meanwhile the snapshot stays, and its disk where it is.
   using held = await holdBox(context, source.config.id, "clone");
   const { config: of } = held.record;
-  const snapshot = context.disks.snapshot(of.id, name);
-  if (!snapshot) throw notFound(of.name, name);
+  const snapshot = findSnapshot(context.disks, of, name);
   if (!snapshot.memory) throw withoutMemory(of.name, name);
   const folder = memoryFolder(context, of.id, snapshot.id);
   const memory = await readMemory(folder);
@@ -185,14 +185,6 @@ function forkConfig(source: BoxConfig, options: FromOptions): BoxConfig {
       user: options.user ?? config.exec.user,
     },
   };
-}
-
-function notFound(box: string, snapshot: string): HutchError {
-  return new HutchError(
-    "snapshot_not_found",
-    `Cannot find snapshot ${JSON.stringify(snapshot)} of box "${box}": there is none`,
-    { hint: `hutch snapshot ls ${box} lists all` },
-  );
 }
 
 function withoutMemory(box: string, snapshot: string): HutchError {

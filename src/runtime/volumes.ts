@@ -9,6 +9,7 @@ import { asNoSpace, exists, removeIfThere } from "../atomic_file.ts";
 import { randomId } from "../box/config.ts";
 import { parseSizeMiB } from "../box/size.ts";
 import { HutchError } from "../errors.ts";
+import { nearest } from "../suggest.ts";
 import {
   parseVolumeRecord,
   type VolumeRecord,
@@ -102,10 +103,15 @@ export function volumesOf({ volumes: folder }: Paths, table: VolumeTable): Volum
   function known(name: string): VolumeRecord {
     const record = table.get(name);
     if (record) return record;
+    const near = nearest(name, table.list().map((each) => each.name));
     throw new HutchError(
       "volume_not_found",
       `Cannot find volume ${JSON.stringify(name)}: there is none`,
-      { hint: "hutch volume ls lists all" },
+      {
+        hint: near === undefined
+          ? "hutch volume ls lists all"
+          : `did you mean ${JSON.stringify(near)}?`,
+      },
     );
   }
 
