@@ -116,6 +116,9 @@ Deno.test("Interceptor looks at each request without TLS, and replaces nothing i
   assert.deepEqual(setting.leaks, ["TOKEN api.test"]);
 });
 
+/** How much is streamed. */
+const BODY_MIB = Number(Deno.env.get("BODY_MIB") ?? 32);
+
 Deno.test("Interceptor streams much both ways at once, and gives answers as they are", async () => {
   const MIB = 2 ** 20;
   await using setting = await Setting.make((request) => {
@@ -130,13 +133,22 @@ Deno.test("Interceptor streams much both ways at once, and gives answers as they
   const body = new ReadableStream<Uint8Array>({
     pull(controller) {
       controller.enqueue(new Uint8Array(MIB / 4).fill(sent++));
-      if (sent === 128) controller.close();
+      if (sent === 4 * BODY_MIB) controller.close();
     },
   });
   const echoed = await setting.fetch("https://api.test/echo", { method: "POST", body });
+  const before = Deno.memoryUsage().rss;
   let got = 0;
-  for await (const piece of echoed.body ?? []) got += piece.length;
-  assert.equal(got, 32 * MIB);
+  let most = 0;
+  for await (const piece of echoed.body ?? []) {
+    if (piece[0] === undefined || piece[0] !== Math.floor(got / (MIB / 4)) % 256) {
+      throw new Error(`wrong at ${got}`);
+    }
+    got += piece.length;
+    most = Math.max(most, Deno.memoryUsage().rss - before);
+  }
+  assert.equal(got, BODY_MIB * MIB);
+  assert(most < 256 * MIB, `${most / MIB} MiB were kept of what goes through`);
   const moved = await setting.fetch("https://api.test/moved", { redirect: "manual" });
   assert.equal(moved.headers.get("location"), "https://api.test/echo");
   await moved.body?.cancel();
