@@ -5,9 +5,8 @@
 #                          leaves FOLDER/list, and of each name in it .xml, .log, .left, .code
 #
 # libkrun gets the whole run, but for what takes the lab too long: of networks it gets the short run
-# (scripts/lab_network has all, and secrets). QEMU on KVM differs from its emulation by the
-# accelerator alone: what every
-# engine must do, and one run by the command line. SECONDS is the limit of each file.
+# (scripts/lab_network has all, and secrets). QEMU on KVM differs from its emulation by the accelerator
+# alone: what every engine must do, and one run by the command line. SECONDS is the limit of each file.
 #
 # What is there is left out: a lab that stood still is followed by another one, for the rest.
 #
