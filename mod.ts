@@ -1,6 +1,17 @@
 /**
  * hutch runs boxes: small Linux virtual machines made from OCI images.
  *
+ * Examples import it by its package's name. From a URL or a checkout that is this file:
+ * `https://HOST/mod.ts`, `./mod.ts`.
+ *
+ * @example
+ * ```ts
+ * import { Runtime } from "@hutch/hutch";
+ *
+ * await using runtime = await Runtime.open();
+ * await using box = await runtime.create({ image: "builtin:busybox" });
+ * console.log((await box.exec("uname", ["-sr"])).stdout);
+ * ```
  * @module
  */
 // One export a line, in the order of names.
@@ -16,6 +27,7 @@ export type { BoxConfig } from "./src/box/options.ts";
 export type { BoxConnection } from "./src/box/connection.ts";
 export type { BoxDefaults } from "./src/runtime/config_file.ts";
 export type { BoxDirEntry } from "./src/box/files/info.ts";
+export type { BoxEnd } from "./src/cli/json.ts";
 export type { BoxEvent } from "./src/plugin/contract.ts";
 export { BoxExecution } from "./src/box/box_execution.ts";
 export { BoxFile } from "./src/box/files/box_file.ts";
@@ -161,6 +173,7 @@ export type { KvmReport } from "./src/vmm/engine.ts";
 export { layerBytes } from "./src/images/base_disk/layer_stream.ts";
 export type { LayerRecord } from "./src/images/records.ts";
 export type { LayoutOutput } from "./src/plugin/contract.ts";
+export type { JsonOutput } from "./src/cli/json.ts";
 export type { LeftOut } from "./src/box/archive/config.ts";
 export { libraryVersion } from "./src/vmm/find.ts";
 export type { ListOptions } from "./src/runtime/list.ts";
@@ -309,6 +322,7 @@ export { splitMirror } from "./src/images/registry/registries.ts";
 export type { StageHook } from "./src/plugin/contract.ts";
 export type { Stages } from "./src/plugin/contract.ts";
 export { StartError } from "./src/init/pipeline.ts";
+export type { Stats } from "./src/cli/json.ts";
 export type { StopInput } from "./src/plugin/contract.ts";
 export type { SystemOutput } from "./src/plugin/contract.ts";
 export type { TerminalOptions } from "./src/box/exec_options.ts";

@@ -12,7 +12,7 @@ import { cString, unwrap } from "./result.ts";
  *
  * @example
  * ```ts
- * import { nextDataOf } from "./mod.ts";
+ * import { nextDataOf } from "@hutch/hutch";
  * console.log(nextDataOf("/etc/hostname", 0)); // 0
  * ```
  *

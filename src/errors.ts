@@ -68,7 +68,7 @@ export interface HutchErrorOptions extends ErrorOptions {
  *
  * @example Telling errors apart
  * ```ts
- * import { HutchError } from "./mod.ts";
+ * import { HutchError } from "@hutch/hutch";
  * try {
  *   throw new HutchError("box_not_found", 'Cannot find box "web": there is none');
  * } catch (error) {

@@ -9,7 +9,7 @@
  *
  * @example
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * const said = await box.exec("hostname").then(({ stdout }) => stdout).catch(() => "nobody");

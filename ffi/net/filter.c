@@ -174,6 +174,7 @@ static enum verdict guest_flow(struct filter *filter, uint64_t now_ms) {
   } else {
     flows_seen(&filter->flows, flow, now_ms);
   }
+  if (flow->inbound) flow->answered = true;
   if (packet->tcp_flags & TCP_FIN) flow->guest_ended = true;
   if (packet->tcp_flags & TCP_RST) flow->reset = true;
   count(filter, flow, packet, &flow->sent, now_ms);
@@ -285,6 +286,7 @@ enum verdict filter_host(struct filter *filter, uint8_t *frame, size_t length, u
     flow->guest_ended = flow->host_ended = flow->reset = false; /* the same port again */
   }
   flows_seen(&filter->flows, flow, now_ms);
+  if (!flow->inbound) flow->answered = true;
   if (packet.tcp_flags & TCP_FIN) flow->host_ended = true;
   if (packet.tcp_flags & TCP_RST) flow->reset = true;
   count(filter, flow, &packet, &flow->received, now_ms);

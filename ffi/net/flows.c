@@ -4,8 +4,9 @@
 #include <string.h>
 
 /* How long a conversation may be silent before it may be forgotten for another one, in ms. A longer
- * silence on both sides of TCP is possible and rare; UDP's sockets end after four minutes. */
-enum { TCP_IDLE_MS = 600000, TCP_ENDED_MS = 2000, UDP_IDLE_MS = 20000, SWEEP_MS = 100, TELL_MS = 5000 };
+ * silence on both sides of TCP is possible and rare; one that nobody answered comes back when its
+ * beginning is repeated. UDP's sockets end after four minutes. */
+enum { TCP_IDLE_MS = 600000, TCP_ENDED_MS = 2000, TCP_UNANSWERED_MS = 5000, UDP_IDLE_MS = 20000, SWEEP_MS = 100, TELL_MS = 5000 };
 
 void flows_init(struct flows *flows, uint64_t seed) {
   memset(flows->heads, 0xff, sizeof flows->heads);
@@ -72,6 +73,7 @@ static bool is_over(const struct flow *flow, uint64_t now_ms) {
   uint64_t silent = now_ms - flow->seen_ms;
   if (flow->key.protocol != IPPROTO_TCP) return silent > UDP_IDLE_MS;
   if (flow->reset || (flow->guest_ended && flow->host_ended)) return silent > TCP_ENDED_MS;
+  if (!flow->answered) return silent > TCP_UNANSWERED_MS;
   return silent > TCP_IDLE_MS;
 }
 

@@ -19,6 +19,7 @@ struct flow {
   bool used, diverted;
   bool inbound;            /* begun from outside: a published port */
   bool guest_ended, host_ended, reset;
+  bool answered;           /* by the side that didn't begin it */
   uint16_t local_port;     /* of the host's socket, for diverted TCP; 0: not known */
   struct address to;       /* where a hook sends it; `to_port` 0: to its own peer */
   uint16_t to_port;

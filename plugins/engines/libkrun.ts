@@ -8,8 +8,11 @@
  * @example
  * ```ts
  * import { Runtime } from "../../mod.ts";
- * import { libkrun } from "./libkrun.ts";
- * await using runtime = await Runtime.open({ plugins: [libkrun()] });
+ * await using runtime = await Runtime.open(); // it is on by default
+ * const { engines } = await runtime.doctor();
+ * const engine = engines.find(({ name, usable }) => name === "libkrun" && usable) ? "libkrun" : "auto";
+ * await using box = await runtime.create({ image: "builtin:busybox", engine });
+ * console.log((await box.exec("uname", ["-r"])).stdout);
  * ```
  * @module
  */

@@ -8,8 +8,9 @@
  * @example
  * ```ts
  * import { Runtime } from "../../mod.ts";
- * import { qemu } from "./qemu.ts";
- * await using runtime = await Runtime.open({ plugins: [qemu()] });
+ * await using runtime = await Runtime.open(); // it is on by default
+ * await using box = await runtime.create({ image: "builtin:busybox", engine: "qemu" });
+ * console.log((await box.exec("uname", ["-r"])).stdout);
  * ```
  * @module
  */

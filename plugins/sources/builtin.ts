@@ -56,7 +56,7 @@ const FILES: ReadonlyMap<string, string> = new Map([
  *
  * @example
  * ```ts
- * import { builtinSource } from "./plugins/sources/builtin.ts";
+ * import { builtinSource } from "./builtin.ts";
  * const plugin = builtinSource();
  * ```
  */

@@ -47,7 +47,7 @@ const LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar";
  *
  * @example
  * ```ts
- * import { dirSource } from "./plugins/sources/dir.ts";
+ * import { dirSource } from "./dir.ts";
  * const plugin = dirSource();
  * ```
  */

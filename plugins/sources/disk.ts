@@ -47,7 +47,7 @@ export interface DiskSourceOptions {
  *
  * @example
  * ```ts
- * import { diskSource } from "./plugins/sources/disk.ts";
+ * import { diskSource } from "./disk.ts";
  * const plugin = diskSource();
  * ```
  */

@@ -39,7 +39,7 @@ export interface DockerOptions {
  *
  * @example
  * ```ts
- * import { dockerSource } from "./plugins/sources/docker.ts";
+ * import { dockerSource } from "./docker.ts";
  * const plugin = dockerSource({ host: "unix:///run/user/1000/podman/podman.sock" });
  * ```
  */

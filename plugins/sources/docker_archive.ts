@@ -39,7 +39,7 @@ export interface DockerArchiveReference {
  *
  * @example
  * ```ts
- * import { dockerArchiveSource } from "./plugins/sources/docker_archive.ts";
+ * import { dockerArchiveSource } from "./docker_archive.ts";
  * const plugin = dockerArchiveSource();
  * ```
  */

@@ -42,7 +42,7 @@ const INDEX_DEPTH = 3;
  *
  * @example
  * ```ts
- * import { ociSource } from "./plugins/sources/oci.ts";
+ * import { ociSource } from "./oci.ts";
  * const plugin = ociSource();
  * ```
  */

@@ -52,7 +52,7 @@ const MIRROR_TIMEOUT_MS = 10_000;
  *
  * @example A private registry
  * ```ts
- * import { definePlugin, Runtime } from "./mod.ts";
+ * import { definePlugin, Runtime } from "../../mod.ts";
  * const password = Deno.env.get("REGISTRY_PASSWORD") ?? "";
  * const login = definePlugin({
  *   name: "login",

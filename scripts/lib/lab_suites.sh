@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Inside the lab: the tests of the engines that need KVM.
 #
-#   lab_suites.sh FOLDER SECONDS   leaves FOLDER/list, and of each name in it .xml, .log, .left, .code
+#   lab_suites.sh FOLDER SECONDS [ENGINE.FILE...]
+#                          leaves FOLDER/list, and of each name in it .xml, .log, .left, .code
 #
-# libkrun gets the whole run, but for what takes the lab too long: networks (the boxes of other tests
-# have one all the same). QEMU on KVM differs from its emulation by the accelerator alone: what every
-# engine must do, and one run by the command line. SECONDS is the limit of each file.
+# libkrun gets the whole run, but for what takes the lab too long: of networks it gets the short run
+# (scripts/lab_network has all, and secrets). QEMU on KVM differs from its emulation by the accelerator
+# alone: what every engine must do, and one run by the command line. SECONDS is the limit of each file.
 #
 # What is there is left out: a lab that stood still is followed by another one, for the rest.
 #
@@ -19,11 +20,10 @@ set -euo pipefail
 . "$hutch_root/scripts/lib/suite.sh"
 hutch_setup test
 results=$1 limit=$2
+shift 2
 export HUTCH_TEST_TEMPLATE=/run/template
-declare -A files=(
-  [libkrun]="engine hello run volumes"
-  [qemu-kvm]="engine hello"
-)
+names=(libkrun.{engine,hello,run,volumes,network_short} qemu-kvm.{engine,hello})
+if (($#)); then names=("$@"); fi
 
 # run ENGINE NAME FILE: one file, and what of it is worth a second run.
 run() {
@@ -48,13 +48,10 @@ run() {
   echo "$code" >"$results/$name.code"
 }
 
-for engine in libkrun qemu-kvm; do
-  for file in ${files[$engine]}; do echo "$engine.$file"; done
-done >"$results/list"
-for engine in libkrun qemu-kvm; do
-  for file in ${files[$engine]}; do
-    name=$engine.$file
-    if [[ ! -f $results/$name.code ]]; then run "$engine" "$name" "tests/e2e/${file}_test.ts"; fi
-  done
+printf '%s\n' "${names[@]}" >"$results/list"
+for name in "${names[@]}"; do
+  if [[ ! -f $results/$name.code ]]; then
+    run "${name%%.*}" "$name" "tests/e2e/${name#*.}_test.ts"
+  fi
 done
 : >"$results/done"

@@ -214,7 +214,7 @@ export class Box implements AsyncDisposable {
    *
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * await using box = await runtime.create({ image: "builtin:busybox" });
    * await box.sh`echo hello > /tmp/note; httpd -p 127.0.0.1:8000 -h /tmp`;
@@ -294,7 +294,7 @@ export class Box implements AsyncDisposable {
    * @throws HutchError `invalid_option`.
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * await using box = await runtime.create({ image: "builtin:busybox", main: ["echo", "hello"] });
    * await box.start();
@@ -407,12 +407,13 @@ export class Box implements AsyncDisposable {
    * can't hold, `no_space`, `cancelled`.
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * await using box = await runtime.create({ image: "builtin:busybox" });
    * await box.sh`echo hello > /note`;
    * await box.commit("team/note:1", { config: { cmd: ["cat", "/note"] } });
-   * await runtime.images.push("team/note:1", { to: "registry.test:5000/note:1" });
+   * await using other = await runtime.create({ image: "team/note:1" });
+   * console.log(await other.sh`cat /note`.text()); // hello
    * ```
    */
   commit(reference: string, options: CommitOptions = {}): Promise<CommitResult> {
@@ -431,7 +432,7 @@ export class Box implements AsyncDisposable {
    * @throws HutchError `box_state`, `image_not_found`, `no_space`, `state_corrupt`, `cancelled`.
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * await using box = await runtime.create({ image: "builtin:busybox" });
    * const { bytes } = await box.export(`${await Deno.makeTempDir()}/web.hutch`);
@@ -542,7 +543,7 @@ export class Box implements AsyncDisposable {
    * @throws HutchError `freeze_failed`, `box_state`; what the function throws.
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * await using box = await runtime.create({ image: "builtin:busybox" });
    * await box.start();
@@ -565,7 +566,7 @@ export class Box implements AsyncDisposable {
    * `no_space`, `freeze_failed`.
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * await using box = await runtime.create({ image: "builtin:busybox" });
    * await box.sh`echo hello > /note`;

@@ -58,7 +58,7 @@ export interface BoxExecutionPort {
  *
  * @example
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * const { id = "", started } = box.exec("sh", ["-c", "echo working; sleep 1"], { detached: true });

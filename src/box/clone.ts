@@ -6,6 +6,7 @@
 import { existsSync } from "node:fs";
 import { backingPath, OverlayPlacer } from "../init/box_disk.ts";
 import { errorText, HutchError } from "../errors.ts";
+import { findSnapshot } from "./find_snapshot.ts";
 import { FileLock } from "../file_lock.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import type { Box } from "./box.ts";
@@ -46,7 +47,10 @@ export async function cloneBox(
   }
   const taken = options.snapshot === undefined
     ? await takeDisk(context, record, { consistency })
-    : { backing: backingOf(context, record.config, options.snapshot), over: undefined };
+    : {
+      backing: findSnapshot(context.disks, record.config, options.snapshot).backing,
+      over: undefined,
+    };
   const configs = names.map((each) => cloneConfig(record.config, each, labels));
   const values = context.secretValues.get(id);
   if (values) configs.forEach((config) => void context.secretValues.set(config.id, values));
@@ -76,16 +80,6 @@ function namesOf(name: string | undefined, count: number): (string | undefined)[
   return Array.from({ length: count }, (_, index) => {
     return name === undefined || count === 1 ? name : `${name}-${index + 1}`;
   });
-}
-
-function backingOf(context: BoxContext, { id, name }: BoxConfig, snapshot: string): string | null {
-  const record = context.disks.snapshot(id, snapshot);
-  if (record) return record.backing;
-  throw new HutchError(
-    "snapshot_not_found",
-    `Cannot find snapshot ${JSON.stringify(snapshot)} of box "${name}": there is none`,
-    { hint: `hutch snapshot ls ${name} lists all` },
-  );
 }
 
 /** A box that is like another one, and somebody else. */

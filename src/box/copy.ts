@@ -20,7 +20,7 @@ export type CopyWork = (
  *
  * @example
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * await using copy = box.copyIn("README.md", "/tmp/");

@@ -17,7 +17,7 @@ const MOST_COMMAND = 200;
  *
  * @example
  * ```ts
- * import { CommandError, Runtime } from "./mod.ts";
+ * import { CommandError, Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * try {

@@ -39,7 +39,7 @@ export interface TerminalOptions extends Partial<TerminalSize> {
  *
  * @example Ended after a second, with few rights
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * const { timedOut, signal } = await box.exec("sleep", ["60"], {

@@ -88,7 +88,7 @@ export function spawnPlan(
  *
  * @example
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * const child = await box.spawn("tr", { args: ["a-z", "A-Z"], stdin: "piped", stdout: "piped" });

@@ -18,7 +18,7 @@ const MAX_OUTPUT_BYTES = 64 * 2 ** 20;
  *
  * @example Awaited
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * const { code, stdout } = await box.exec("echo", ["hello"]);
@@ -27,7 +27,7 @@ const MAX_OUTPUT_BYTES = 64 * 2 ** 20;
  *
  * @example Line by line
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * for await (const line of box.exec("seq", ["3"]).lines()) console.log(line);

@@ -49,7 +49,7 @@ const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
  *
  * @example Writing, reading, listing
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * await box.fs.mkdir("/srv/data", { recursive: true });
@@ -259,7 +259,7 @@ export class BoxFiles {
    *
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * await using box = await runtime.create({ image: "builtin:busybox" });
    * await using watcher = box.fs.watch("/etc");

@@ -10,6 +10,7 @@ import { linkSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { asNoSpace, isNoSpace, removeIfThereSync } from "../atomic_file.ts";
 import { errorText, HutchError } from "../errors.ts";
+import { findSnapshot } from "./find_snapshot.ts";
 import { FileLock } from "../file_lock.ts";
 import { backingPath, OverlayPlacer } from "../init/box_disk.ts";
 import { parsePorts } from "../network/ports.ts";
@@ -73,8 +74,7 @@ export async function forkBox(
   // Meanwhile the snapshot stays, and its disk where it is.
   using held = await holdBox(context, source.config.id, "clone");
   const { config: of } = held.record;
-  const snapshot = context.disks.snapshot(of.id, name);
-  if (!snapshot) throw notFound(of.name, name);
+  const snapshot = findSnapshot(context.disks, of, name);
   if (!snapshot.memory) throw withoutMemory(of.name, name);
   const folder = memoryFolder(context, of.id, snapshot.id);
   const memory = await readMemory(folder);
@@ -248,14 +248,6 @@ function withOwn(config: BoxConfig, options: Partial<BoxOptions>): BoxConfig {
       user: options.user ?? config.exec.user,
     },
   };
-}
-
-function notFound(box: string, snapshot: string): HutchError {
-  return new HutchError(
-    "snapshot_not_found",
-    `Cannot find snapshot ${JSON.stringify(snapshot)} of box "${box}": there is none`,
-    { hint: `hutch snapshot ls ${box} lists all` },
-  );
 }
 
 function withoutMemory(box: string, snapshot: string): HutchError {

@@ -31,7 +31,7 @@ interface Settings {
  *
  * @example Values are quoted
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * const names = ["a b", "it's"];

@@ -29,7 +29,7 @@ export type ShellValue = ShellWord | readonly ShellWord[];
  *
  * @example
  * ```ts
- * import { rawShell, Runtime } from "./mod.ts";
+ * import { rawShell, Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * const filter = rawShell("| sort -r");

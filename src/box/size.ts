@@ -20,7 +20,7 @@ const MIB = 1024 * 1024;
  *
  * @example Memory of a box
  * ```ts
- * import { parseSizeMiB } from "./src/box/size.ts";
+ * import { parseSizeMiB } from "./size.ts";
  * console.log(parseSizeMiB("1.5GiB", "memory")); // 1536
  * ```
  */

@@ -13,7 +13,7 @@ import {
   placeOverlay,
   settleDisk,
 } from "../init/box_disk.ts";
-import { HutchError } from "../errors.ts";
+import { findSnapshot } from "./find_snapshot.ts";
 import type { SnapshotInput } from "../plugin/contract.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import type { BoxRecord } from "../state/boxes.ts";
@@ -51,7 +51,7 @@ export interface SnapshotPort {
  *
  * @example
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * await box.sh`echo one > /note`;
@@ -247,14 +247,7 @@ export class Snapshots {
   }
 
   #known(name: string): SnapshotRecord {
-    const record = this.#context.disks.snapshot(this.#port.box.id, name);
-    if (record) return record;
-    const box = this.#port.box.name;
-    throw new HutchError(
-      "snapshot_not_found",
-      `Cannot find snapshot ${JSON.stringify(name)} of box "${box}": there is none`,
-      { hint: `hutch snapshot ls ${box} lists all` },
-    );
+    return findSnapshot(this.#context.disks, this.#port.box, name);
   }
 
   async #infoOf(record: SnapshotRecord): Promise<SnapshotInfo> {

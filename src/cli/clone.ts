@@ -5,7 +5,8 @@
  */
 import type { Command } from "../deps.ts";
 import type { Invocation } from "./command.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { getBox } from "./session.ts";
 import { collect, parseCount, parseLabels } from "./values.ts";
 
@@ -46,7 +47,12 @@ export async function run(invocation: Invocation): Promise<number> {
   };
   await using runtime = await open();
   const clones = await (await getBox(runtime, word)).clone(options);
-  if (json) await printJson(io.stdout, await Promise.all(clones.map((clone) => clone.info())));
-  else await print(io.stdout, clones.map((clone) => `${clone.name}\n`).join(""));
+  if (json) {
+    await printJson(
+      io.stdout,
+      "clone",
+      await Promise.all(clones.map((clone) => clone.info())),
+    );
+  } else await print(io.stdout, clones.map((clone) => `${clone.name}\n`).join(""));
   return 0;
 }

@@ -9,7 +9,8 @@ import type { RepairReport } from "../runtime/repair.ts";
 import type { EnginePart } from "../vmm/engine.ts";
 import type { Invocation } from "./command.ts";
 import { printable } from "./format.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 
 interface Flags {
   readonly json?: boolean;
@@ -29,7 +30,7 @@ export async function run(invocation: Invocation): Promise<number> {
   if (command.opts<Flags>().repair) return await runRepair(invocation);
   await using runtime = await open();
   const report = await runtime.doctor();
-  if (command.opts<Flags>().json) await printJson(io.stdout, report);
+  if (command.opts<Flags>().json) await printJson(io.stdout, "doctor", report);
   else await print(io.stdout, formatReport(report));
   return report.ok ? 0 : 1;
 }
@@ -37,7 +38,7 @@ export async function run(invocation: Invocation): Promise<number> {
 async function runRepair({ command, io, globals }: Invocation): Promise<number> {
   const { repairHome } = await import("../runtime/repair.ts");
   const report = await repairHome(globals.home === undefined ? {} : { home: globals.home });
-  if (command.opts<Flags>().json) await printJson(io.stdout, report);
+  if (command.opts<Flags>().json) await printJson(io.stdout, "doctor --repair", report);
   else await print(io.stdout, formatRepair(report));
   const { boxes, images, volumes, snapshots } = report;
   return [boxes, images, volumes, snapshots].every(({ lost }) => lost.length === 0) ? 0 : 1;

@@ -13,7 +13,8 @@ import type { RecordedEvent } from "../state/events.ts";
 import { nearest } from "../suggest.ts";
 import type { Invocation } from "./command.ts";
 import { printable } from "./format.ts";
-import { print, printJsonLine } from "./io.ts";
+import { print } from "./io.ts";
+import { printJsonLine } from "./json.ts";
 import { relaySignals, withRuntime } from "./session.ts";
 import { pause } from "./signals.ts";
 import { collect, parseMoment } from "./values.ts";
@@ -66,7 +67,7 @@ export async function run(invocation: Invocation): Promise<number> {
     });
     await using _looking = follow ? lookAround(runtime) : undefined;
     for await (const event of events) {
-      if (flags.json) await printJsonLine(io.stdout, event);
+      if (flags.json) await printJsonLine(io.stdout, "events (line)", event);
       else await print(io.stdout, formatEvent(event));
     }
     signals.throwUnlessCtrlC();

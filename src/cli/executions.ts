@@ -7,7 +7,8 @@ import type { ExecutionInfo } from "../box/box_execution.ts";
 import type { Command } from "../deps.ts";
 import type { Invocation } from "./command.ts";
 import { formatDuration, formatTable } from "./format.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { getBox } from "./session.ts";
 
 interface Flags {
@@ -28,7 +29,7 @@ export async function run({ command, args: [word = ""], io, open }: Invocation):
   const flags = command.opts<Flags>();
   await using runtime = await open();
   const list = await (await getBox(runtime, word)).executions();
-  if (flags.json) await printJson(io.stdout, list);
+  if (flags.json) await printJson(io.stdout, "executions", list);
   else if (flags.quiet) await print(io.stdout, list.map(({ id }) => `${id}\n`).join(""));
   else await print(io.stdout, formatExecutions(list, Date.now()));
   return 0;

@@ -7,7 +7,8 @@ import type { Command } from "../deps.ts";
 import type { ImageHistoryEntry } from "../images/manage/details.ts";
 import type { Invocation } from "./command.ts";
 import { formatBytes, formatDuration, formatTable } from "./format.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 
 interface Flags {
   readonly json?: boolean;
@@ -30,7 +31,7 @@ export async function run({ command, args: [image = ""], io, open }: Invocation)
   const { json, trunc } = command.opts<Flags>();
   await using runtime = await open();
   const steps = await runtime.images.history(image);
-  if (json) await printJson(io.stdout, steps);
+  if (json) await printJson(io.stdout, "image history", steps);
   else {
     const limit = trunc === false ? Infinity : SHOWN;
     await print(io.stdout, formatHistory(steps, { now: Date.now(), limit }));

@@ -7,7 +7,7 @@ import type { Command } from "../deps.ts";
 import type { ImageDetails } from "../images/manage/details.ts";
 import type { Invocation } from "./command.ts";
 import { eachWord } from "./each_word.ts";
-import { printJson } from "./io.ts";
+import { printJson } from "./json.ts";
 
 /** Declares arguments and options. */
 export function define(command: Command): void {
@@ -22,7 +22,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const code = await eachWord(invocation, async ({ images }, word) => {
     found.push(await images.inspect(word));
   });
-  if (new Set(args).size > 1) await printJson(io.stdout, found);
-  else if (found[0]) await printJson(io.stdout, found[0]);
+  if (new Set(args).size > 1) await printJson(io.stdout, "image inspect", found);
+  else if (found[0]) await printJson(io.stdout, "image inspect", found[0]);
   return code;
 }

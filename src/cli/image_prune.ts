@@ -7,7 +7,8 @@ import type { Command } from "../deps.ts";
 import type { ImagePruneReport } from "../images/manage/prune.ts";
 import type { Invocation } from "./command.ts";
 import { formatBytes, printable, shortReference } from "./format.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { relaySignals } from "./session.ts";
 
 interface Flags {
@@ -35,7 +36,7 @@ export async function run({ command, io, open }: Invocation): Promise<number> {
       dryRun: dryRun === true,
       signal: signals.signal,
     });
-    if (json) await printJson(io.stdout, report);
+    if (json) await printJson(io.stdout, "image prune", report);
     else await print(io.stdout, formatPrune(report, dryRun === true));
     if (report.busy) {
       await print(io.stderr, "hutch: another program is choosing its images: try again later\n");

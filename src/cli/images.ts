@@ -8,7 +8,8 @@ import { HutchError } from "../errors.ts";
 import type { ImageListOptions, ImageSummary } from "../images/manage/manage.ts";
 import type { Invocation } from "./command.ts";
 import { formatBytes, formatDuration, formatTable, short, shortReference } from "./format.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { collect } from "./values.ts";
 
 interface Flags {
@@ -39,7 +40,7 @@ export async function run({ command, io, open }: Invocation): Promise<number> {
   const options = { ...parseFilters(filter), all: all === true };
   await using runtime = await open();
   const images = await runtime.images.list(options);
-  if (json) await printJson(io.stdout, images);
+  if (json) await printJson(io.stdout, "images", images);
   else if (quiet) {
     const lines = new Set(images.map(({ digest }) => `${digest}\n`));
     await print(io.stdout, [...lines].join(""));

@@ -10,6 +10,7 @@ import { HutchError } from "../errors.ts";
 import { withByteProgress } from "./byte_progress.ts";
 import type { Invocation } from "./command.ts";
 import { print, streamFrom } from "./io.ts";
+import { printJson } from "./json.ts";
 import { relaySignals, withRuntime } from "./session.ts";
 
 interface Flags {
@@ -19,6 +20,7 @@ interface Flags {
   readonly pull: boolean;
   readonly maxBytes?: number;
   readonly quiet?: boolean;
+  readonly json?: boolean;
 }
 
 /** Declares arguments and options. */
@@ -34,13 +36,14 @@ export function define(command: Command): void {
       "most data of its disk, such as 100g (default: 64g)",
       (text: string) => parseSizeMiB(text, "--max-bytes") * 2 ** 20,
     )
-    .option("-q, --quiet", "don't show how it goes");
+    .option("-q, --quiet", "don't show how it goes")
+    .option("--json", "an object with the box, and what stayed behind");
 }
 
 /** Makes a box of an archive, and prints its id. */
 export async function run(invocation: Invocation): Promise<number> {
   const { command, args: [file = "-"], io } = invocation;
-  const { quiet, name, trust = false, keepIdentity = false, pull, maxBytes } = command
+  const { quiet, json, name, trust = false, keepIdentity = false, pull, maxBytes } = command
     .opts<Flags>();
   if (file === "-" && io.stdin.isTerminal?.()) {
     throw new HutchError("invalid_option", "Cannot import a box: standard input is a terminal", {
@@ -69,7 +72,8 @@ export async function run(invocation: Invocation): Promise<number> {
         const what = leftOut.join(", ");
         await print(io.stderr, `hutch: ${what} of the box stayed behind (--trust keeps them)\n`);
       }
-      await print(io.stdout, `${box.id}\n`);
+      if (json) await printJson(io.stdout, "import", { box: await box.info(), leftOut });
+      else await print(io.stdout, `${box.id}\n`);
       return 0;
     });
   } catch (error) {

@@ -7,7 +7,8 @@ import type { BoxInfo } from "../box/options.ts";
 import type { Command } from "../deps.ts";
 import { HutchError } from "../errors.ts";
 import type { Invocation } from "./command.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { exitCodeOf, formatError } from "./report.ts";
 import { getBox } from "./session.ts";
 
@@ -30,7 +31,7 @@ export async function run({ args, io, globals, open }: Invocation): Promise<numb
       code = exitCodeOf(error);
     }
   }
-  if (args.length > 1) await printJson(io.stdout, found);
-  else if (found[0]) await printJson(io.stdout, found[0]);
+  if (args.length > 1) await printJson(io.stdout, "inspect", found);
+  else if (found[0]) await printJson(io.stdout, "inspect", found[0]);
   return code;
 }

@@ -89,21 +89,3 @@ export function streamTo(sink: ByteSink): WritableStream<Uint8Array> {
 export function print(sink: ByteSink, text: string): Promise<void> {
   return writeAll(sink, encoder.encode(text));
 }
-
-/** Writes `value` as indented JSON, with a newline at its end. */
-export function printJson(sink: ByteSink, value: unknown): Promise<void> {
-  return print(sink, `${escapeControls(JSON.stringify(value, null, 2))}\n`);
-}
-
-/** Writes `value` as JSON on a line of its own. */
-export function printJsonLine(sink: ByteSink, value: unknown): Promise<void> {
-  return print(sink, `${escapeControls(JSON.stringify(value))}\n`);
-}
-
-/** JSON.stringify leaves C1 controls as they are, and terminals may obey those. */
-function escapeControls(json: string): string {
-  return json.replace(
-    /[\u007f-\u009f\u2028\u2029]/g,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-}

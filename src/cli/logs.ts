@@ -7,7 +7,8 @@ import type { LogEntry } from "../box/logs.ts";
 import type { Command } from "../deps.ts";
 import { MAIN } from "../guest/held_messages.ts";
 import type { Invocation } from "./command.ts";
-import { print, printJsonLine, writeAll } from "./io.ts";
+import { print, writeAll } from "./io.ts";
+import { type JsonOutput, printJsonLine } from "./json.ts";
 import { getBox, relaySignals, withRuntime } from "./session.ts";
 import { collect, parseCount, parseMoment } from "./values.ts";
 
@@ -61,7 +62,7 @@ export async function run(invocation: Invocation): Promise<number> {
     });
     const begun = new Set<string>();
     for await (const entry of entries) {
-      if (json) await printJsonLine(io.stdout, jsonOf(entry));
+      if (json) await printJsonLine(io.stdout, "logs (line)", jsonOf(entry));
       else {
         const sink = entry.stream === "stderr" ? io.stderr : io.stdout;
         const key = `${entry.stream} ${entry.source}`;
@@ -76,6 +77,6 @@ export async function run(invocation: Invocation): Promise<number> {
   });
 }
 
-function jsonOf({ time, source, stream, text }: LogEntry): Readonly<Record<string, string>> {
+function jsonOf({ time, source, stream, text }: LogEntry): JsonOutput["logs (line)"] {
   return { time: time.toISOString(), source, stream, text };
 }

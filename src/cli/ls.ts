@@ -11,7 +11,8 @@ import type { BoxSort, DamagedBox, ListOptions } from "../runtime/list.ts";
 import { SORTS, STATUSES } from "../state/box_list.ts";
 import { ACTIVE } from "../state/boxes.ts";
 import { formatDuration, formatMiB, formatTable, printable, shortReference } from "./format.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { collect, parseChoice, parseCount } from "./values.ts";
 
 interface Flags {
@@ -58,7 +59,7 @@ export async function run({ command, io, open }: Invocation): Promise<number> {
   };
   await using runtime = await open();
   const boxes = await runtime.list(options);
-  if (flags.json) await printJson(io.stdout, boxes);
+  if (flags.json) await printJson(io.stdout, "ls", boxes);
   else if (flags.quiet) await print(io.stdout, boxes.map((box) => `${box.id}\n`).join(""));
   else await print(io.stdout, formatBoxes(boxes, Date.now()));
   for (const box of damaged) await print(io.stderr, formatDamaged(box));

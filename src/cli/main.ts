@@ -15,8 +15,8 @@ import { openRuntime } from "./session.ts";
  *
  * @example As a program
  * ```ts
- * import { main } from "./src/cli/main.ts";
- * Deno.exit(await main(Deno.args));
+ * import { main } from "./main.ts";
+ * console.log(await main(["version"])); // 0
  * ```
  */
 export async function main(args: readonly string[], io: CliIo = Deno): Promise<number> {

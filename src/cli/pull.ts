@@ -7,6 +7,7 @@ import type { Command } from "../deps.ts";
 import { PULL_POLICIES, type PullPolicy } from "../images/pull/policy.ts";
 import type { Invocation } from "./command.ts";
 import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { withProgress } from "./progress.ts";
 import { defineProgressFlags, type ProgressFlags } from "./progress_mode.ts";
 import { relaySignals } from "./session.ts";
@@ -21,25 +22,28 @@ export function define(command: Command): void {
     (text: string) => parseChoice(text, PULL_POLICIES, "--policy"),
   );
   defineProgressFlags(command);
+  command.option("--json", "an object with what is here now");
 }
 
 interface Flags extends ProgressFlags {
   readonly policy?: PullPolicy;
+  readonly json?: boolean;
 }
 
 /** Fetches an image, also one that is here already, and prints its digest. */
 export async function run(invocation: Invocation): Promise<number> {
-  const { command, args: [image = ""], io, open } = invocation;
-  const { policy = "always", ...flags } = command.opts<Flags>();
+  const { command, args: [name = ""], io, open } = invocation;
+  const { policy = "always", json, ...flags } = command.opts<Flags>();
   using signals = relaySignals(io);
   await using runtime = await open();
   try {
-    const { digest } = await withProgress(io, flags, async (on) => {
-      await using pull = runtime.images.pull(image, { signal: signals.signal, policy });
+    const image = await withProgress(io, flags, async (on) => {
+      await using pull = runtime.images.pull(name, { signal: signals.signal, policy });
       for await (const event of pull) on(event);
       return await pull;
     });
-    await print(io.stdout, `${digest}\n`);
+    if (json) await printJson(io.stdout, "pull", image);
+    else await print(io.stdout, `${image.digest}\n`);
     return 0;
   } catch (error) {
     throw signals.explain(error);

@@ -10,10 +10,12 @@ import { withByteProgress } from "./byte_progress.ts";
 import type { Invocation } from "./command.ts";
 import { shortReference } from "./format.ts";
 import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { relaySignals } from "./session.ts";
 
 interface Flags {
   readonly quiet?: boolean;
+  readonly json?: boolean;
 }
 
 /** Declares arguments and options. */
@@ -21,17 +23,18 @@ export function define(command: Command): void {
   command.usage("[options] IMAGE [DEST]")
     .argument("<IMAGE>", "name, digest or unique beginning of a digest")
     .argument("[DEST]", "where to, such as registry.example/team/app:1 (default: IMAGE)")
-    .option("-q, --quiet", "don't show how it goes");
+    .option("-q, --quiet", "don't show how it goes")
+    .option("--json", "an object with what was done");
 }
 
 /** Brings an image to a registry, and prints its digest. */
 export async function run(invocation: Invocation): Promise<number> {
   const { command, args: [image = "", to], io, open } = invocation;
-  const { quiet } = command.opts<Flags>();
+  const { quiet, json } = command.opts<Flags>();
   using signals = relaySignals(io);
   await using runtime = await open();
   try {
-    const { digest } = await withByteProgress(io, {
+    const report = await withByteProgress(io, {
       quiet,
       verb: "Pushing",
       outcome: ({ reference, blobs }: PushReport) => {
@@ -46,7 +49,8 @@ export async function run(invocation: Invocation): Promise<number> {
         onProgress: summing(onProgress),
         ...to === undefined ? {} : { to },
       }));
-    await print(io.stdout, `${digest}\n`);
+    if (json) await printJson(io.stdout, "push", report);
+    else await print(io.stdout, `${report.digest}\n`);
     return 0;
   } catch (error) {
     throw signals.explain(error);

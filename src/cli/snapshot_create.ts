@@ -5,7 +5,8 @@
  */
 import type { Command } from "../deps.ts";
 import type { Invocation } from "./command.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { getBox, relaySignals } from "./session.ts";
 import { collect, parseLabels } from "./values.ts";
 
@@ -43,7 +44,7 @@ export async function run({ command, args: [word = "", given], io, open }: Invoc
   const snapshot = await box.snapshots.create(name, options).catch((error: unknown) => {
     throw signals.explain(error);
   });
-  if (json) await printJson(io.stdout, snapshot);
+  if (json) await printJson(io.stdout, "snapshot create", snapshot);
   else await print(io.stdout, `${snapshot.name}\n`);
   if (snapshot.reason !== null) {
     await print(io.stderr, `hutch: its file systems weren't frozen: ${snapshot.reason}\n`);

@@ -6,7 +6,8 @@
 import type { Command } from "../deps.ts";
 import type { Invocation } from "./command.ts";
 import { formatBytes } from "./format.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { getBox } from "./session.ts";
 
 /** Declares arguments and options. */
@@ -24,7 +25,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const { json } = command.opts<{ readonly json?: boolean }>();
   await using runtime = await open();
   const diff = await (await getBox(runtime, word)).snapshots.diff(from, { to });
-  if (json) await printJson(io.stdout, diff);
+  if (json) await printJson(io.stdout, "snapshot diff", diff);
   else await print(io.stdout, `${diff.blocks} blocks, ${formatBytes(diff.bytes)}\n`);
   return 0;
 }

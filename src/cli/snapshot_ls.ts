@@ -7,7 +7,8 @@ import type { SnapshotInfo } from "../box/snapshot_options.ts";
 import type { Command } from "../deps.ts";
 import type { Invocation } from "./command.ts";
 import { formatBytes, formatDuration, formatTable, printable } from "./format.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { getBox } from "./session.ts";
 
 interface Flags {
@@ -28,7 +29,7 @@ export async function run({ command, args: [word = ""], io, open }: Invocation):
   const { quiet, json } = command.opts<Flags>();
   await using runtime = await open();
   const snapshots = await (await getBox(runtime, word)).snapshots.list();
-  if (json) await printJson(io.stdout, snapshots);
+  if (json) await printJson(io.stdout, "snapshot ls", snapshots);
   else if (quiet) await print(io.stdout, snapshots.map(({ name }) => `${name}\n`).join(""));
   else await print(io.stdout, formatSnapshots(snapshots, Date.now()));
   return 0;

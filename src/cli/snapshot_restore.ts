@@ -5,7 +5,8 @@
  */
 import type { Command } from "../deps.ts";
 import type { Invocation } from "./command.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { getBox } from "./session.ts";
 
 interface Flags {
@@ -31,7 +32,7 @@ export async function run(invocation: Invocation): Promise<number> {
   await using runtime = await open();
   const box = await getBox(runtime, word);
   const done = await box.snapshots.restore(name, { stop: stop === true, force: force === true });
-  if (json) await printJson(io.stdout, done);
+  if (json) await printJson(io.stdout, "snapshot restore", done);
   else if (done.safety) await print(io.stdout, `${done.safety.name}\n`);
   return 0;
 }

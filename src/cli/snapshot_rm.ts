@@ -6,7 +6,8 @@
 import type { Command } from "../deps.ts";
 import { HutchError } from "../errors.ts";
 import type { Invocation } from "./command.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { EXIT_HUTCH, exitCodeOf, formatError } from "./report.ts";
 import { getBox } from "./session.ts";
 
@@ -44,6 +45,6 @@ export async function run(invocation: Invocation): Promise<number> {
       if (code === 0) code = exitCodeOf(error) || EXIT_HUTCH;
     }
   }
-  if (json) await printJson(io.stdout, removed);
+  if (json) await printJson(io.stdout, "snapshot rm", removed);
   return code;
 }

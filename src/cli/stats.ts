@@ -11,7 +11,8 @@ import type { RuntimeMetrics } from "../runtime/metrics.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { Invocation } from "./command.ts";
 import { formatBytes, formatTable } from "./format.ts";
-import { type ByteSink, print, printJson } from "./io.ts";
+import { type ByteSink, print } from "./io.ts";
+import { printJson, type Stats } from "./json.ts";
 import { getBox, relaySignals, withRuntime } from "./session.ts";
 import { pause } from "./signals.ts";
 
@@ -19,13 +20,6 @@ interface Flags {
   readonly all?: boolean;
   readonly json?: boolean;
   readonly stream?: boolean;
-}
-
-/** What is printed: `hutch stats --json` prints it as it is. */
-export interface Stats {
-  readonly boxes: readonly BoxMetrics[];
-  /** Of the whole home, boxes that aren't shown and boxes that were removed included. */
-  readonly runtime: RuntimeMetrics;
 }
 
 /** Time from one look at the processors to the next, in `ms`: without a terminal there are two. */
@@ -58,7 +52,7 @@ export async function run(invocation: Invocation): Promise<number> {
     if (first.boxes.some(({ cpu }) => cpu !== null)) await pause(SAMPLE_MS, signal);
     signals.throwIfInterrupted();
     const stats = await look();
-    if (flags.json) await printJson(io.stdout, stats);
+    if (flags.json) await printJson(io.stdout, "stats", stats);
     else await print(io.stdout, formatStats(stats));
     return 0;
   });

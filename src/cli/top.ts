@@ -11,7 +11,8 @@ import { type ByteSource, print } from "./io.ts";
 import { RawTerminal } from "./raw_terminal.ts";
 import { relaySignals, withRuntime } from "./session.ts";
 import { pause } from "./signals.ts";
-import { type Stats, statsOf, watch } from "./stats.ts";
+import type { Stats } from "./json.ts";
+import { statsOf, watch } from "./stats.ts";
 
 interface Flags {
   readonly all?: boolean;

@@ -6,7 +6,8 @@
 import type { Command } from "../deps.ts";
 import { VERSION } from "../version.ts";
 import type { Invocation } from "./command.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 
 interface Flags {
   readonly json?: boolean;
@@ -21,7 +22,7 @@ export function define(command: Command): void {
 export async function run({ command, io }: Invocation): Promise<number> {
   const { os, arch } = Deno.build;
   if (command.opts<Flags>().json) {
-    await printJson(io.stdout, { hutch: VERSION, deno: Deno.version.deno, os, arch });
+    await printJson(io.stdout, "version", { hutch: VERSION, deno: Deno.version.deno, os, arch });
   } else {
     await print(io.stdout, `hutch ${VERSION}\ndeno ${Deno.version.deno} (${os} ${arch})\n`);
   }

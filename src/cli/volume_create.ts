@@ -5,7 +5,8 @@
  */
 import type { Command } from "../deps.ts";
 import type { Invocation } from "./command.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { collect, parseLabels } from "./values.ts";
 
 interface Flags {
@@ -33,7 +34,7 @@ export async function run({ command, args: [name], io, open }: Invocation): Prom
     ...name === undefined ? {} : { name },
     ...size === undefined ? {} : { size },
   });
-  if (json) await printJson(io.stdout, volume);
+  if (json) await printJson(io.stdout, "volume create", volume);
   else await print(io.stdout, `${volume.name}\n`);
   return 0;
 }

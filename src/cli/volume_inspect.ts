@@ -7,7 +7,7 @@ import type { Command } from "../deps.ts";
 import type { VolumeInfo } from "../runtime/volumes.ts";
 import type { Invocation } from "./command.ts";
 import { eachWord } from "./each_word.ts";
-import { printJson } from "./io.ts";
+import { printJson } from "./json.ts";
 
 /** Declares arguments and options. */
 export function define(command: Command): void {
@@ -21,7 +21,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const code = await eachWord(invocation, async ({ volumes }, name) => {
     found.push(await volumes.get(name));
   });
-  if (new Set(args).size > 1) await printJson(io.stdout, found);
-  else if (found[0]) await printJson(io.stdout, found[0]);
+  if (new Set(args).size > 1) await printJson(io.stdout, "volume inspect", found);
+  else if (found[0]) await printJson(io.stdout, "volume inspect", found[0]);
   return code;
 }

@@ -7,7 +7,8 @@ import type { Command } from "../deps.ts";
 import type { VolumeInfo } from "../runtime/volumes.ts";
 import type { Invocation } from "./command.ts";
 import { formatDuration, formatMiB, formatTable, printable } from "./format.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { collect } from "./values.ts";
 import { labelFilters } from "./volume_filters.ts";
 
@@ -35,7 +36,7 @@ export async function run({ command, io, open }: Invocation): Promise<number> {
   const labels = labelFilters(filter);
   await using runtime = await open();
   const volumes = await runtime.volumes.list({ labels });
-  if (json) await printJson(io.stdout, volumes);
+  if (json) await printJson(io.stdout, "volume ls", volumes);
   else if (quiet) await print(io.stdout, volumes.map(({ name }) => `${name}\n`).join(""));
   else await print(io.stdout, formatVolumes(volumes, Date.now()));
   return 0;

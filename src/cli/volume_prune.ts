@@ -5,7 +5,8 @@
  */
 import type { Command } from "../deps.ts";
 import type { Invocation } from "./command.ts";
-import { print, printJson } from "./io.ts";
+import { print } from "./io.ts";
+import { printJson } from "./json.ts";
 import { collect } from "./values.ts";
 import { labelFilters } from "./volume_filters.ts";
 
@@ -33,7 +34,7 @@ export async function run({ command, io, open }: Invocation): Promise<number> {
   const labels = labelFilters(filter);
   await using runtime = await open();
   const report = await runtime.volumes.prune({ labels, dryRun: dryRun === true });
-  if (json) await printJson(io.stdout, report);
+  if (json) await printJson(io.stdout, "volume prune", report);
   else await print(io.stdout, report.volumes.map((name) => `${name}\n`).join(""));
   return 0;
 }

@@ -75,13 +75,15 @@ const MAX_STREAM = 0xffffffff;
  *
  * @example
  * ```ts
- * await using client = await GuestClient.connect("box.sock", { timeoutMs: 30_000 });
- * await client.request({ op: "ping" });
- * const stream = client.open({
- *   op: "exec", argv: ["ls"], env: ["PATH=/bin"], cwd: "/", user: "root", stdin: false,
- * });
- * for await (const bytes of stream.stdout) await Deno.stdout.write(bytes);
- * const { code } = await stream.exit;
+ * async function list(socketPath: string): Promise<number | null> {
+ *   await using client = await GuestClient.connect(socketPath, { timeoutMs: 30_000 });
+ *   await client.request({ op: "ping" });
+ *   const stream = client.open({
+ *     op: "exec", argv: ["ls"], env: ["PATH=/bin"], cwd: "/", user: "root", stdin: false,
+ *   });
+ *   for await (const bytes of stream.stdout) await Deno.stdout.write(bytes);
+ *   return (await stream.exit).code;
+ * }
  * ```
  */
 export class GuestClient implements AsyncDisposable {

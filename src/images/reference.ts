@@ -43,7 +43,7 @@ export function isTag(text: string): boolean {
  *
  * @example The long form of a short reference
  * ```ts
- * import { formatReference, parseReference } from "./mod.ts";
+ * import { formatReference, parseReference } from "@hutch/hutch";
  * console.log(formatReference(parseReference("debian"))); // docker.io/library/debian:latest
  * ```
  *

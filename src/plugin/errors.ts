@@ -4,11 +4,13 @@
  * @module
  */
 import { errorText, HutchError } from "../errors.ts";
+import { asPermissionError } from "../permissions.ts";
 
 /**
  * A plugin's failure or refusal: names plugin, hook and box; `cause` is what it threw. A
- * {@link HutchError} is a refusal in the plugin's own words, and keeps its code and hint; anything
- * else is `plugin_failed`.
+ * {@link HutchError} is a refusal in the plugin's own words, and keeps its code and hint; what Deno
+ * refused for want of a permission is `permission_missing`, with the flag; anything else is
+ * `plugin_failed`.
  */
 export class PluginError extends HutchError {
   /** Tells it from other errors by name. */
@@ -23,7 +25,8 @@ export class PluginError extends HutchError {
   /** Makes an error for what `plugin` threw in `hook`, for `box` where there is one. */
   constructor(plugin: string, hook: string, cause: unknown, box?: string) {
     const about = box === undefined ? "" : ` for box "${box}"`;
-    const refusal = cause instanceof HutchError ? cause : undefined;
+    const known = asPermissionError(cause, "go on");
+    const refusal = known instanceof HutchError ? known : undefined;
     super(
       refusal?.code ?? "plugin_failed",
       refusal

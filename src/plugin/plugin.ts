@@ -10,7 +10,7 @@ import type { Plugin } from "./contract.ts";
  *
  * @example A plugin that says when a box boots
  * ```ts
- * import { definePlugin } from "./mod.ts";
+ * import { definePlugin } from "@hutch/hutch";
  * export default definePlugin({
  *   name: "say",
  *   on: { "stage.finished": ({ stage, ms }) => console.log(`${stage}: ${ms} ms`) },

@@ -18,6 +18,7 @@ import { NO_HOOKS } from "../network/hooks.ts";
 import { PULL_POLICIES } from "../images/pull/policy.ts";
 import type { ImageStore } from "../images/store.ts";
 import type { BoxRecord } from "../state/boxes.ts";
+import { noSuchEngine } from "../vmm/select.ts";
 import { checkVolumes } from "../volumes/resolve.ts";
 import { boxPaths } from "./paths.ts";
 
@@ -225,11 +226,6 @@ function replaceGrace({ name, replace }: BoxOptions): number | undefined {
 }
 
 function checkEngine({ engines }: BoxContext, name: string): void {
-  const names = ["auto", ...engines.map((engine) => engine.name)];
-  if (names.includes(name)) return;
-  throw new HutchError(
-    "invalid_option",
-    `Cannot use engine ${JSON.stringify(name)}: there is no such engine`,
-    { hint: `take one of ${names.join(", ")}` },
-  );
+  const known = name === "auto" || engines.some((engine) => engine.name === name);
+  if (!known) throw noSuchEngine(name, engines);
 }

@@ -145,7 +145,7 @@ const DEFAULTS: Record<keyof BoxDefaults, true> = {
  *
  * @example All boxes with 2 CPUs, and a plugin that tells of failures
  * ```ts
- * import { defineConfig } from "./mod.ts";
+ * import { defineConfig } from "@hutch/hutch";
  * export default defineConfig({
  *   defaults: { cpus: 2, memory: "1g", labels: { team: "web" } },
  *   plugins: [{ name: "tell", on: { "box.failed": ({ name, reason }) => console.error(name, reason) } }],
@@ -171,7 +171,7 @@ export function defineConfig(config: HutchConfig): HutchConfig {
  * configuration, `plugin_failed` for a module that can't be loaded or isn't a plugin.
  * @example A program that follows the user's configuration
  * ```ts
- * import { loadConfig, Runtime } from "./mod.ts";
+ * import { loadConfig, Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open(await loadConfig());
  * ```
  */

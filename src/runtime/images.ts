@@ -58,7 +58,7 @@ export interface Images {
    *
    * @example With a line for each layer
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * await using pull = runtime.images.pull("builtin:busybox", { signal: AbortSignal.timeout(60_000) });
    * for await (const event of pull) {
@@ -90,7 +90,7 @@ export interface Images {
    * @throws HutchError `image_not_found`, `image_refused`, `invalid_reference`.
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * await runtime.images.pull("builtin:busybox");
    * await runtime.images.tag("builtin:busybox", "team/base:1");
@@ -114,7 +114,7 @@ export interface Images {
    * @throws HutchError `state_corrupt`, `cancelled`.
    * @example How much would come back
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * const { bytes } = await runtime.images.prune({ all: true, dryRun: true });
    * console.log(`${bytes} bytes`);
@@ -128,7 +128,7 @@ export interface Images {
    * @throws HutchError `image_not_found`, `digest_mismatch`, `no_space`, `cancelled`.
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * await runtime.images.pull("builtin:busybox");
    * const to = `${await Deno.makeTempDir()}/busybox.tar`;
@@ -155,10 +155,15 @@ export interface Images {
    * `invalid_reference` for what isn't in a registry, `cancelled`.
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { HutchError, Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
-   * const { digest } = await runtime.images.push("debian:12", { to: "registry.test:5000/debian:12" });
-   * console.log(digest);
+   * await runtime.images.pull("builtin:busybox");
+   * try {
+   *   const to = "registry.test:5000/busybox:1";
+   *   console.log((await runtime.images.push("builtin:busybox", { to })).digest);
+   * } catch (error) {
+   *   console.error(error instanceof HutchError ? error.code : error); // registry_unreachable
+   * }
    * ```
    */
   push(image: string, options?: ImagePushOptions): Promise<PushReport>;
@@ -171,10 +176,14 @@ export interface Images {
    * `credentials_unavailable`.
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { HutchError, Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * const password = Deno.env.get("REGISTRY_PASSWORD") ?? "";
-   * await runtime.images.login("registry.test:5000", { username: "me", password });
+   * try {
+   *   await runtime.images.login("registry.test:5000", { username: "me", password });
+   * } catch (error) {
+   *   console.error(error instanceof HutchError ? error.message : error);
+   * }
    * ```
    */
   login(

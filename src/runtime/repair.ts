@@ -71,7 +71,7 @@ export interface RepairOptions {
  * @throws HutchError `home_unusable` when it isn't there or in use, `state_too_new`, `no_space`.
  * @example Repair, and say what is lost
  * ```ts
- * import { repairHome } from "./mod.ts";
+ * import { repairHome } from "@hutch/hutch";
  * const { problems, boxes } = await repairHome();
  * if (problems.length > 0) console.log(problems, boxes.restored, boxes.lost);
  * ```

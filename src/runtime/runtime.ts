@@ -40,7 +40,7 @@ import type { Volumes } from "./volumes.ts";
  *
  * @example
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * console.log((await box.exec("uname", ["-sr"])).stdout);
@@ -162,13 +162,13 @@ export class Runtime implements AsyncDisposable {
    * runtime is closing; for `from` also `box_not_found`, `snapshot_not_found`, `snapshot_unusable`.
    * @example Ten boxes of a warm one
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
-   * await using warm = await runtime.create({ image: "builtin:busybox", name: "warm", engine: "qemu" });
-   * await warm.exec("httpd", ["-f", "-p", "8000"], { detached: true }).started;
-   * await warm.snapshots.create("ready", { memory: true });
+   * await using first = await runtime.create({ image: "builtin:busybox", name: "first", engine: "qemu" });
+   * await first.exec("httpd", ["-f", "-p", "8000"], { detached: true }).started;
+   * await first.snapshots.create("ready", { memory: true });
    * await Promise.all(Array.from({ length: 10 }, async () => {
-   *   await using box = await runtime.create({ from: "warm/ready" });
+   *   await using box = await runtime.create({ from: "first/ready" });
    *   console.log((await box.fetch(8000, "/")).status);
    * }));
    * ```
@@ -225,7 +225,7 @@ export class Runtime implements AsyncDisposable {
    * `digest_mismatch`, `image_not_found`, `no_space`, `cancelled`, and what pulling throws.
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * const path = `${await Deno.makeTempDir()}/web.hutch`;
    * await using web = await runtime.create({ image: "builtin:busybox" });
@@ -273,7 +273,7 @@ export class Runtime implements AsyncDisposable {
    * @throws HutchError `invalid_option`, `state_corrupt`.
    * @example The newest ten boxes of a team that don't run
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * const boxes = await runtime.list({
    *   status: ["stopped", "failed", "crashed"],
@@ -306,7 +306,7 @@ export class Runtime implements AsyncDisposable {
    *
    * @example Watching commands
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * const signal = AbortSignal.timeout(100);
    * for await (const event of runtime.events({ signal, types: ["exec.exited"] })) {

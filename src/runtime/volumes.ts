@@ -9,6 +9,7 @@ import { asNoSpace, exists, removeIfThere } from "../atomic_file.ts";
 import { randomId } from "../box/config.ts";
 import { parseSizeMiB } from "../box/size.ts";
 import { HutchError } from "../errors.ts";
+import { nearest } from "../suggest.ts";
 import {
   parseVolumeRecord,
   type VolumeRecord,
@@ -63,7 +64,7 @@ export interface Volumes {
    * @throws HutchError `invalid_option`, `name_taken`, `no_space`.
    * @example
    * ```ts
-   * import { Runtime } from "./mod.ts";
+   * import { Runtime } from "@hutch/hutch";
    * await using runtime = await Runtime.open();
    * await runtime.volumes.create({ name: "data", labels: { team: "web" } });
    * await using box = await runtime.create({ image: "builtin:busybox", volumes: ["data:/data"] });
@@ -102,10 +103,15 @@ export function volumesOf({ volumes: folder }: Paths, table: VolumeTable): Volum
   function known(name: string): VolumeRecord {
     const record = table.get(name);
     if (record) return record;
+    const near = nearest(name, table.list().map((each) => each.name));
     throw new HutchError(
       "volume_not_found",
       `Cannot find volume ${JSON.stringify(name)}: there is none`,
-      { hint: "hutch volume ls lists all" },
+      {
+        hint: near === undefined
+          ? "hutch volume ls lists all"
+          : `did you mean ${JSON.stringify(near)}?`,
+      },
     );
   }
 

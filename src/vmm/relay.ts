@@ -35,12 +35,14 @@ export interface RelayOptions {
  *
  * @example
  * ```ts
- * const relay = await Relay.open({
- *   library: "libhutch-box.so", socketPath: "box.sock", channelPath: "channel.sock",
- * });
- * const end = await relay.ended;
- * await relay.drain(1000);
- * relay.close();
+ * async function relay(library: string, folder: string): Promise<void> {
+ *   const relay = await Relay.open({
+ *     library, socketPath: `${folder}/box.sock`, channelPath: `${folder}/channel.sock`,
+ *   });
+ *   await relay.ended;
+ *   await relay.drain(1000);
+ *   relay.close();
+ * }
  * ```
  */
 export class Relay {

@@ -4,6 +4,7 @@
  * @module
  */
 import { errorText, HutchError } from "../errors.ts";
+import { nearest } from "../suggest.ts";
 import type { Engine, EnginePart, EngineProbeOptions, EngineReport } from "./engine.ts";
 
 /** An engine and what its probe found. */
@@ -55,14 +56,7 @@ export async function selectEngine(
 ): Promise<ProbedEngine> {
   const candidates = asked === "auto" ? engines : engines.filter((engine) => engine.name === asked);
   if (candidates.length === 0) {
-    const names = ["auto", ...engines.map((engine) => engine.name)].join(", ");
-    throw new HutchError(
-      "invalid_option",
-      `Cannot use engine "${asked}": there is no such engine`,
-      {
-        hint: `take one of ${names}`,
-      },
-    );
+    throw noSuchEngine(asked, engines);
   }
   const probed = await probeEngines(candidates, options);
   const usable = probed.filter(({ report }) => report.usable);
@@ -102,4 +96,19 @@ async function unavailable(
 
 function remediesOf(parts: readonly EnginePart[]): string[] {
   return [...new Set(parts.map((part) => part.remedy).filter((remedy) => remedy !== undefined))];
+}
+
+/** The error for a name that no engine has; with the one that may have been meant. */
+export function noSuchEngine(asked: string, engines: readonly Engine[]): HutchError {
+  const names = ["auto", ...engines.map((engine) => engine.name)];
+  const near = nearest(asked, names);
+  return new HutchError(
+    "invalid_option",
+    `Cannot use engine ${JSON.stringify(asked)}: there is no such engine`,
+    {
+      hint: near === undefined
+        ? `take one of ${names.join(", ")}`
+        : `did you mean ${JSON.stringify(near)}?`,
+    },
+  );
 }

@@ -135,6 +135,7 @@ Deno.test("hutch create leaves nothing behind when it refuses", () =>
       [["--name", "-x", IMAGE], /"-x"/],
       [["--name", "a".repeat(64), IMAGE], /a{64}/],
       [["--engine", "nope", IMAGE], /"nope".*; take one of auto/],
+      [["--engine", "quemu", IMAGE], /did you mean "qemu"\?/],
       [["-w", "relative", IMAGE], /"relative"/],
       [["--hostname", "-", IMAGE], /"-"/],
       [["builtin:nope"], /nope/],

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { OutputClosed, print, printJson, writeAll } from "../../src/cli/io.ts";
+import { OutputClosed, print, writeAll } from "../../src/cli/io.ts";
+import { printJson } from "../../src/cli/json.ts";
 import { MemorySink } from "./helpers.ts";
 
 Deno.test("writeAll goes on until every byte is written", async () => {
@@ -35,7 +36,7 @@ Deno.test("writeAll tells a reader that is gone from other failures", async () =
 
 Deno.test("printJson escapes what a terminal would obey", async () => {
   const sink = new MemorySink();
-  await printJson(sink, { a: "\x1b\u009b\u2028é" });
-  assert.equal(sink.text, '{\n  "a": "\\u001b\\u009b\\u2028é"\n}\n');
-  assert.deepEqual(JSON.parse(sink.text), { a: "\x1b\u009b\u2028é" });
+  await printJson(sink, "volume rm", ["\x1b\u009b\u2028é"]);
+  assert.equal(sink.text, '[\n  "\\u001b\\u009b\\u2028é"\n]\n');
+  assert.deepEqual(JSON.parse(sink.text), ["\x1b\u009b\u2028é"]);
 });

@@ -35,7 +35,19 @@ Deno.test("hutch snapshot and clone take, list, compare, restore and remove", as
     assert.equal(JSON.parse(await ok("snapshot", "diff", "--json", "web", "first")).blocks, 0);
     assert.equal(await ok("snapshot", "restore", "web", "first"), "");
     const missing = await run("snapshot", "restore", "web", "nope");
-    assert.match(missing.stderr, /Cannot find snapshot "nope" of box "web": there is none/);
+    assert.match(
+      missing.stderr,
+      /Cannot find snapshot "nope" of box "web": there is none; hutch snapshot ls web/,
+    );
+    for (
+      const words of [["snapshot", "rm", "web", "frist"], ["clone", "--snapshot", "frist", "web"], [
+        "create",
+        "--from",
+        "web/frist",
+      ]]
+    ) {
+      assert.match((await run(...words)).stderr, /there is none; did you mean "first"\?/);
+    }
     assert.equal(await ok("clone", "web", "copy"), "copy\n");
     assert.equal(await ok("clone", "-n", "2", "--snapshot", "first", "web", "n"), "n-1\nn-2\n");
     const [made] = JSON.parse(await ok("clone", "--json", "-l", "c=d", "web", "other"));

@@ -41,6 +41,7 @@ Deno.test("hutch volume makes, lists, shows and removes volumes, but none that b
   assert.match(used.stderr, /Cannot remove volume "data": box "web" has it; remove the boxes/);
   assert.match(used.stderr, /Cannot find volume "nope": there is none/);
   assert.equal((await run("volume", "rm", "-f", "nope")).code, 0);
+  assert.match((await run("volume", "inspect", "dtaa")).stderr, /did you mean "data"\?/);
   const prunable = await ok("volume", "prune", "-n");
   assert.match(prunable, /^vol-\w+\n$/);
   assert.equal(await ok("volume", "prune"), prunable);

@@ -1,63 +1,109 @@
 /**
- * The examples of doc comments, run: all that boot nothing, and some of the others (all in the soak).
+ * The examples of comments and guides, run by `deno test --doc`: all in the README and in files whose
+ * examples boot nothing, and some of the others (all in the soak).
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { allExamples, type Example, writeExamples } from "../../scripts/examples.ts";
+import { Runtime } from "../../mod.ts";
+import { makeExt4, toQcow2 } from "../support/disks.ts";
 import { TempFolder } from "../support/temp.ts";
-import type { ExampleResult } from "./examples_program.ts";
-import { TEST_ENGINE, withHome } from "./support.ts";
+import { runTool } from "../support/tools.ts";
+import { ROOT, TEST_ENGINE, withHome } from "./support.ts";
 
-/** One in so many of those that boot a box is run; `EXAMPLES_SEED` names other ones. */
-const EVERY = Number(Deno.env.get("EXAMPLES_EVERY") ?? 4);
+/** One in so many of the files whose examples boot boxes is run; `EXAMPLES_SEED` names other ones. */
+const EVERY = Number(Deno.env.get("EXAMPLES_EVERY") ?? 8);
 const SEED = Number(Deno.env.get("EXAMPLES_SEED") ?? 0);
-/** What isn't run. */
-const ELSEWHERE: readonly (readonly [why: string, is: (example: Example) => boolean])[] = [
-  ["guides have tests of their own", ({ file }) => file.endsWith(".md")],
-  ["so have plugins", ({ file }) => /^plugins\/\w+\.ts$/.test(file)],
-  ["there is no such registry", ({ text }) => text.includes("registry.test")],
-];
+/** How long one file's may take, in `ms`; the README has 20. */
+const FILE_MS = 600_000;
 
-/** Whether it makes a box; then it boots one, most likely. */
-function boots({ text }: Example): boolean {
-  return text.includes(".create({ image");
+function* sourcesBelow(folder: string): Generator<string> {
+  for (const entry of Deno.readDirSync(join(ROOT, folder))) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory) yield* sourcesBelow(path);
+    else if (/\.(?:ts|md)$/.test(path)) yield path;
+  }
 }
 
-const PROGRAM = new URL("./examples_program.ts", import.meta.url).href;
+/** Files with examples, as paths from the root, and whether these boot boxes, most likely. */
+function filesWithExamples(): { path: string; boots: boolean }[] {
+  const files = [
+    "mod.ts",
+    "README.md",
+    ...["src", "ffi", "plugins"].flatMap((f) => [...sourcesBelow(f)]),
+  ];
+  return files.sort().flatMap((path) => {
+    const examples = Deno.readTextFileSync(join(ROOT, path)).match(/```ts\n[^]*?```/g) ?? [];
+    const boots = examples.some((text) => text.includes(".create({"));
+    return examples.length === 0 ? [] : [{ path, boots }];
+  });
+}
+
+/** A working folder that has what examples name: files of the project, in a repository, and a disk. */
+async function workingFolder(path: string): Promise<void> {
+  const names = ["README.md", "scripts", "src"].map((name) => join(ROOT, name));
+  await runTool("cp", "-R", ...names, path);
+  const git = [
+    "git",
+    "-C",
+    path,
+    "-c",
+    "user.name=test",
+    "-c",
+    "user.email=test@example.org",
+  ] as const;
+  await runTool(...git, "init", "-q");
+  await runTool(...git, "add", "README.md");
+  await runTool(...git, "commit", "-q", "--no-gpg-sign", "-m", "first");
+  const raw = await makeExt4(join(path, "data.img"), join(ROOT, "ffi/confine"));
+  await toQcow2(raw, join(path, "data.qcow2"));
+}
+
+async function runExamples(files: readonly string[], home: string, cwd: string): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["test", "--doc", "-A", "--quiet", "--no-prompt", "--no-check"],
+      ...[
+        "--config",
+        join(ROOT, "scripts/examples.json"),
+        ...files.map((file) => join(ROOT, file)),
+      ],
+    ],
+    cwd,
+    env: { HUTCH_HOME: home, NO_COLOR: "1", API_TOKEN: "value", DEPLOY_KEY: "value" },
+    signal: AbortSignal.timeout(FILE_MS),
+  }).output();
+  const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  assert.equal(code, 0, said);
+  return said;
+}
+
+/** Examples leave boxes with names, as they say; here they go. */
+async function removeBoxes(home: string): Promise<void> {
+  await using runtime = await Runtime.open({ home });
+  for (const { id } of await runtime.list()) await (await runtime.get(id)).remove({ force: true });
+}
 
 Deno.test({
-  name: "examples in doc comments run to their end",
+  name: "examples in comments and guides run to their end",
   ignore: TEST_ENGINE !== "qemu", // nothing in them depends on the engine
   fn: (test) =>
     withHome(async (home) => {
       await using folder = new TempFolder();
-      const all = allExamples().filter((each) => !ELSEWHERE.some(([, is]) => is(each)));
-      const chosen = [
-        ...all.filter((each) => !boots(each)),
-        ...all.filter(boots).filter((_, index) => index % EVERY === SEED % EVERY),
-      ];
-      assert.ok(chosen.length > 20, `${chosen.length} of ${all.length}`);
-      const paths = writeExamples(folder.path, chosen);
-      const results = join(folder.path, "results");
-      const { stderr } = await new Deno.Command(Deno.execPath(), {
-        args: ["run", "-A", "--quiet", "--no-prompt", "--no-check", PROGRAM, results, ...paths],
-        env: { HUTCH_HOME: home, TMPDIR: folder.path, NO_COLOR: "1" },
-        stdin: "null",
-        stdout: "null",
-      }).output();
-      const said = new TextDecoder().decode(stderr);
-      const ended = new Map<string, ExampleResult>();
-      for (const line of (await Deno.readTextFile(results).catch(() => "")).trim().split("\n")) {
-        if (line === "") continue;
-        const result: ExampleResult = JSON.parse(line);
-        ended.set(result.path, result);
-      }
-      for (const [index, { file, line }] of chosen.entries()) {
-        await test.step(`${file}:${line}`, () => {
-          const result = ended.get(paths[index] ?? "");
-          assert.ok(result, `the program ended in it, or before: ${said}`);
-          assert.equal(result.error, undefined);
-        });
+      await workingFolder(folder.path);
+      const all = filesWithExamples();
+      const quick = all.filter(({ boots }) => !boots).map(({ path }) => path);
+      const slow = all.filter(({ boots }) => boots).map(({ path }) => path)
+        .filter((path, index) => path === "README.md" || index % EVERY === SEED % EVERY);
+      assert.ok(quick.length > 5 && slow.length > 3, `${quick.length}, ${slow.length}`);
+      for (const files of [quick, ...slow.map((path) => [path])]) {
+        await test.step(
+          files.length === 1 ? `${files[0]}` : "those that boot nothing",
+          async () => {
+            const said = await runExamples(files, home, folder.path);
+            assert.match(said, /^ok \| [1-9]\d* passed/m);
+            await removeBoxes(home);
+          },
+        );
       }
     }),
 });

@@ -162,6 +162,20 @@ static void round_trips(const char *address, int port, int count) {
   printf("%.4f\n", ((double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6) / count);
 }
 
+/* Begins connections and forgets them, to one port or (0) to all in turn. */
+static void flood(const char *address, int port, int count) {
+  struct sockaddr_in to = {.sin_family = AF_INET};
+  if (inet_pton(AF_INET, address, &to.sin_addr) != 1) die("address");
+  for (int i = 0; i < count; i++) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    to.sin_port = htons((uint16_t)(port != 0 ? port : 1 + i % 65535));
+    if (fd < 0) die("socket");
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS) die("connect");
+    close(fd);
+  }
+  printf("%d\n", count);
+}
+
 /* Frames of any bytes, and well-formed ones in other names. */
 static void garbage(int count) {
   struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex("eth0"), .sll_halen = 6};
@@ -197,6 +211,7 @@ int main(int count, char **words) {
   int port = atoi(words[3]);
   if (strcmp(what, "get") == 0) printf("%zu\n", take(dial(words[2], port)));
   if (strcmp(what, "many") == 0) many(words[2], port, atoi(words[4]));
+  if (strcmp(what, "flood") == 0) flood(words[2], port, atoi(words[4]));
   if (strcmp(what, "rate") == 0) rate(words[2], port, atoi(words[4]));
   if (strcmp(what, "trips") == 0) round_trips(words[2], port, atoi(words[4]));
   if (strcmp(what, "put") == 0) {

@@ -5,12 +5,13 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 
 const PERIOD = 65_521;
+const MIB = Deno.env.get("NETWORK_MIB") ?? (Deno.env.get("IN_KVM_LAB") === "1" ? 2 : 24);
 /** Size of a long transfer in bytes; in the emulated machine with KVM a short one takes as long. */
-export const LONG = (Deno.env.get("IN_KVM_LAB") === "1" ? 2 : 24) * 2 ** 20 + 12_345;
+export const LONG = Number(MIB) * 2 ** 20 + 12_345;
 const block = Uint8Array.from({ length: PERIOD }, (_, j) => (j * 167 + (j >> 8)) & 255);
 
 /** The first bytes of the pattern that `net_guest.c` has too. */
-export function patternOf(size: number): Uint8Array<ArrayBuffer> {
+function patternOf(size: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(size);
   for (let at = 0; at < size; at += PERIOD) bytes.set(block.subarray(0, size - at), at);
   return bytes;
@@ -33,6 +34,14 @@ export async function sendAll(connection: Deno.Conn, bytes: Uint8Array): Promise
   for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
 }
 
+/** Sends the first bytes of the pattern. */
+export async function sendPattern(connection: Deno.Conn, size: number): Promise<void> {
+  const piece = patternOf(16 * PERIOD);
+  for (let at = 0; at < size; at += piece.length) {
+    await sendAll(connection, piece.subarray(0, size - at));
+  }
+}
+
 /** What comes, as text, up to its end. */
 export async function readAll(connection: Deno.Conn): Promise<string> {
   const buffer = new Uint8Array(4096);
@@ -51,7 +60,7 @@ export class HostServer implements Disposable {
   readonly echo: number;
 
   constructor(hostname: string) {
-    this.port = this.#serve(hostname, (connection) => sendAll(connection, patternOf(LONG)));
+    this.port = this.#serve(hostname, (connection) => sendPattern(connection, LONG));
     this.sink = this.#serve(hostname, async (connection) => {
       await sendAll(connection, new TextEncoder().encode(`${await sizeOfPattern(connection)}\n`));
     });

@@ -1,16 +1,13 @@
-/** That a box's programs trust its interceptor: in the layouts of distributions, and in a Debian of packages. */
+/** That a box's programs trust its interceptor, in the layouts of distributions. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Box, Runtime } from "../../mod.ts";
-import { Issuer, makeAuthority } from "../../src/network/intercept/authority.ts";
-import { debian } from "../../plugins/debian.ts";
+import { Runtime } from "../../mod.ts";
+import { makeAuthority } from "../../src/network/intercept/authority.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
 import { BOX, TEST_ENGINE, withHome } from "./support.ts";
 
 const keytool = needs("keytool", "busybox");
-const mmdebstrap = needs("mmdebstrap", "apt-get");
-const SECRETS = { TOKEN: { value: "the value", hosts: ["api.test"] } };
 /** One that a later program knows, too. */
 const KEPT = { HUTCHED: { from: "env", hosts: ["api.test"] } };
 /** Where each distribution's programs look, and what there is a link to another place. */
@@ -123,78 +120,3 @@ Deno.test(
       }
     }),
 );
-
-/** Whether this machine's mirror of Debian answers. */
-async function mirrorAnswers(): Promise<boolean> {
-  const uris = await runTool("apt-get", "indextargets", "--format", "$(REPO_URI)").catch(() => "");
-  const [uri] = uris.split("\n").filter((each) => each.startsWith("http"));
-  if (uri === undefined) return false;
-  const answer = await fetch(new URL("dists/", uri), { signal: AbortSignal.timeout(10_000) })
-    .catch(() => undefined);
-  await answer?.body?.cancel();
-  return answer !== undefined;
-}
-
-// It takes minutes.
-if (Deno.env.get("TRUST_DEBIAN") !== undefined) {
-  Deno.test(
-    `Debian's curl and python trust a box's interceptor, on ${TEST_ENGINE}${mmdebstrap.note}`,
-    {
-      ignore: mmdebstrap.ignore,
-    },
-    () =>
-      withHome(async (home) => {
-        if (!await mirrorAnswers()) return console.log("skipped: no mirror of Debian answers");
-        await using folder = new TempFolder();
-        await using stack = new AsyncDisposableStack();
-        const theirs = await makeAuthority();
-        const { certificate, key } = await (await Issuer.of(theirs)).issue("api.test");
-        const server = Deno.serve(
-          { hostname: "127.0.0.1", port: 0, cert: certificate, key, onListen() {} },
-          (request) => new Response(request.headers.get("x-token")),
-        );
-        stack.defer(() => server.shutdown());
-        const trusted = join(folder.path, "ca.pem");
-        await Deno.writeTextFile(trusted, theirs.certificate);
-        Deno.env.set("DENO_CERT", trusted);
-        stack.defer(() => Deno.env.delete("DENO_CERT"));
-        const include = ["ca-certificates", "curl", "python3"];
-        await using runtime = await Runtime.open({ home, plugins: [debian({ include })] });
-        await using box = await runtime.create({
-          ...{ ...BOX, image: "debian:bookworm", memory: "256m", network: "open" },
-          extraHosts: { "api.test": "host-gateway" },
-          secrets: SECRETS,
-        });
-        const url = `https://api.test:${server.addr.port}/`;
-        const python = "import os,urllib.request as r\n" +
-          `print(r.urlopen(r.Request("${url}",headers={"x-token":os.environ["TOKEN"]})).read().decode())`;
-        const withoutHelp = { SSL_CERT_FILE: "", DENO_CERT: "", NODE_EXTRA_CA_CERTS: "" };
-        for (const env of [{}, withoutHelp]) {
-          assert.equal(
-            await said(box, ["curl", "-sS", "-H", "x-token: $TOKEN", url], env),
-            "the value",
-          );
-          assert.equal(await said(box, ["python3", "-c", python], env), "the value");
-        }
-        // What the distribution's own program makes of its folders holds it too.
-        await said(box, ["update-ca-certificates"], {});
-        assert.equal(
-          await said(box, ["curl", "-sS", "-H", "x-token: $TOKEN", url], withoutHelp),
-          "the value",
-        );
-      }),
-  );
-}
-
-async function said(
-  box: Box,
-  [command = "", ...args]: readonly string[],
-  env: Record<string, string>,
-): Promise<string> {
-  const unset = Object.entries(env).map(([name]) => `unset ${name};`).join(" ");
-  const line = [command, ...args].map((word) =>
-    word.includes("$TOKEN") ? `"${word}"` : `'${word.replaceAll("'", `'\\''`)}'`
-  );
-  const { stdout, stderr } = await box.exec("sh", ["-c", `${unset} ${line.join(" ")}`]);
-  return stdout.trim() || stderr.trim();
-}

@@ -367,6 +367,16 @@ static void flood(void) {
     filter_guest(&filter, frame, length, 4000);
   }
   assert(filter.flows.count == FLOWS_MAX - 50 && filter.counts.full == 1000);
+  /* So do those that nobody answered in 5 s; one that was stays. */
+  size_t length = make("8.8.8.8", GUEST_V4, IPPROTO_TCP, 80, 1024 + 200, TCP_SYN | TCP_ACK, true);
+  assert(filter_host(&filter, frame, length, 1000) == FILTER_PASS);
+  for (unsigned i = 0; i < 51; i++) {
+    length = make(GUEST_V4, "1.1.1.1", IPPROTO_TCP, 1024 + i, 80, TCP_SYN, false);
+    assert(filter_guest(&filter, frame, length, 6500) == FILTER_PASS);
+  }
+  assert(filter.flows.count == 1 + 50 + 51 && filter.counts.full == 1000);
+  struct flow_key key = {.remote = address("8.8.8.8"), .remote_port = 80, .guest_port = 1024 + 200, .protocol = IPPROTO_TCP};
+  assert(flows_find(&filter.flows, &key) != NULL);
 }
 
 int main(void) {

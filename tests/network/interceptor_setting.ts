@@ -1,4 +1,5 @@
 /** An interceptor between a real client and real servers, whose TLS is by an authority of its own each. */
+import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Issuer, type KeyPair, makeAuthority } from "../../src/network/intercept/authority.ts";
 import { Interceptor } from "../../src/network/intercept/interceptor.ts";
@@ -81,7 +82,10 @@ export class Setting implements AsyncDisposable {
     return fetch(url, { ...init, client: this.client });
   }
 
-  /** Sends so many `MiB` to `/echo`, whose server gives back what it gets; how many bytes came. */
+  /**
+   * Sends so many `MiB` to `/echo`, whose server gives back what it gets, and checks what comes; how many
+   * `MiB` this process had more than before, at most.
+   */
   async echoed(mib: number): Promise<number> {
     const piece = 2 ** 18;
     let sent = 0;
@@ -93,9 +97,16 @@ export class Setting implements AsyncDisposable {
       },
     });
     const answer = await this.fetch("https://api.test/echo", { method: "POST", body });
+    const before = Deno.memoryUsage().rss;
     let got = 0;
-    for await (const bytes of answer.body ?? []) got += bytes.length;
-    return got;
+    let most = before;
+    for await (const bytes of answer.body ?? []) {
+      assert.equal(bytes[0], Math.floor(got / piece) % 256, `the byte at ${got}`);
+      got += bytes.length;
+      most = Math.max(most, Deno.memoryUsage().rss);
+    }
+    assert.equal(got, mib * 2 ** 20);
+    return (most - before) / 2 ** 20;
   }
 
   /** What a server says to a request without TLS, as it is written: all of it, up to the connection's end. */

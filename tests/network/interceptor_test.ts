@@ -116,6 +116,9 @@ Deno.test("Interceptor looks at each request without TLS, and replaces nothing i
   assert.deepEqual(setting.leaks, ["TOKEN api.test"]);
 });
 
+/** How much is streamed. */
+const BODY_MIB = Number(Deno.env.get("BODY_MIB") ?? 32);
+
 Deno.test("Interceptor streams much both ways at once, and gives answers as they are", async () => {
   await using setting = await Setting.make((request) => {
     const { pathname } = new URL(request.url);
@@ -125,7 +128,8 @@ Deno.test("Interceptor streams much both ways at once, and gives answers as they
     const headers = { "content-encoding": "gzip", "set-cookie": "a=b" };
     return new Response(Uint8Array.from(gzipSync("packed")), { headers });
   });
-  assert.equal(await setting.echoed(32), 32 * 2 ** 20);
+  const kept = await setting.echoed(BODY_MIB);
+  assert.ok(kept < 256, `${kept} MiB were kept of what goes through`);
   const moved = await setting.fetch("https://api.test/moved", { redirect: "manual" });
   assert.equal(moved.headers.get("location"), "https://api.test/echo");
   await moved.body?.cancel();

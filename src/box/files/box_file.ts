@@ -16,7 +16,7 @@ import { Flag } from "./wire.ts";
  *
  * @example Reading the end of a file
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using box = await runtime.create({ image: "builtin:busybox" });
  * await using file = await box.fs.open("/etc/passwd");

@@ -54,7 +54,7 @@ const MAX_BYTES = 2 ** 40 - 2 ** 30;
  *
  * @example A disk in memory
  * ```ts
- * import { packDisk } from "./mod.ts";
+ * import { packDisk } from "@hutch/hutch";
  * const disk = new Uint8Array(1024 * 1024);
  * disk[1080] = 0x53;
  * const packed = await packDisk({

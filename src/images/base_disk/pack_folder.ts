@@ -39,7 +39,7 @@ export interface PackFolderOptions {
  *
  * @example How large a folder's layer is
  * ```ts
- * import { packFolder } from "./mod.ts";
+ * import { packFolder } from "@hutch/hutch";
  * using packed = await packFolder("/etc/ssl", { owner: { uid: 0, gid: 0 } });
  * console.log(packed.size, packed.leftOut.sockets);
  * ```

@@ -24,7 +24,7 @@ export type PullWork = (signal: AbortSignal, onProgress: PullListener) => Promis
  *
  * @example Awaited
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * const { digest } = await runtime.images.pull("builtin:busybox");
  * console.log(digest);
@@ -32,7 +32,7 @@ export type PullWork = (signal: AbortSignal, onProgress: PullListener) => Promis
  *
  * @example Watched
  * ```ts
- * import { Runtime } from "./mod.ts";
+ * import { Runtime } from "@hutch/hutch";
  * await using runtime = await Runtime.open();
  * await using pull = runtime.images.pull("builtin:busybox");
  * for await (const event of pull) {

@@ -6,6 +6,7 @@
  */
 import { join } from "node:path";
 import { errorText, HutchError } from "../../errors.ts";
+import { asPermissionError } from "../../permissions.ts";
 import type { Credentials } from "../../plugin/contract.ts";
 import { helperGet, type HelperOptions, TOKEN_USER } from "./credentials_helper.ts";
 import { isObject, type JsonObject } from "../json.ts";
@@ -77,6 +78,8 @@ async function readConfig(path: string): Promise<JsonObject | undefined> {
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     if (error instanceof Deno.errors.NotADirectory) return undefined;
+    const missing = asPermissionError(error, `read logins from ${path}`);
+    if (missing !== error) throw missing;
     throw unusable(path, errorText(error));
   }
   let config: unknown;

@@ -4,6 +4,7 @@
  * @module
  */
 import { HutchError } from "../../errors.ts";
+import { asPermissionError } from "../../permissions.ts";
 import { isObject } from "../json.ts";
 
 /** What a helper keeps for a server. */
@@ -104,6 +105,8 @@ async function run(
       stderr: "null",
     }).spawn();
   } catch (error) {
+    const refused = asPermissionError(error, `ask docker-credential-${name}`);
+    if (refused !== error) throw refused;
     const missing = error instanceof Deno.errors.NotFound;
     throw failure(
       name,

@@ -1,0 +1,23 @@
+/** Of networks what an engine has a part in, in a minute; `network_test.ts` has all. */
+import assert from "node:assert/strict";
+import { NETWORK_CASES, withNetworks } from "./network_cases.ts";
+import { TEST_ENGINE } from "./support.ts";
+
+const CHOSEN = [
+  "A box has addresses, names and a name server",
+  "An open box gets much from this machine and sends much to it, by IPv4 and IPv6",
+  "A published port lets either side end first, by IPv4 and IPv6",
+  "A published UDP port answers",
+  "A box of the usual network is refused at once what isn't public",
+];
+
+Deno.test({
+  name: `Networks in short, on ${TEST_ENGINE}`,
+  ignore: TEST_ENGINE === "qemu", // all of it is run there
+  fn: (test) =>
+    withNetworks(async (stage) => {
+      const chosen = NETWORK_CASES.filter(([name]) => CHOSEN.includes(name));
+      assert.equal(chosen.length, CHOSEN.length);
+      for (const [name, body] of chosen) await test.step(name, () => body(stage));
+    }),
+});
