@@ -9,8 +9,8 @@
  * code), `suite` (a run of `deno test`: report in `BASE.xml`) or `skip` (one test; BASE is the
  * reason). What was printed is in `BASE.log`.
  *
- * `--failed` prints a pattern of the names of the tests that failed, nothing if none did. Where they were
- * run once more, what that gave is in `BASE.again.xml`, and who passed then is named.
+ * `--failed` prints a pattern of the names of the tests that failed, nothing if none did or more than ten:
+ * then something is broken, and the next try wouldn't tell more. Where they were run once more, what that gave is in `BASE.again.xml`, and who passed then is named.
  *
  * @module
  */
@@ -105,12 +105,15 @@ function keyOf({ suite, name }: Case): string {
   return `${suite}\n${name}`;
 }
 
-/** A pattern of the tests that failed; empty if none did. */
+/** How many failures a second run is for. */
+const FEW = 10;
+
+/** A pattern of the tests that failed; empty if none did, or many. */
 export function failedNames(report: string): string {
   const cases = casesOf(report) ?? [];
   const names = new Set(cases.map(({ name }) => name));
   const failed = cases.filter(({ name, result }) => result === "failed" && !isStepOf(name, names));
-  if (failed.length === 0) return "";
+  if (failed.length === 0 || failed.length > FEW) return "";
   const escaped = failed.map(({ name }) => name.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
   return `/^(?:${escaped.join("|")})$/`;
 }

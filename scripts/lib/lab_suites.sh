@@ -27,7 +27,7 @@ declare -A files=(
 
 # run ENGINE NAME FILE: one file, and what of it is worth a second run.
 run() {
-  local engine=$1 name=$2 file=$3 code=0 again=""
+  local engine=$1 name=$2 file=$3 code=0
   echo "-- $file on $engine"
   HUTCH_TEST_ENGINE=$engine suite "/run/$name" "$limit" "$file" || code=$?
   if ((code == 124 || code == 137)); then
@@ -38,12 +38,7 @@ run() {
     HUTCH_TEST_ENGINE=$engine suite "/run/$name" "$limit" "$file" || code=$?
   elif ((code == 1)); then
     dmesg | tail -n 20
-    again=$("$hutch_deno" run -R scripts/test_summary.ts --failed "/run/$name.xml")
-    if [[ -n $again ]]; then
-      echo "-- once more: $again"
-      HUTCH_TEST_ENGINE=$engine suite "/run/$name.again" "$limit" --filter "$again" "$file" || true
-      cat "/run/$name.again.left" >>"/run/$name.left"
-    fi
+    HUTCH_TEST_ENGINE=$engine suite_again "/run/$name" "$limit" "$file"
   fi
   # Written here and copied when whole: the machine may end at any time.
   cp "/run/$name".{log,left} "$results/"

@@ -29,6 +29,18 @@ suite() {
 }
 suite_folder="" # of the suite that is running
 
+# suite_again BASE SECONDS FILE...: runs those tests once more that failed in the suite of the same
+# arguments, if they are at most ten. Report in BASE.again.xml, from which scripts/test_summary.ts names what passed
+# then, with what failed first: a test that needs it is to be mended, not to be lived with.
+suite_again() {
+  local base=$1 names
+  names=$("$hutch_deno" run -R "$hutch_root/scripts/test_summary.ts" --failed "$base.xml") || return 0
+  [[ -n $names ]] || return 0
+  echo "-- once more: $names"
+  suite "$base.again" "$2" --filter "$names" "${@:3}" || true
+  cat "$base.again.left" >>"$base.left"
+}
+
 # Ends the running suite, for a script that must end itself.
 stop_suite() {
   if [[ -n $logged_child ]]; then
