@@ -23,8 +23,12 @@ import {
   type ReadyLine,
   writeExitFile,
 } from "./machine_file.ts";
-import { readSecretLine, startInterceptor } from "./interceptor_process.ts";
-import { NetworkRefused, startNetwork } from "./network_process.ts";
+import {
+  type InterceptorProcess,
+  readSecretLine,
+  startInterceptor,
+} from "./interceptor_process.ts";
+import { type NetworkProcess, NetworkRefused, startNetwork } from "./network_process.ts";
 import { Relay } from "./relay.ts";
 
 /** How long the guest gets to shut down when its creator is gone or a limit is reached, in `ms`. */
@@ -67,6 +71,8 @@ async function run(file: MachineFile): Promise<void> {
   removeIfThere(file.spec.controlPath);
   removeIfThere(`${file.spec.controlPath}.own`);
   if (file.network) removeNetworkSockets(file.network);
+  const beside = startBeside(file); // it takes its time, in which everything else is made ready
+  beside.catch(() => {}); // seen below
   let kill: Machine["kill"] = () => Deno.exit(1); // there is no machine yet
 
   const log = new LogWriter(file.log.folder, file.log);
@@ -136,12 +142,7 @@ async function run(file: MachineFile): Promise<void> {
   }
   Deno.addSignalListener("SIGHUP", () => {}); // the end of a terminal is no reason
 
-  const { interceptor: asked } = file.network ?? {};
-  const interceptor = asked && await startInterceptor(asked, {
-    line: await readSecretLine(),
-    folder: file.spec.folder,
-  });
-  const network = file.network ? await startNetwork(file.network) : undefined;
+  const { interceptor, network } = await beside;
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
   let confined = false;
   const confineOnce = (rules: readonly FileRule[]) => {
@@ -158,6 +159,8 @@ async function run(file: MachineFile): Promise<void> {
     throw error;
   }
   say({ ready: true, answers: network?.answers ?? [] });
+  // Not before: a process's first timer takes it 10 ms, which the machine would wait for.
+  consoleWatch.start();
   // Its programs would wait for answers that never come.
   // (A machine that ends takes it along, and may be noticed later.)
   void network?.ended.then((message) => setTimeout(() => end("engine", message), NETWORK_GRACE_MS));
@@ -184,6 +187,19 @@ async function run(file: MachineFile): Promise<void> {
   limits.stop();
   await relay.drain(DRAIN_MS);
   relay.close();
+}
+
+/** Starts what the machine's network is made of. */
+async function startBeside({ network, spec }: MachineFile): Promise<{
+  readonly interceptor: InterceptorProcess | undefined;
+  readonly network: NetworkProcess | undefined;
+}> {
+  const asked = network?.interceptor;
+  const interceptor = asked && await startInterceptor(asked, {
+    line: await readSecretLine(),
+    folder: spec.folder,
+  });
+  return { interceptor, network: network && await startNetwork(network) };
 }
 
 /** What starting took is a tenth of all its memory, and wouldn't be given back by itself. */
