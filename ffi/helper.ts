@@ -21,6 +21,7 @@ export { checkLimits, Ext4Image, IMAGE_LIMITS, type ImageLimits, isLimit } from 
 export { DiskChain, type DiskFile, type DiskRun } from "./disk_chain.ts";
 export { DiskDiff, type DiskDiffOptions } from "./disk_diff.ts";
 export { FolderTar, type FolderTarOptions, type OwnerRange } from "./folder_tar.ts";
+export { grownExt4 } from "./ext4_growth.ts";
 export { nextDataOf } from "./holes.ts";
 export { type KernelImage, readKernel } from "./kernel.ts";
 

@@ -26,6 +26,10 @@ const SYMBOLS = {
     result: "void",
     nonblocking: true,
   },
+  hutch_relay_trim: {
+    parameters: [],
+    result: "void",
+  },
   hutch_relay_close: {
     parameters: ["usize"], // relay *relay
     result: "void",
@@ -140,6 +144,11 @@ export class RelayThread {
     this.#draining.add(call);
     await call;
     this.#draining.delete(call);
+  }
+
+  /** Gives memory back that the process has needed to start. */
+  trim(): void {
+    this.#symbols.hutch_relay_trim();
   }
 
   /** Ends all connections and the thread; idempotent. */

@@ -68,6 +68,11 @@ export const SYMBOLS = {
     parameters: ["pointer"], // const hutch_ext4 *fs
     result: "pointer", // const char *
   },
+  hutch_ext4_grow: {
+    // const char *path, uint64_t size, uint64_t *places, uint8_t *clusters
+    parameters: ["buffer", "u64", "buffer", "buffer"],
+    result: "i32",
+  },
   hutch_decoder_open: {
     parameters: ["buffer", "buffer", "buffer"], // const char *path, const char *format, hutch_decoder **out
     result: "i32",

@@ -18,6 +18,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -79,17 +80,22 @@ static void spare_from_oom(void) {
   if (fd >= 0) close(fd);
 }
 
-/* Growing takes the kernel some time for each GiB. This much at once, so that the first command has
- * room; the rest behind its back. */
+/* Growing takes the kernel some time for each GiB. This much at once when there is less, so that the
+ * first command has room; the rest behind its back. */
 #define FIRST_ROOM (UINT64_C(1) << 30)
 
 /* Descriptors that the holder keeps. */
 enum { LEASH = 3, DEVICE, ROOT, TERMINALS, WORD, KEPT_END };
 
+static bool has_room(int root) {
+  struct statfs status;
+  return fstatfs(root, &status) == 0 && (uint64_t)status.f_bavail * (uint64_t)status.f_bsize >= FIRST_ROOM;
+}
+
 static int open_for_growth(int *device, int *root, struct failure *failure) {
   *root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  /* Before anything is written: a new image's disk has no room. */
-  if (*root >= 0) return view_grow(*device, *root, FIRST_ROOM, failure);
+  /* Before anything is written: a disk made for its content alone has no room. */
+  if (*root >= 0) return has_room(*root) ? 0 : view_grow(*device, *root, FIRST_ROOM, failure);
   failure_set(failure, FAILURE_FAILED, errno, "open the box's root: %s", strerror(errno));
   return -1;
 }

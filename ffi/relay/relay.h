@@ -63,6 +63,10 @@ void hutch_relay_drain(struct hutch_relay *relay, uint32_t limit_ms);
 /* Ends all connections and the thread, and frees the relay; waits for nobody outside. Paths stay. */
 void hutch_relay_close(struct hutch_relay *relay);
 
+/* Gives the system back what the process has needed to start, and won't again: what is free of its heap,
+ * and of its main thread's stack, when called there. */
+void hutch_relay_trim(void);
+
 #pragma GCC visibility pop
 
 #endif

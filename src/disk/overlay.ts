@@ -157,7 +157,7 @@ export class Overlay implements Disposable {
   }
 }
 
-/** Whether a cluster is all zero. */
+/** Whether a cluster, or another piece of whole words, is all zero. */
 export function isZero(cluster: Uint8Array<ArrayBuffer>): boolean {
   const words = new Uint32Array(cluster.buffer, cluster.byteOffset, cluster.byteLength / 4);
   for (let n = 0; n < words.length; n++) { // a hot loop

@@ -9,9 +9,10 @@
  * @module
  */
 import { dirname, join, relative } from "node:path";
+import { grownExt4 } from "../../ffi/helper.ts";
 import { asNoSpace, exists, removeIfThere, removeIfThereSync } from "../atomic_file.ts";
 import { Overlay } from "../disk/overlay.ts";
-import { createOverlay, diskSize, overlayContent } from "../disk/qcow2.ts";
+import { createOverlay, diskSize, type OverlayCluster, overlayContent } from "../disk/qcow2.ts";
 import { HutchError } from "../errors.ts";
 import type { LayoutOutput } from "../plugin/contract.ts";
 import type { Paths } from "../runtime/paths.ts";
@@ -50,11 +51,17 @@ export function nextPath({ diskPath }: OwnDisk["own"]): string {
 }
 
 /**
- * Makes an empty overlay, whole or not at all, in place of what is there.
+ * Makes an overlay, whole or not at all, in place of what is there.
  *
+ * @param clusters What it holds. @default {nothing}
  * @throws HutchError `no_space`.
  */
-export async function placeOverlay(path: string, below: Below, sizeBytes: number): Promise<void> {
+export async function placeOverlay(
+  path: string,
+  below: Below,
+  sizeBytes: number,
+  clusters: readonly OverlayCluster[] = [],
+): Promise<void> {
   const temporary = `${path}.new`;
   try {
     await removeIfThere(temporary); // of a program that was killed here; the box's lock is ours
@@ -63,6 +70,7 @@ export async function placeOverlay(path: string, below: Below, sizeBytes: number
       backingPath: relative(dirname(path), below.path),
       backingFormat: below.format,
       sizeBytes,
+      clusters,
     });
     await Deno.rename(temporary, path);
   } catch (error) {
@@ -146,7 +154,10 @@ export async function ensureDisk(
       { hint: `give the box a disk of at least ${least}m (--disk)` },
     );
   }
-  await placeOverlay(disk.own.diskPath, below, disk.diskMiB * 2 ** 20);
+  const sizeBytes = disk.diskMiB * 2 ** 20;
+  // A file system as large as the disk from the start: the machine would take long to grow it.
+  const grown = below === image && image.format === "raw" ? grownExt4(image.path, sizeBytes) : [];
+  await placeOverlay(disk.own.diskPath, below, sizeBytes, grown);
 }
 
 /** Finishes what somebody who died had begun; for whoever holds the box. */

@@ -23,8 +23,12 @@ import {
   type ReadyLine,
   writeExitFile,
 } from "./machine_file.ts";
-import { readSecretLine, startInterceptor } from "./interceptor_process.ts";
-import { NetworkRefused, startNetwork } from "./network_process.ts";
+import {
+  type InterceptorProcess,
+  readSecretLine,
+  startInterceptor,
+} from "./interceptor_process.ts";
+import { type NetworkProcess, NetworkRefused, startNetwork } from "./network_process.ts";
 import { Relay } from "./relay.ts";
 
 /** How long the guest gets to shut down when its creator is gone or a limit is reached, in `ms`. */
@@ -37,6 +41,8 @@ const ANSWER_MS = 5_000;
 const GOODBYE_GRACE_MS = 10_000;
 /** How long a machine may take to be gone once its network is, in `ms`. */
 const NETWORK_GRACE_MS = 1_000;
+/** How long after the guest's first word this process has what it needs from then on, in `ms`. */
+const SETTLED_MS = 500;
 /** How long clients get to read what is on its way to them when the machine has ended, in `ms`. */
 const DRAIN_MS = 2_000;
 
@@ -65,6 +71,8 @@ async function run(file: MachineFile): Promise<void> {
   removeIfThere(file.spec.controlPath);
   removeIfThere(`${file.spec.controlPath}.own`);
   if (file.network) removeNetworkSockets(file.network);
+  const beside = startBeside(file); // it takes its time, in which everything else is made ready
+  beside.catch(() => {}); // seen below
   let kill: Machine["kill"] = () => Deno.exit(1); // there is no machine yet
 
   const log = new LogWriter(file.log.folder, file.log);
@@ -104,6 +112,7 @@ async function run(file: MachineFile): Promise<void> {
     library: file.library,
     socketPath: file.socketPath,
     channelPath: file.spec.channelPath,
+    onHello: () => void setTimeout(() => giveMemoryBack(relay), SETTLED_MS),
     onGoodbye: (payload) => {
       if (saysLost(payload)) leave("guest", "its agent gave up, and said why on its console");
       else leave(windingUp?.reason ?? "shutdown", windingUp?.message ?? "");
@@ -133,12 +142,7 @@ async function run(file: MachineFile): Promise<void> {
   }
   Deno.addSignalListener("SIGHUP", () => {}); // the end of a terminal is no reason
 
-  const { interceptor: asked } = file.network ?? {};
-  const interceptor = asked && await startInterceptor(asked, {
-    line: await readSecretLine(),
-    folder: file.spec.folder,
-  });
-  const network = file.network ? await startNetwork(file.network) : undefined;
+  const { interceptor, network } = await beside;
   const { default: runner }: { default: MachineRunner } = await import(file.runner);
   let confined = false;
   const confineOnce = (rules: readonly FileRule[]) => {
@@ -155,6 +159,8 @@ async function run(file: MachineFile): Promise<void> {
     throw error;
   }
   say({ ready: true, answers: network?.answers ?? [] });
+  // Not before: a process's first timer takes it 10 ms, which the machine would wait for.
+  consoleWatch.start();
   // Its programs would wait for answers that never come.
   // (A machine that ends takes it along, and may be noticed later.)
   void network?.ended.then((message) => setTimeout(() => end("engine", message), NETWORK_GRACE_MS));
@@ -182,6 +188,26 @@ async function run(file: MachineFile): Promise<void> {
   limits.stop();
   await relay.drain(DRAIN_MS);
   relay.close();
+}
+
+/** Starts what the machine's network is made of. */
+async function startBeside({ network, spec }: MachineFile): Promise<{
+  readonly interceptor: InterceptorProcess | undefined;
+  readonly network: NetworkProcess | undefined;
+}> {
+  const asked = network?.interceptor;
+  const interceptor = asked && await startInterceptor(asked, {
+    line: await readSecretLine(),
+    folder: spec.folder,
+  });
+  return { interceptor, network: network && await startNetwork(network) };
+}
+
+/** What starting took is a tenth of all its memory, and wouldn't be given back by itself. */
+function giveMemoryBack(relay: Relay): void {
+  const collect: unknown = Reflect.get(globalThis, "gc"); // there is none in a compiled program
+  if (typeof collect === "function") collect({ type: "major", flavor: "last-resort" });
+  relay.trim();
 }
 
 /** Its folder, and its sockets to be removed: they are beside those of other boxes. */

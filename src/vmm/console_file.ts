@@ -16,6 +16,8 @@ const MOST = 64 * 1024;
 
 /** A console that is watched. */
 export interface ConsoleWatch {
+  /** Looks now and then, from now on. */
+  start(): void;
   /** Looks at once. */
   look(): void;
   /** Looks for the last time. */
@@ -23,7 +25,7 @@ export interface ConsoleWatch {
 }
 
 /**
- * Looks at the console's file now and then. When it holds more than 16 MiB, its last 256 KiB move
+ * Watches the console's file, once it is started. When it holds more than 16 MiB, its last 256 KiB move
  * to `PATH.1` and it starts again from nothing.
  *
  * @param said Gets what came; of a flood, the end of it.
@@ -41,8 +43,11 @@ export function watchConsole(path: string, said: (bytes: Uint8Array) => void): C
       // No console yet, or no room for the copy: look again.
     }
   };
-  const timer = setInterval(look, INTERVAL_MS);
+  let timer: ReturnType<typeof setInterval> | undefined;
   return {
+    start() {
+      timer ??= setInterval(look, INTERVAL_MS);
+    },
     look,
     stop() {
       clearInterval(timer);

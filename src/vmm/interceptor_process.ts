@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
 import { ownCommand, processFlags } from "../own_process.ts";
 import type { MachineInterceptor } from "./machine_file.ts";
 
@@ -22,7 +21,7 @@ export interface InterceptorProcess {
 
 /** What the program that started the box process says first on its input: a line, with its end. */
 export async function readSecretLine(): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
+  const parts: Uint8Array<ArrayBuffer>[] = [];
   let length = 0;
   const buffer = new Uint8Array(64 * 1024);
   for (let n; length < LINE_LIMIT && (n = await Deno.stdin.read(buffer)) !== null;) {
@@ -30,7 +29,7 @@ export async function readSecretLine(): Promise<Uint8Array> {
     length += n;
     if (buffer[n - 1] === 10) break; // nothing is said after it before the machine is ready
   }
-  return Buffer.concat(parts);
+  return await new Blob(parts).bytes();
 }
 
 /**

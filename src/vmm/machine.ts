@@ -209,6 +209,7 @@ function boxProcessFlags(options: StartOptions): string[] {
     : writable;
   return [
     ...processFlags([BOX_PROCESS, file.runner]),
+    "--v8-flags=--expose-gc", // see `giveMemoryBack`
     `--allow-read=${readable}`,
     `--allow-write=${writable}`,
     `--allow-net=${

@@ -130,6 +130,11 @@ export class Relay {
     await this.#held.said();
   }
 
+  /** Gives memory back that the process has needed to start. */
+  trim(): void {
+    this.#thread.trim();
+  }
+
   /** Waits until clients have been sent what waits for them, at most `timeoutMs`. */
   async drain(timeoutMs: number): Promise<void> {
     await this.#thread.drain(timeoutMs);

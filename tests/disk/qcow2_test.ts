@@ -92,6 +92,41 @@ Deno.test("createOverlay leaves no table to be made, wherever the disk is writte
     assert.deepEqual(tablesOf(after), tablesOf(before));
   }));
 
+Deno.test("createOverlay shows what it holds from the start, at its place", () =>
+  withFolder(async (folder) => {
+    const base = new Uint8Array(1 << 20).map((_, i) => i % 251);
+    await Deno.writeFile(join(folder, "base"), base);
+    const path = join(folder, "box.qcow2");
+    const sizeBytes = (513 << 20) + 512; // the second table, and the end amid a cluster
+    const places = [2 * CLUSTER, 3 * CLUSTER, 512 << 20, 513 << 20];
+    const clusters = places.map((at, n) => {
+      const bytes = new Uint8Array(CLUSTER);
+      if (n !== 1) bytes.fill(n + 1, 0, 512).fill(n + 1, 5 * 4096, 7 * 4096); // the other is zero
+      return { at, bytes };
+    });
+    const options = { path, backingPath: "base", backingFormat: "raw", sizeBytes } as const;
+    await createOverlay({ ...options, clusters });
+    assert.match(await qemuImg("check", path), /No errors were found/);
+    await qemuImg("convert", "-O", "raw", path, join(folder, "flat"));
+    using flat = await Deno.open(join(folder, "flat"));
+    for (const { at, bytes } of [...clusters, { at: 0, bytes: base.subarray(0, 2 * CLUSTER) }]) {
+      const found = new Uint8Array(Math.min(bytes.length, sizeBytes - at));
+      await flat.seek(at, Deno.SeekMode.Start);
+      for (let done = 0; done < found.length;) {
+        done += await flat.read(found.subarray(done)) ?? found.length;
+      }
+      assert.deepEqual(found, bytes.subarray(0, found.length), `${at}`);
+    }
+    const taken = ((await Deno.stat(path)).blocks ?? 0) * 512;
+    assert.ok(taken <= 320 * 1024, `${taken} bytes: what is zero isn't written`);
+
+    const wrong = [{ at: 1, bytes: new Uint8Array(CLUSTER) }, { at: 0, bytes: new Uint8Array(1) }];
+    for (const each of [...wrong, { at: 1 << 30, bytes: new Uint8Array(CLUSTER) }]) {
+      const other = join(folder, `wrong-${each.at}-${each.bytes.length}`);
+      await assert.rejects(createOverlay({ ...options, path: other, clusters: [each] }), TypeError);
+    }
+  }));
+
 Deno.test("createOverlay shows the base's bytes and keeps writes to itself", () =>
   withFolder(async (folder) => {
     const base = new Uint8Array(1 << 20).map((_, i) => i % 251);

@@ -171,6 +171,7 @@ Deno.test("watchConsole tells what comes, cuts what is too much, and keeps its e
   const path = join(folder.path, "console.log");
   let said = "";
   const watch = watchConsole(path, (part) => said += new TextDecoder().decode(part));
+  watch.start();
   try {
     watch.look(); // there is none yet
     Deno.writeTextFileSync(path, "Booting\n");

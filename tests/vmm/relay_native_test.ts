@@ -39,3 +39,10 @@ Deno.test(`hutch_relay serves 1024 clients, and goes on without descriptors${cc.
   const program = await compile("relay_crowd", folder.path, sanitizers);
   await runTool(program, folder.path);
 });
+
+Deno.test(`hutch_relay_trim gives stack back, and nothing that somebody has${cc.note}`, {
+  ignore: cc.ignore,
+}, async () => {
+  await using folder = new TempFolder();
+  await runTool(await compile("relay_trim", folder.path, ["-O1", "-Wall", "-Werror"]));
+});
