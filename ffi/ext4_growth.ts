@@ -1,5 +1,5 @@
 /**
- * Makes ext4 images larger, beside themselves.
+ * Gives ext4 images room for a start, beside themselves.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { cString, unwrap } from "./result.ts";
 
 /** Bytes of a cluster, and how many there are at most; as `helper.h` has it. */
 const CLUSTER = 1 << 16;
-const CLUSTERS = 32;
+const CLUSTERS = 16;
 
 /** A piece of a disk. */
 export interface DiskCluster {
@@ -19,9 +19,9 @@ export interface DiskCluster {
 }
 
 /**
- * What changes in an image of `Ext4Image` when its file system fills a disk of some size, up to 120 GiB:
- * by place, and empty when the disk isn't larger than the image or the image is somebody else's. The
- * image stays as it is.
+ * What changes in an image of `Ext4Image` when its file system has a GiB more, or what its disk has: by
+ * place, and empty when the disk isn't larger than the image, or the image is somebody else's or larger
+ * than 8 GiB. The image stays as it is, and whoever runs with it grows it to the disk's size.
  *
  * @throws HutchError `part_missing`, `home_unusable` when the image can't be read.
  */

@@ -80,8 +80,8 @@ static void spare_from_oom(void) {
   if (fd >= 0) close(fd);
 }
 
-/* Growing takes the kernel some time for each GiB. This much at once when there is less, so that the
- * first command has room; the rest behind its back. */
+/* Growing takes the kernel some time for each GiB. This much at once where the disk wasn't made with it,
+ * so that the first command has room; the rest behind its back. */
 #define FIRST_ROOM (UINT64_C(1) << 30)
 
 /* Descriptors that the holder keeps. */

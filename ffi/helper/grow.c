@@ -1,6 +1,7 @@
-/* What changes in an image when its disk is larger than it: superblock, descriptors of new groups and
- * the resize inode. The image itself is only read; whoever asks puts the clusters over it. A machine
- * that starts with them needn't grow its file system itself, which takes it long. */
+/* What changes in an image when its file system gets room for a start: superblock, descriptors of new
+ * groups and the resize inode. The image itself is only read; whoever asks puts the clusters over it. The
+ * machine grows its file system to the disk's size itself, which takes it a while: so it needn't before
+ * its first command. */
 #include "finish.h"
 
 #include <errno.h>
@@ -10,8 +11,10 @@
 #include <unistd.h>
 
 #define CLUSTER_BLOCKS (HUTCH_GROWTH_CLUSTER / BLOCK_SIZE)
-/* Superblock and descriptors are in one cluster then, at each of their places. */
-#define MOST_DESCRIPTORS (CLUSTER_BLOCKS - 1)
+/* The room: nine groups, so that a GiB is left of it beside their tables. */
+#define NEW_GROUPS 9u
+/* One block of descriptors: larger images have more of them, and more copies, than are worth having twice. */
+#define MOST_GROUPS GROUPS_PER_DESCRIPTOR
 /* A last group with less room than this beside its tables isn't worth being one. */
 #define LEAST_ROOM 64u
 #define DOUBLE_INDIRECT 13u
@@ -24,7 +27,7 @@ struct growth {
   struct ext2_super_block *super; /* in its cluster */
   struct ext4_group_desc *groups; /* the same */
   uint64_t old_blocks, blocks;
-  uint32_t old_count, group_count, old_tables, tables; /* groups; blocks of their descriptors */
+  uint32_t old_count, group_count;
   uint32_t per_group, table_blocks, seed;
   int failed;
 };
@@ -79,11 +82,6 @@ static uint32_t backups(uint32_t groups)
   return count;
 }
 
-static uint32_t blocks_for(uint32_t groups)
-{
-  return (groups + GROUPS_PER_DESCRIPTOR - 1) / GROUPS_PER_DESCRIPTOR;
-}
-
 /* ---- is it one of ours? -------------------------------------------------------------------- */
 
 static bool is_known(const struct ext2_super_block *super)
@@ -114,26 +112,26 @@ static bool read_sizes(struct growth *growth)
   growth->old_blocks = wide(super->s_blocks_count, super->s_blocks_count_hi);
   if (growth->old_blocks <= DESCRIPTOR_BLOCKS || growth->old_blocks > MAX_BLOCKS) return false;
   growth->old_count = (uint32_t)((growth->old_blocks + GROUP_BLOCKS - 1) / GROUP_BLOCKS);
-  growth->old_tables = blocks_for(growth->old_count);
   growth->per_group = super->s_inodes_per_group;
   growth->table_blocks = growth->per_group / (BLOCK_SIZE / INODE_SIZE);
   growth->seed = ext2fs_crc32c_le(~0u, super->s_uuid, sizeof super->s_uuid);
-  return growth->old_tables <= MOST_DESCRIPTORS && super->s_inodes_count == growth->old_count * growth->per_group &&
-         growth->old_tables + super->s_reserved_gdt_blocks == DESCRIPTOR_BLOCKS;
+  return growth->old_count <= MOST_GROUPS && super->s_inodes_count == growth->old_count * growth->per_group &&
+         super->s_reserved_gdt_blocks == DESCRIPTOR_BLOCKS - 1;
 }
 
 /* How large it is to be; not at all, when too little is left for another group. */
 static bool plan(struct growth *growth, uint64_t bytes)
 {
   uint64_t blocks = bytes / BLOCK_SIZE;
-  uint64_t most = (uint64_t)MOST_DESCRIPTORS * GROUPS_PER_DESCRIPTOR * GROUP_BLOCKS;
+  uint32_t groups = growth->old_count + NEW_GROUPS;
+  if (groups > MOST_GROUPS) groups = MOST_GROUPS;
+  uint64_t most = (uint64_t)groups * GROUP_BLOCKS;
   if (blocks > most) blocks = most; /* the machine does the rest itself */
   uint64_t rest = blocks % GROUP_BLOCKS;
   uint32_t last = (uint32_t)(blocks / GROUP_BLOCKS);
   if (last >= growth->old_count && rest < super_blocks(last) + 2 + growth->table_blocks + LEAST_ROOM) blocks -= rest;
   growth->blocks = blocks;
   growth->group_count = (uint32_t)((blocks + GROUP_BLOCKS - 1) / GROUP_BLOCKS);
-  growth->tables = blocks_for(growth->group_count);
   return blocks > growth->old_blocks;
 }
 
@@ -245,7 +243,7 @@ static void set_inode_checksum(const struct growth *growth, struct ext2_inode_la
 
 static uint32_t resize_sectors(uint32_t groups)
 {
-  uint32_t blocks = 1 + (DESCRIPTOR_BLOCKS - blocks_for(groups)) * (1 + backups(groups));
+  uint32_t blocks = 1 + (DESCRIPTOR_BLOCKS - 1) * (1 + backups(groups));
   return blocks * (BLOCK_SIZE / 512);
 }
 
@@ -258,11 +256,7 @@ static void change_resize_inode(struct growth *growth)
   struct ext2_inode_large *inode = (struct ext2_inode_large *)(inodes + (EXT2_RESIZE_INO - 1) * INODE_SIZE);
   uint32_t place = inode->i_block[DOUBLE_INDIRECT];
   if (inode->i_blocks != resize_sectors(growth->old_count) || place >= growth->old_blocks) growth->failed = -ENOTSUP;
-  uint8_t *blocks = block_at(growth, place);
-  if (blocks == NULL) return;
-  /* What is used for descriptors from now on isn't kept any more. */
-  for (uint32_t table = growth->old_tables; table < growth->tables; table++) ((uint32_t *)blocks)[table] = 0;
-  for (uint32_t kept = growth->tables; kept < DESCRIPTOR_BLOCKS; kept++) list_backups(growth, 1 + kept);
+  for (uint32_t kept = 1; kept < DESCRIPTOR_BLOCKS; kept++) list_backups(growth, 1 + kept);
   inode->i_blocks = resize_sectors(growth->group_count);
   set_inode_checksum(growth, inode);
 }
@@ -279,7 +273,6 @@ static void set_super(struct growth *growth, uint64_t more_blocks, uint32_t more
   super->s_free_blocks_hi = (uint32_t)(free_blocks >> 32);
   super->s_inodes_count += more_inodes;
   super->s_free_inodes_count += more_inodes;
-  super->s_reserved_gdt_blocks = (uint16_t)(DESCRIPTOR_BLOCKS - growth->tables);
 }
 
 static void set_super_checksum(struct ext2_super_block *super)
@@ -295,16 +288,13 @@ static void copy_super(struct growth *growth, uint32_t group)
   memcpy(super, growth->super, sizeof *super);
   super->s_block_group_nr = (uint16_t)group;
   set_super_checksum(super);
-  memcpy(copy + BLOCK_SIZE, growth->groups, (size_t)growth->tables * BLOCK_SIZE);
+  memcpy(copy + BLOCK_SIZE, growth->groups, BLOCK_SIZE);
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 static void change(struct growth *growth)
 {
-  /* The blocks that become descriptors listed their fellows. */
-  for (uint32_t table = growth->old_tables; table < growth->tables; table++)
-    memset((uint8_t *)growth->groups + (size_t)table * BLOCK_SIZE, 0, BLOCK_SIZE);
   uint64_t blocks = lengthen(growth);
   for (uint32_t group = growth->old_count; group < growth->group_count; group++) blocks += add_group(growth, group);
   change_resize_inode(growth);

@@ -75,12 +75,13 @@ const char *hutch_ext4_error(const hutch_ext4 *fs);
 
 /* What hutch_ext4_grow gives at most: clusters of so many bytes. */
 #define HUTCH_GROWTH_CLUSTER 65536u
-#define HUTCH_GROWTH_CLUSTERS 32u
+#define HUTCH_GROWTH_CLUSTERS 16u
 
-/* What changes in a finished image when its disk has `size` bytes: the place of each cluster that does,
- * in bytes and in no order, and what it holds then. Both have room for HUTCH_GROWTH_CLUSTERS. The image
- * stays as it is. Up to 120 GiB; the rest is for a machine to do. Returns how many they are, 0 when the
- * disk isn't larger or the file is no image of hutch_ext4_finish's; or what open(2) says. */
+/* What changes in a finished image when its file system gets room for a start, a GiB and some, as far as
+ * its disk of `size` bytes has it: the place of each cluster that does, in bytes and in no order, and what
+ * it holds then. Both have room for HUTCH_GROWTH_CLUSTERS. The image stays as it is; the rest of the disk
+ * is for a machine to take. Returns how many they are, 0 when the disk isn't larger, the image has 8 GiB,
+ * or the file is no image of hutch_ext4_finish's; or what open(2) says. */
 int hutch_ext4_grow(const char *path, uint64_t size, uint64_t *places, uint8_t *clusters);
 
 /* ---- decompression that Deno can't do right ----------------------------------------------- */

@@ -15,8 +15,9 @@
 #define BLOCK_SIZE 4096u
 #define GROUP_BLOCKS 32768u
 /* Blocks for group descriptors, used or reserved for growing, behind each superblock. Always this
- * many, so that data can be placed before the final size is known; one describes 8 GiB. */
-#define DESCRIPTOR_BLOCKS 64u
+ * many, so that data can be placed before the final size is known; one describes 8 GiB. Beyond what they
+ * describe, a kernel that grows the file system puts descriptors elsewhere (meta_bg). */
+#define DESCRIPTOR_BLOCKS 16u
 #define GROUPS_PER_DESCRIPTOR 64u
 #define MAX_BLOCKS ((uint64_t)DESCRIPTOR_BLOCKS * GROUPS_PER_DESCRIPTOR * GROUP_BLOCKS)
 #define MAX_NAME 255u

@@ -52,52 +52,46 @@ const SPARE_BLOCKS = 1;
 /** Bit of an L1 entry: its table has one user, and is written in place. */
 const COPIED = 1n << 63n;
 const MAX_SIZE = 64 * 2 ** 40;
-/** Of what an overlay holds, pieces of this size that are zero aren't written. */
+/** Pieces of this size that are zero aren't written. */
 const PIECE = 4096;
 
 /**
- * Makes an overlay over a backing disk. An empty one takes 256 KiB for disks up to 4 TiB, whatever the
- * image's size. The file is sparse: its length is about a 6,500th of the disk's.
+ * Makes an overlay over a backing disk. The file is sparse: an empty one takes some 20 KiB, whatever the
+ * image's size, and its length is about a 6,500th of the disk's.
  *
  * @throws HutchError `invalid_option` for a size or path that the format can't hold.
  */
 export async function createOverlay(options: OverlayOptions): Promise<void> {
-  const { clusters = [] } = options;
+  const { sizeBytes, clusters = [] } = options;
   const { head, length } = overlayContent(options);
   await using file = await Deno.open(options.path, { write: true, createNew: true, mode: 0o600 })
     .then(disposable);
-  for (let at = 0; at < head.length;) {
-    at += await file.handle.write(head.subarray(at));
-  }
+  writeSparse(file.handle, 0, head);
   await file.handle.truncate(length);
-  if (clusters.length > 0) writeClusters(file.handle, options.sizeBytes, clusters);
-}
-
-/** Blocks: so many small writes take less time than as many trips to another thread. */
-function writeClusters(
-  file: Deno.FsFile,
-  sizeBytes: number,
-  clusters: readonly OverlayCluster[],
-): void {
   const layout = overlayLayout(sizeBytes);
-  const write = (place: number, bytes: Uint8Array<ArrayBuffer>) => {
-    file.seekSync(place, Deno.SeekMode.Start);
-    for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
-  };
   for (const [index, { at, bytes }] of clusters.entries()) {
     if (at % CLUSTER !== 0 || at < 0 || at >= sizeBytes || bytes.length !== CLUSTER) {
       throw new TypeError("an overlay holds whole clusters of its disk");
     }
     const place = (layout.clusters + index) * CLUSTER;
-    for (let from = 0; from < CLUSTER;) {
-      let to = from;
-      while (to < CLUSTER && !isZero(bytes.subarray(to, to + PIECE))) to += PIECE;
-      if (to > from) write(place + from, bytes.subarray(from, to));
-      from = to + PIECE;
-    }
+    writeSparse(file.handle, place, bytes);
     const entry = new Uint8Array(8);
     new DataView(entry.buffer).setBigUint64(0, BigInt(place) | COPIED);
-    write(layout.l2At * CLUSTER + (at / CLUSTER) * 8, entry);
+    writeSparse(file.handle, layout.l2At * CLUSTER + (at / CLUSTER) * 8, entry);
+  }
+}
+
+/** Blocks: so many small writes take less time than as many trips to another thread. */
+function writeSparse(file: Deno.FsFile, place: number, bytes: Uint8Array<ArrayBuffer>): void {
+  for (let from = 0; from < bytes.length;) {
+    let to = from;
+    while (to < bytes.length && !isZero(bytes.subarray(to, to + PIECE))) to += PIECE;
+    if (to > from) {
+      file.seekSync(place + from, Deno.SeekMode.Start);
+      const filled = bytes.subarray(from, to);
+      for (let at = 0; at < filled.length;) at += file.writeSync(filled.subarray(at));
+    }
+    from = to + PIECE;
   }
 }
 

@@ -155,7 +155,7 @@ export async function ensureDisk(
     );
   }
   const sizeBytes = disk.diskMiB * 2 ** 20;
-  // A file system as large as the disk from the start: the machine would take long to grow it.
+  // Room for a start: the machine takes a while to grow its file system, and does so behind its back.
   const grown = below === image && image.format === "raw" ? grownExt4(image.path, sizeBytes) : [];
   await placeOverlay(disk.own.diskPath, below, sizeBytes, grown);
 }
