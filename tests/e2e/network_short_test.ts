@@ -1,4 +1,4 @@
-/** Of networks what an engine has a part in, in a minute; `network_test.ts` has all. */
+/** Of networks what an engine has a part in: a beginning, where all of it takes ten minutes. */
 import assert from "node:assert/strict";
 import { NETWORK_CASES, withNetworks } from "./network_cases.ts";
 import { TEST_ENGINE } from "./support.ts";
