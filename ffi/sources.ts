@@ -133,7 +133,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "helper/helper.h": "26e57e24c66189a4a761ce8f11a1a8d4c6bf79e1af7c7e1bb7fe44b4e9a2a781",
   "helper/holes.c": "d2934d6a064b2dd680260d7ee102a3803aba6fbeb843b101f71371ac2f7a8442",
   "helper/image.c": "40e2c2254c35262ad1c85f0355435016859fb19b8ca91530728af1fdad07fbfc",
-  "helper/image.h": "97e7b709b6ad8f891d26fe7a4ada2f8049b472c9d937d31d52478566a31b7ed3",
+  "helper/image.h": "0afd038ad3544622deec7158b016bb0d8c8723c063d8d018545100e91d659d7d",
   "helper/index.c": "bab2d1bd9465a8719356a07a0988e004d491d468bf6bdcc126d1eca26f7aecd2",
   "helper/inodes.c": "8cd2196ebd8c65a60e659377df8ff1a5f5a702403e602e99f6f505d336a7179f",
   "helper/journal.c": "952c1d71e63bff32176be8fb72bcb62d3d71e4f85168980334826806131b2faa",

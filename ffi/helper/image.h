@@ -16,8 +16,9 @@
 #define GROUP_BLOCKS 32768u
 /* Blocks for group descriptors, used or reserved for growing, behind each superblock. Always this
  * many, so that data can be placed before the final size is known; one describes 8 GiB. Beyond what they
- * describe, a kernel that grows the file system puts descriptors elsewhere (meta_bg). */
-#define DESCRIPTOR_BLOCKS 16u
+ * describe, a kernel that grows the file system puts descriptors elsewhere (meta_bg). With the superblock
+ * they fill a cluster of 64 KiB, so that changing them needs no other one. */
+#define DESCRIPTOR_BLOCKS 15u
 #define GROUPS_PER_DESCRIPTOR 64u
 #define MAX_BLOCKS ((uint64_t)DESCRIPTOR_BLOCKS * GROUPS_PER_DESCRIPTOR * GROUP_BLOCKS)
 #define MAX_NAME 255u

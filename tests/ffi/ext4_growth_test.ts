@@ -13,6 +13,8 @@ const BLOCK = 4096;
 /** What the end of a disk may leave unused: less than another group's tables take, and some room. */
 const LEFT_OVER = 3 * MIB;
 const GROUP = 128 * MIB;
+/** What of an overlay's 256 KiB its own tables leave. */
+const OVERLAY = 216 * 1024;
 /** How many groups an image gets at most. */
 const NEW_GROUPS = 9;
 
@@ -28,6 +30,13 @@ async function makeImage(path: string, mebibytes: number): Promise<number> {
 /** The image, on a disk of its own with what changes. */
 async function makeGrown(image: string, disk: string, sizeBytes: number): Promise<number> {
   const clusters = grownExt4(image, sizeBytes);
+  const pieces = clusters.flatMap(({ bytes }) =>
+    Array.from(
+      { length: bytes.length / BLOCK },
+      (_, n) => bytes.subarray(n * BLOCK, (n + 1) * BLOCK),
+    )
+  ).filter((piece) => piece.some((byte) => byte !== 0));
+  assert.ok(pieces.length * BLOCK <= OVERLAY, `${pieces.length} blocks for a disk of ${sizeBytes}`);
   await runTool("cp", "--sparse=always", image, disk);
   using file = await Deno.open(disk, { write: true });
   await file.truncate(sizeBytes);
