@@ -147,7 +147,7 @@ export function configOf([id, name, text]: Row): BoxConfig {
   return config;
 }
 
-/** Every so manieth character counts for a seal, which is to cost less than parsing. */
+/** One character in so many counts for a seal, which is to cost less than parsing. */
 const SEAL_STEP = 8;
 
 /** Tells what was changed by hand, or isn't whole, with every damage of a few bytes in a row. */
