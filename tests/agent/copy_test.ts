@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { copyFlags, HostCopy } from "../../ffi/helper.ts";
-import { helper } from "../../ffi/library.ts";
+import "../support/native.ts";
 import { latin1, writeTar } from "../support/tar.ts";
 import { TempFolder } from "../support/temp.ts";
 import { until } from "../support/processes.ts";
@@ -9,8 +9,6 @@ import { needs } from "../support/tools.ts";
 import { pictureOf } from "../support/tree_picture.ts";
 import { NativeAgent } from "./native.ts";
 import type { Outcome, Peer } from "./peer.ts";
-
-helper(); // loaded once, not by the first test that needs it
 const cc = needs("cc");
 
 function agentTest(name: string, body: (peer: Peer, folder: string) => Promise<void>): void {

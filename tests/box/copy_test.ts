@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { CopyFailure } from "../../ffi/helper.ts";
-import { helper } from "../../ffi/library.ts";
 import { Copy } from "../../src/box/copy.ts";
 import { checkCopyIn, checkCopyOut } from "../../src/box/copy_check.ts";
 import { copyError } from "../../src/box/copy_error.ts";
@@ -10,10 +9,9 @@ import { HutchError } from "../../src/errors.ts";
 import { Channel } from "../../src/guest/protocol.ts";
 import type { DoubleStream } from "../doubles/agent.ts";
 import { BoxDouble } from "../doubles/box.ts";
+import "../support/native.ts";
 import { latin1, writeTar } from "../support/tar.ts";
 import { MEMORY, TempFolder } from "../support/temp.ts";
-
-helper(); // loaded once, not by the first test that needs it
 
 const TREE = writeTar({ path: ".", type: "5", mode: 0o755 }, {
   path: "./f",

@@ -1,13 +1,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { CopyFailure, HostCopy, type HostCopyOptions } from "../../ffi/helper.ts";
-import { helper } from "../../ffi/library.ts";
 import { fc } from "../deps.ts";
+import "../support/native.ts";
 import { latin1, type TarFields, writeTar } from "../support/tar.ts";
 import { MEMORY, TempFolder } from "../support/temp.ts";
 import { pictureOf } from "../support/tree_picture.ts";
-
-helper(); // loaded once, not by the first test that needs it
 
 const WHOLE = { overwrite: true, parents: true, modes: true, times: true } as const;
 const GUARDED = { ...WHOLE, guarded: true } as const;

@@ -4,7 +4,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DISK_TYPE, hostPlatform, HutchError, type ImageSource } from "../../mod.ts";
-import { helper } from "../../ffi/library.ts";
 import { diskSource } from "../../plugins/sources/disk.ts";
 import { localImage } from "../../plugins/sources/local/image.ts";
 import { digestOf } from "../../src/images/digest.ts";
@@ -12,10 +11,9 @@ import { parseManifest } from "../../src/images/manifest.ts";
 import { MemoryImageRecords } from "../../src/images/records.ts";
 import { ImageStore } from "../../src/images/store.ts";
 import { DISK_TOOLS, makeExt4 } from "../support/disks.ts";
+import "../support/native.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
-
-helper(); // loaded once, not by the first test that needs it
 
 const { ignore, note } = needs(...DISK_TOOLS);
 

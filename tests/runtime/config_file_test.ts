@@ -2,10 +2,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { HutchError, loadConfig, type LoadConfigOptions, Runtime } from "../../mod.ts";
-import { helper } from "../../ffi/library.ts";
+import "../support/native.ts";
 import { TempFolder } from "../support/temp.ts";
-
-helper(); // loaded once, not by the first test that needs it
 
 /** A folder with files in it. */
 async function folderWith(files: Record<string, string>): Promise<TempFolder> {

@@ -2,13 +2,11 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type ListOptions, repairHome, Runtime } from "../../mod.ts";
-import { helper } from "../../ffi/library.ts";
 import { main } from "../../src/cli/main.ts";
 import { filterOf } from "../../src/runtime/list.ts";
 import { memoryIo } from "../cli/helpers.ts";
+import "../support/native.ts";
 import { TempFolder } from "../support/temp.ts";
-
-helper(); // loaded once, not by the first test that needs it
 
 const IMAGE = "builtin:busybox";
 

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type BoxInfo, repairHome, Runtime } from "../../mod.ts";
-import { helper } from "../../ffi/library.ts";
 import { writeBoxFile } from "../../src/box/box_file.ts";
 import { FileLock } from "../../src/file_lock.ts";
 import { HomeLock } from "../../src/runtime/home_lock.ts";
@@ -10,9 +9,8 @@ import { formatRepair } from "../../src/cli/doctor.ts";
 import { BoxRecords, NEW_STATE } from "../../src/state/boxes.ts";
 import { openDatabase } from "../../src/state/database.ts";
 import { config } from "../state/config.ts";
+import "../support/native.ts";
 import { TempFolder } from "../support/temp.ts";
-
-helper(); // loaded once, not by the first test that needs it
 
 const IMAGE = "builtin:busybox";
 

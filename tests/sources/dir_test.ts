@@ -16,13 +16,11 @@ import { MemoryImageRecords } from "../../src/images/records.ts";
 import { ImageStore } from "../../src/images/store.ts";
 import { buildBaseDisk } from "../../src/images/base_disk/unpack.ts";
 import { digestOf } from "../../src/images/digest.ts";
-import { helper } from "../../ffi/library.ts";
 import { sourceContract } from "../contracts/source.ts";
 import { checkExt4, type Ext4Entry, readExt4 } from "../support/ext4.ts";
+import "../support/native.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
-
-helper(); // loaded once, not by the first test that needs it
 
 const PROGRAM = fileURLToPath(new URL("../support/pack_program.ts", import.meta.url));
 const FOREVER = new AbortController().signal;

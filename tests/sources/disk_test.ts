@@ -7,18 +7,16 @@ import { hostPlatform, HutchError, type SourceImage } from "../../mod.ts";
 import { DiskFile } from "../../plugins/sources/disk/disk_file.ts";
 import { Qcow2Disk } from "../../plugins/sources/disk/qcow2.ts";
 import { diskSource, type DiskSourceOptions } from "../../plugins/sources/disk.ts";
-import { helper } from "../../ffi/library.ts";
 import { parseConfig } from "../../src/images/config.ts";
 import { parseManifest } from "../../src/images/manifest.ts";
 import { checkPackedDisk } from "../../src/images/base_disk/packed_disk.ts";
 import { contentOf, DISK_TOOLS, makeExt4, partitioned, toQcow2 } from "../support/disks.ts";
 import { checkExt4 } from "../support/ext4.ts";
+import "../support/native.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
 import { digestOf } from "../../src/images/digest.ts";
 import { sourceContract } from "../contracts/source.ts";
-
-helper(); // loaded once, not by the first test that needs it
 
 const { ignore, note } = needs(...DISK_TOOLS);
 const FOREVER = new AbortController().signal;
