@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { makeDoubleHome } from "../doubles/home.ts";
 import { STAGES } from "./box.ts";
 import { checkHome, type Life, playUntil } from "./life.ts";
-import "../support/native.ts";
 import { TempFolder } from "../support/temp.ts";
 
 /** One in so many points is tried; `CRASH_EVERY=1` tries all, `CRASH_SEED` names other ones. */

@@ -7,6 +7,7 @@
 import { fileURLToPath } from "node:url";
 import { helperPath } from "../../ffi/library.ts";
 import { definePlugin, type MachinePauser, type MemoryOrder, type Plugin } from "../../mod.ts";
+import "../support/native.ts"; // a box on it has a disk, which the helper makes
 
 const RAM_BYTES = 64 * 1024;
 
