@@ -88,6 +88,7 @@ export class Box implements AsyncDisposable {
   #fs: BoxFiles | undefined;
   #snapshots: Snapshots | undefined;
   #mine = false; // this program started it
+  #process: LiveBox["process"]; // the newest that this program started
 
   /** For the runtime. */
   constructor(
@@ -480,7 +481,9 @@ export class Box implements AsyncDisposable {
     const live = await this.#live?.result.catch(() => undefined);
     this.#live = undefined;
     try {
-      return this.#infoOf(await stopBox(this.#context, this.id, input, live?.client));
+      const record = await stopBox(this.#context, this.id, input, live?.client);
+      await this.#process?.ended(); // it has, and this program is about to know
+      return this.#infoOf(record);
     } finally {
       await live?.client[Symbol.asyncDispose]();
     }
@@ -489,6 +492,7 @@ export class Box implements AsyncDisposable {
   /** Ends the box at once, as if its power was cut. No-op when it doesn't run. */
   async kill(): Promise<void> {
     await killBox(this.#context, this.id);
+    await this.#process?.ended();
     await this.#letGo();
     if (this.#config.autoRemove) await this.#removeItself();
   }
@@ -619,6 +623,7 @@ export class Box implements AsyncDisposable {
     const input = { force: options.force ?? false };
     await plugins.run("remove", input, { signal, box: this }, async ({ force }) => {
       await removeBox(this.#context, this.id, force);
+      await this.#process?.ended();
       await this.#letGo();
       this.#ownerLock?.[Symbol.dispose]();
       this.#ownerLock = undefined;
@@ -731,6 +736,7 @@ export class Box implements AsyncDisposable {
       signal: AbortSignal.any([this.#context.signal, this.#closing.signal, givenUp]),
     });
     this.#mine = live.process !== undefined;
+    this.#process = live.process;
     void live.client.closed.then(() => this.#ended(live)).catch(() => {});
     return live;
   }

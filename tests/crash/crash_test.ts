@@ -5,7 +5,7 @@ import { checkHome, type Life, playUntil } from "./life.ts";
 import { TempFolder } from "../support/temp.ts";
 
 /** One in so many points is tried; `CRASH_EVERY=1` tries all, `CRASH_SEED` names other ones. */
-const EVERY = Number(Deno.env.get("CRASH_EVERY") ?? 28);
+const EVERY = Number(Deno.env.get("CRASH_EVERY") ?? 42);
 const SEED = Number(Deno.env.get("CRASH_SEED") ?? 1);
 /** Tried always: the files are gone and the record isn't. */
 const ALWAYS = /^remove: (?:after rename boxes\/BOX\.removed|before DELETE FROM boxes)$/;
