@@ -7,53 +7,69 @@ import { ACTIVE, type BoxRecord } from "../state/boxes.ts";
 import type { Keeping } from "../state/keepings.ts";
 import type { BoxInfo } from "./options.ts";
 
-/** Where a list's box has its record: nobody sees it among the properties. */
-const RECORD = Symbol("record");
-
-/** A box without its configuration. */
-type Part = Omit<BoxInfo, "config"> & { readonly [RECORD]?: BoxRecord };
-
-/** One getter for all: ten thousand of their own take longer than what they save. */
-const CONFIG: PropertyDescriptor = {
-  enumerable: true,
-  get(this: Part) {
-    return this[RECORD]?.config;
-  },
-};
-
 /** A record in the shape that programs see. */
 export function infoOf(record: BoxRecord, keeping: Keeping): BoxInfo {
-  return { ...partOf(record, keeping), config: record.config };
+  return { ...listedOf(record, keeping) };
 }
 
 /** The same, with a configuration that is parsed when it is first asked for; copies are as usual. */
 export function listedOf(record: BoxRecord, keeping: Keeping): BoxInfo {
-  const info = partOf(record, keeping);
-  addConfig(info, record);
-  return info;
+  return new Listed(record, keeping);
 }
 
-function addConfig(part: Part, record: BoxRecord): asserts part is BoxInfo {
-  Object.defineProperty(part, RECORD, { value: record });
-  Object.defineProperty(part, "config", CONFIG);
-}
+class Listed implements BoxInfo {
+  readonly #record: BoxRecord;
+  readonly id: BoxInfo["id"];
+  readonly name: BoxInfo["name"];
+  readonly status: BoxInfo["status"];
+  declare readonly config: BoxInfo["config"];
+  readonly pid: BoxInfo["pid"];
+  readonly engine: BoxInfo["engine"];
+  readonly startedAt: BoxInfo["startedAt"];
+  readonly stoppedAt: BoxInfo["stoppedAt"];
+  readonly reason: BoxInfo["reason"];
+  readonly exitCode: BoxInfo["exitCode"];
+  readonly health: BoxInfo["health"];
+  readonly restarts: BoxInfo["restarts"];
+  readonly restartedAt: BoxInfo["restartedAt"];
+  readonly ports: BoxInfo["ports"];
+  readonly stage: BoxInfo["stage"];
+  readonly stages: BoxInfo["stages"];
 
-function partOf({ id, name, state }: BoxRecord, keeping: Keeping): Part {
-  return {
-    id,
-    name,
-    status: state.status,
-    pid: state.pid,
-    engine: state.engine,
-    startedAt: state.startedAt,
-    stoppedAt: state.stoppedAt,
-    reason: state.reason,
-    exitCode: state.exitCode,
-    health: ACTIVE.includes(state.status) ? keeping.health : "none",
-    restarts: keeping.restarts,
-    restartedAt: keeping.restartedAt,
-    ports: ACTIVE.includes(state.status) ? state.ports : [],
-    stage: state.stage,
-    stages: state.stages,
+  /** A property of each, so that copies have it; one for all, since ten thousand take their time. */
+  static readonly #CONFIG: PropertyDescriptor & ThisType<Listed> = {
+    enumerable: true,
+    get() {
+      return this.#record.config;
+    },
   };
+
+  constructor(record: BoxRecord, keeping: Keeping) {
+    const { id, name, state } = record;
+    const active = ACTIVE.includes(state.status);
+    this.#record = record;
+    this.id = id;
+    this.name = name;
+    this.status = state.status;
+    Object.defineProperty(this, "config", Listed.#CONFIG);
+    this.pid = state.pid;
+    this.engine = state.engine;
+    this.startedAt = state.startedAt;
+    this.stoppedAt = state.stoppedAt;
+    this.reason = state.reason;
+    this.exitCode = state.exitCode;
+    this.health = active ? keeping.health : "none";
+    this.restarts = keeping.restarts;
+    this.restartedAt = keeping.restartedAt;
+    this.ports = active ? state.ports : [];
+    this.stage = state.stage;
+    this.stages = state.stages;
+  }
+  /** Printed as what it stands for. */
+  [Symbol.for("Deno.customInspect")](
+    inspect: (value: unknown, options: Deno.InspectOptions) => string,
+    options: Deno.InspectOptions,
+  ): string {
+    return inspect({ ...this }, options);
+  }
 }

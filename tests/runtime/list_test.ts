@@ -47,7 +47,7 @@ Deno.test("Runtime.list gives what info gives, copied and as JSON too", async ()
   await using box = await runtime.create({ image: IMAGE, name: "a", labels: { team: "web" } });
   const info = await box.info();
   const [listed] = await runtime.list({ all: true });
-  assert.deepEqual(listed, info);
+  assert.equal(Deno.inspect(listed), Deno.inspect(info));
   assert.deepEqual({ ...listed }, info);
   assert.deepEqual(structuredClone(listed), info);
   assert.equal(JSON.stringify(listed), JSON.stringify(info));
