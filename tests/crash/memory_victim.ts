@@ -9,14 +9,7 @@ import { CrashPoints } from "./points.ts";
 
 const [at] = Deno.args;
 const home = Deno.env.get("HUTCH_HOME") ?? "";
-const points = new CrashPoints({
-  at,
-  folders: [home],
-  die() {
-    Deno.kill(Deno.pid, "SIGKILL");
-    for (;;); // the signal is on its way
-  },
-});
+const points = new CrashPoints({ at, folders: [home] });
 points.wrapFiles();
 points.wrapState();
 const { Runtime } = await import("../../mod.ts");

@@ -13,7 +13,6 @@ export interface CrashPointsOptions {
   readonly at: string | undefined;
   /** Writes elsewhere don't count. */
   readonly folders: readonly string[];
-  readonly die: () => never;
 }
 
 /** Functions of `Deno` that change files, all of which name the changed one first, or last. */
@@ -136,7 +135,7 @@ export class CrashPoints {
     this.#times.set(name, times);
     const point = times === 1 ? name : `${name} (${times})`;
     this.passed.push(point);
-    if (point === this.#options.at) this.#options.die();
+    if (point === this.#options.at) die();
   }
 }
 
@@ -163,4 +162,10 @@ function wrap(
 function makes(options: unknown): boolean {
   return typeof options === "object" && options !== null &&
     ["create", "createNew", "truncate"].some((name) => Reflect.get(options, name) === true);
+}
+
+/** As this program can be killed at any time. */
+function die(): never {
+  Deno.kill(Deno.pid, "SIGKILL");
+  for (;;); // the signal is on its way
 }

@@ -9,14 +9,7 @@ import { join } from "node:path";
 import { CrashPoints } from "./points.ts";
 
 const [home = "", reference = "", at] = Deno.args;
-const points = new CrashPoints({
-  at,
-  folders: [home],
-  die() {
-    Deno.kill(Deno.pid, "SIGKILL");
-    for (;;); // the signal is on its way
-  },
-});
+const points = new CrashPoints({ at, folders: [home] });
 points.wrapFiles();
 points.wrapContents();
 points.wrapState();

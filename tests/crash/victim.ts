@@ -8,14 +8,7 @@ import { CrashPoints } from "./points.ts";
 
 const [life = "", at] = Deno.args;
 const home = Deno.env.get("HUTCH_HOME") ?? "";
-const points = new CrashPoints({
-  at,
-  folders: [home, `/tmp/hutch-${Deno.uid() ?? 0}`],
-  die() {
-    Deno.kill(Deno.pid, "SIGKILL");
-    for (;;); // the signal is on its way
-  },
-});
+const points = new CrashPoints({ at, folders: [home, `/tmp/hutch-${Deno.uid() ?? 0}`] });
 points.wrapFiles();
 points.wrapState();
 // After the wrapping: what they take from Deno is wrapped by then.
