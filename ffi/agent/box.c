@@ -11,10 +11,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -55,6 +57,15 @@ static void *mount_disk(void *context) {
 void box_mount(struct box *box) {
   box->mounting = pthread_create(&box->mounter, NULL, mount_disk, box) == 0;
   if (!box->mounting) mount_disk(box);
+}
+
+int box_mount_anew(struct box *box) {
+  int fd = open(BOX_DEVICE, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  int error = ioctl(fd, BLKFLSBUF, 0) < 0 ? -errno : 0; /* what the kernel had read of the other one */
+  close(fd);
+  if (error == 0) box_mount(box);
+  return error;
 }
 
 int box_mounted(struct box *box) {

@@ -49,6 +49,9 @@ void box_init(struct box *box);
 /* Begins to mount the box's disk, which is worth doing before the host asks: it waits for the disk. */
 void box_mount(struct box *box);
 
+/* The same of a disk that took another one's place. 0, or a negative errno. */
+int box_mount_anew(struct box *box);
+
 /* Waits until it is mounted. 0, or an errno; -1: nobody has tried. */
 int box_mounted(struct box *box);
 

@@ -59,10 +59,6 @@ static void run(struct agent *agent, struct stream *stream, struct request *requ
     ending_begin(agent, request->grace_ms);
     return;
   }
-  if (agent->box.state != BOX_READY) {
-    refuse_request(agent, stream, "the box isn't configured");
-    return;
-  }
   if (request->op == REQUEST_RESUME) {
     if (resume_as(agent, request, &failure) < 0) {
       refuse(agent, stream, &failure);
@@ -72,6 +68,10 @@ static void run(struct agent *agent, struct stream *stream, struct request *requ
     struct cbor_out message = {0};
     cbor_out_map(&message, 0);
     if (stream_answer(&agent->streams, stream, HUTCH_REPLY, &message) < 0) agent_lost(agent, "no memory");
+    return;
+  }
+  if (agent->box.state != BOX_READY) {
+    refuse_request(agent, stream, "the box isn't configured");
     return;
   }
 #endif

@@ -61,6 +61,10 @@ int main(int count, char **arguments) {
 
 #else
 
+/* On the kernel's command line, which hands it on: for a guest whose memory is kept before it is anybody's,
+ * and which has no box's disk yet. */
+#define TO_BE_KEPT "HUTCH_KEPT"
+
 int main(void) {
   if (getpid() != 1) {
     log_line("this program is the first process of a hutch box; it does nothing elsewhere");
@@ -73,7 +77,7 @@ int main(void) {
   if (fd < 0) agent_lost(&the_agent, "find the channel: %s", strerror(-fd));
   int error = agent_open(&the_agent, fd);
   if (error < 0) agent_lost(&the_agent, "serve the channel: %s", strerror(-error));
-  box_mount(&the_agent.box);
+  if (getenv(TO_BE_KEPT) == NULL) box_mount(&the_agent.box);
   boot_late();
   the_agent.reconnect = boot_channel;
   agent_serve(&the_agent);

@@ -131,12 +131,12 @@ static void link_local(const uint8_t mac[6], char text[64]) {
   snprintf(text, 64, "fe80::%02x%02x:%02xff:fe%02x:%02x%02x/64", mac[0] ^ 2, mac[1], mac[2], mac[3], mac[4], mac[5]);
 }
 
-int network_rename(const char *mac) {
+int network_rename(const char *mac, bool has_addresses) {
   struct ifreq request = {.ifr_name = DEVICE};
   struct ether_addr wanted;
   char before[64], after[64];
   if (ether_aton_r(mac, &wanted) == NULL) return -EINVAL;
-  int index = (int)if_nametoindex(DEVICE), fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  int index = find_device(), fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
   int plain = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   int error = index == 0 || fd < 0 || plain < 0 || ioctl(plain, SIOCGIFHWADDR, &request) < 0 ? -errno : 0;
   if (error == 0) {
@@ -145,7 +145,7 @@ int network_rename(const char *mac) {
     memcpy(request.ifr_hwaddr.sa_data, wanted.ether_addr_octet, sizeof wanted.ether_addr_octet);
     if (ioctl(plain, SIOCSIFHWADDR, &request) < 0) error = -errno;
   }
-  if (error == 0 && strcmp(before, after) != 0) {
+  if (error == 0 && has_addresses && strcmp(before, after) != 0) {
     change_address(fd, index, before, false); /* somebody may have taken it away */
     error = change_address(fd, index, after, true);
     if (error == -EEXIST || error == -EACCES || error == -EOPNOTSUPP) error = 0; /* or IPv6 at all */

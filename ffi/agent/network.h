@@ -4,14 +4,16 @@
 
 #include "failure.h"
 
+#include <stdbool.h>
+
 struct request;
 
 /* Gives eth0 the addresses, gateways and MTU of a configure request and brings it up; does nothing when
  * there are no addresses. 0, or -1 with `failure` filled. */
 int network_configure(const struct request *request, struct failure *failure);
 
-/* Gives eth0 another hardware address, and the link-local address that goes with it. 0, or a negative
- * errno. */
-int network_rename(const char *mac);
+/* Gives eth0 another hardware address and, where it has addresses already, the link-local one that goes
+ * with it. 0, or a negative errno. */
+int network_rename(const char *mac, bool has_addresses);
 
 #endif

@@ -64,7 +64,7 @@ bool resume_connection(struct agent *agent) {
 #ifndef HUTCH_NATIVE
   if (agent->box.ending != ENDING_NO || agent->box.state == BOX_MAKING) return false;
 #endif
-  log_line("the host closed the channel");
+  log_line("waiting for a host"); /* QEMU's runner looks for this */
   each_stream(agent, leave_queue);
   agent->streams.ready_head = agent->streams.ready_tail = NULL;
   each_stream(agent, end_unheld);
@@ -130,7 +130,8 @@ static int reseed(const char *seed) {
 
 int resume_as(struct agent *agent, const struct request *request, struct failure *failure) {
   const char *what = "reseed its random numbers";
-  int error = agent->box.state == BOX_READY ? reseed(request->seed) : -EINVAL;
+  bool nobody = agent->box.state == BOX_NONE; /* until now: it booted, and was kept */
+  int error = nobody || agent->box.state == BOX_READY ? reseed(request->seed) : -EINVAL;
   if (error == 0) {
     what = "set its clock";
     struct timespec now = {.tv_sec = (time_t)(request->clock_ms / 1000), .tv_nsec = (long)(request->clock_ms % 1000) * 1000000};
@@ -142,7 +143,11 @@ int resume_as(struct agent *agent, const struct request *request, struct failure
   }
   if (error == 0 && request->mac != NULL) {
     what = "set its hardware address";
-    error = network_rename(request->mac);
+    error = network_rename(request->mac, !nobody);
+  }
+  if (error == 0 && nobody) {
+    what = "read its disk anew";
+    error = box_mount_anew(&agent->box);
   }
   if (error < 0) {
     failure_set(failure, FAILURE_FAILED, -error, "go on as another box: %s: %s", what, strerror(-error));

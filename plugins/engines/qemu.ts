@@ -61,6 +61,7 @@ function engine(accelerator: "auto" | "kvm" | "tcg"): Engine {
         usable,
         isolated: useKvm,
         rank: useKvm ? 20 : 10,
+        preboots: !useKvm,
         parts: {
           program: program ?? "",
           setpriv: setpriv ?? "",

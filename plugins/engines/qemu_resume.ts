@@ -16,7 +16,7 @@ const LOAD_MS = 30_000;
 /** How long the guest's agent may take to find out that it is somewhere else, in `ms`. */
 const AGENT_MS = 30_000;
 /** What it says then. */
-const LEFT = "hutch-agent: the host closed the channel\n";
+const LEFT = "hutch-agent: waiting for a host\n";
 /** Between two looks, in `ms`: at first, and later: many machines at once are kept from their work by looks. */
 const STEP_MS = { first: 1, most: 8 };
 

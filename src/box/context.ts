@@ -20,7 +20,7 @@ import type { CounterReader } from "./metrics.ts";
 
 /** One runtime, as its boxes see it. */
 export interface BoxContext
-  extends Pick<StartContext, "authority" | "baseDisk" | "system" | "engines" | "kvm"> {
+  extends Pick<StartContext, "authority" | "baseDisk" | "system" | "engines" | "kvm" | "preboot"> {
   readonly paths: Paths;
   readonly records: BoxRecords;
   readonly disks: DiskTable;

@@ -39,6 +39,9 @@ export interface StartContext {
   readonly secretValue: (box: string, name: string) => string | undefined;
   /** Makes the box trust an authority. */
   readonly trust: (guest: GuestClient, certificate: string) => Promise<void>;
+  /** Whether machines may go on from a boot that was kept. */
+  readonly preboot: boolean;
+  readonly log: (line: string) => void;
   readonly engines: readonly Engine[];
   readonly kvm: EngineProbeOptions["kvm"];
 }

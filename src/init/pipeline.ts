@@ -15,6 +15,7 @@ import { type BoxProcess, untilEnded } from "../vmm/machine.ts";
 import type { StartContext } from "./context.ts";
 import { deviceOf, network as networkOf } from "./network_stage.ts";
 import { keptMemory } from "./kept.ts";
+import type { Preboot } from "./preboot.ts";
 import * as stages from "./stages.ts";
 
 /** A box that runs. */
@@ -78,6 +79,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
   ]);
 
   let process: BoxProcess | undefined;
+  let preboot: Preboot | undefined;
   const { disks, locks } = stages.disksOf(volumes);
   const kept = await keptMemory(own);
   const spec = {
@@ -98,6 +100,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
   const booted = await stage("boot", { spec, engine: box.engine, network }, async (input) => {
     const made = await stages.boot(context, input, own, kept);
     process = made.process;
+    preboot = made.preboot;
     guard.defer(async () => {
       made.process.kill();
       await made.process.ended();
@@ -131,7 +134,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     "configure",
     { hostname: box.hostname, grow: true, volumes, network },
     async (input) => {
-      const done = await stages.configure(context, input, guest, kept);
+      const done = await stages.configure(context, input, guest, { kept, preboot });
       scope.guest = guest; // from here on hooks may run commands in the box
       return done;
     },
@@ -141,6 +144,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     const options = { ...limits, stdin: stdin ? "piped" : "null" } as const;
     await stage("main", { command, args, options }, (input) => context.startMain(guest, input));
   }
+  await preboot?.booted();
   guard.move(); // from here on the box lives
   return { engine: booted.engine, process: running, client: guest, stages: times };
 }

@@ -21,7 +21,13 @@ import type {
 import { GATEWAYS, GUEST_ADDRESSES, macAddressOf, MTU, NAME_SERVER } from "../network/addresses.ts";
 import { isIntercepted } from "../network/secrets.ts";
 import { boxPaths } from "../runtime/paths.ts";
-import type { DiskLock, MachineDisk, MachineShare, MachineShares } from "../vmm/engine.ts";
+import type {
+  DiskLock,
+  MachineDisk,
+  MachineResume,
+  MachineShare,
+  MachineShares,
+} from "../vmm/engine.ts";
 import { KERNEL_COMMAND_LINE } from "../vmm/kernel.ts";
 import {
   type BoxProcess,
@@ -37,6 +43,7 @@ import { resolveVolumes } from "../volumes/resolve.ts";
 import { ensureDisk, filesBelow } from "./box_disk.ts";
 import type { StartContext } from "./context.ts";
 import { checkKept, goOn, type Kept } from "./kept.ts";
+import { type Preboot, preboot } from "./preboot.ts";
 import { networkProcess, portsOf, refusedOrder, secretLine } from "./network_stage.ts";
 
 /** Text of the console that goes into an error, in characters. */
@@ -156,6 +163,8 @@ function mountsOf(volumes: readonly ResolvedVolume[]): GuestMount[] {
 /** A box process, and what it was started with. */
 export interface Booted extends BootOutput {
   readonly process: BoxProcess;
+  /** Where its boot is kept, or will be. */
+  readonly preboot: Preboot | undefined;
 }
 
 /** `boot`: an engine starts the machine in a box process. */
@@ -173,28 +182,36 @@ export async function boot(
     (usable) => plugins.ask("engine", { box: box.id, usable }, { signal, box: handle }),
   );
   if (kept) await checkKept(kept, own, { ...input.spec, engine: engine.name });
-  await removeIfThere(own.exitPath);
-  await removeIfThere(own.consolePath);
-  const process = await startBoxProcess({
-    file: {
-      spec: { ...input.spec, engine: report.parts },
-      network: await networkProcess(box.id, input.network, own),
-      library: boxLibraryPath(),
-      runner: engine.runner,
-      socketPath: own.socketPath,
-      lockPath: own.lockPath,
-      exitPath: own.exitPath,
-      limits: { maxDurationMs: box.maxDurationMs, idleTimeoutMs: box.idleTimeoutMs },
-      log: { folder: own.outputFolder, ...box.log },
-    },
-    permissions: report.permissions,
-    signal,
-    secretLine: await secretLine(context, input.network, own),
-  }).catch((error: unknown) => {
-    throw error instanceof OrderFailed ? refusedOrder(input.network, own, error) : error;
+  const machine = { engine, report, spec: input.spec };
+  const early = kept ? undefined : await preboot(context, machine, own);
+  const start = async (resume: MachineResume | undefined) => {
+    await removeIfThere(own.exitPath);
+    await removeIfThere(own.consolePath);
+    return await startBoxProcess({
+      file: {
+        spec: { ...input.spec, engine: report.parts, ...resume ? { resume } : {} },
+        network: await networkProcess(box.id, input.network, own),
+        library: boxLibraryPath(),
+        runner: engine.runner,
+        socketPath: own.socketPath,
+        lockPath: own.lockPath,
+        exitPath: own.exitPath,
+        limits: { maxDurationMs: box.maxDurationMs, idleTimeoutMs: box.idleTimeoutMs },
+        log: { folder: own.outputFolder, ...box.log },
+      },
+      permissions: report.permissions,
+      signal,
+      secretLine: await secretLine(context, input.network, own),
+    });
+  };
+  const process = await start(early?.resume ?? input.spec.resume).catch(async (error: unknown) => {
+    if (error instanceof OrderFailed) throw refusedOrder(input.network, own, error);
+    if (!early?.resume) throw error;
+    await early.failed(error);
+    return await start(undefined);
   });
   const ports = portsOf(input.network, process.answers);
-  return { engine: engine.name, pid: process.pid, ports, process };
+  return { engine: engine.name, pid: process.pid, ports, process, preboot: early };
 }
 
 /** `connect`: the agent's hello, or why it won't come. */
@@ -262,15 +279,14 @@ export async function configure(
   { authority, box, disks, signal, trust }: StartContext,
   input: Stages["configure"]["input"],
   client: GuestClient,
-  kept: Kept | undefined,
+  { kept, preboot }: { readonly kept: Kept | undefined; readonly preboot: Preboot | undefined },
 ): Promise<{ ms: number }> {
   const { hostname, network } = input;
-  const ms = kept
-    ? await goOn(client, {
-      ...{ hostname, held: kept.memory.held, signal },
-      mac: network.mode === "none" ? undefined : macAddressOf(box.id),
-    })
-    : await makeView(input, client, { init: box.init !== null, signal });
+  const mac = network.mode === "none" ? undefined : macAddressOf(box.id);
+  const went = kept || preboot?.resume
+    ? await goOn(client, { hostname, mac, held: kept?.memory.held ?? [], signal })
+    : 0;
+  const made = kept ? 0 : await makeView(input, client, { init: box.init !== null, signal });
   if (network.mode !== "none" && isIntercepted(network)) {
     await trust(client, (await authority()).certificate);
   }
@@ -281,7 +297,7 @@ export async function configure(
     if (kept) onDisk.catch(() => {});
     await (kept ? renewal.changed : onDisk);
   }
-  return { ms };
+  return { ms: went + made };
 }
 
 async function makeView(

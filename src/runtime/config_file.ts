@@ -56,6 +56,8 @@ export interface HutchConfig {
   readonly imageLimits?: ImageLimits;
   /** How many layers of an image are fetched at once, 1 to 32. @default {4} */
   readonly parallelDownloads?: number;
+  /** Whether emulated machines go on from a boot that is kept; see `RuntimeOptions`. @default {true} */
+  readonly preboot?: boolean;
   /**
    * What is typed to let go of a command of `hutch run -it`: keys with commas between them, such as
    * `ctrl-p,ctrl-q` or `ctrl-]`; empty for none. `HUTCH_DETACH_KEYS` counts before it.
@@ -93,6 +95,8 @@ export interface LoadedConfig {
   readonly imageLimits: ImageLimits;
   /** How many blobs come at once. */
   readonly parallelDownloads?: number;
+  /** Whether boots are kept. */
+  readonly preboot?: boolean;
   /** For the command line. */
   readonly detachKeys?: string;
 }
@@ -107,6 +111,7 @@ const CONFIG: Record<keyof HutchConfig, true> = {
   credentialHelper: true,
   imageLimits: true,
   parallelDownloads: true,
+  preboot: true,
   detachKeys: true,
 };
 const DEFAULTS: Record<keyof BoxDefaults, true> = {
@@ -207,6 +212,7 @@ export async function loadConfig(options: LoadConfigOptions = {}): Promise<Loade
     ...config.parallelDownloads === undefined
       ? {}
       : { parallelDownloads: config.parallelDownloads },
+    ...config.preboot === undefined ? {} : { preboot: config.preboot },
     ...config.detachKeys === undefined ? {} : { detachKeys: config.detachKeys },
   };
 }
@@ -304,6 +310,10 @@ function assertConfig(value: unknown): asserts value is HutchConfig {
     throw new Error(
       `its parallelDownloads is ${describe(parallelDownloads)}, not a positive integer`,
     );
+  }
+  const { preboot } = value;
+  if (preboot !== undefined && typeof preboot !== "boolean") {
+    throw new Error(`its preboot is ${describe(preboot)}, not true or false`);
   }
   for (const key of ["credentialHelper", "detachKeys"] as const) {
     const text = value[key];

@@ -34,6 +34,12 @@ export interface RuntimeOptions {
   readonly parallelDownloads?: number;
   /** How many events are kept, and how long; of programs that differ the least counts. */
   readonly events?: EventRetention;
+  /**
+   * Where boxes run by emulation: whether a machine like one that has booted before goes on from a boot
+   * that is kept in home (some 45 MiB each, the last 8), in place of booting. Such boxes have the
+   * addresses of their kernel's parts in common, and their own random numbers. @default {true}
+   */
+  readonly preboot?: boolean;
   /** Gets what happens beside: failing listeners, guests that don't shut down. @default {nobody} */
   readonly log?: (line: string) => void;
 }

@@ -170,6 +170,7 @@ export async function openParts(
     signal: closing.signal,
     log,
     engines: plugins.engines,
+    preboot: options.preboot ?? true,
     baseDisk: (digest, signal) => images.disk(digest, { signal }),
     system: () => system(paths),
     authority: once(makeAuthority),

@@ -210,6 +210,11 @@ export interface EngineReport {
   readonly isolated: boolean;
   /** Higher is better; `auto` takes the usable engine with the highest. */
   readonly rank: number;
+  /**
+   * Whether booting takes so long here that machines had better go on from the memory of one that has
+   * booted; for an engine with {@link Engine.memory}. @default {false}
+   */
+  readonly preboots?: boolean;
   /** Given to the runner in {@link MachineSpec.engine}. */
   readonly parts: EngineParts;
   /** What the runner does that Deno guards, beside files of the box: programs to run, libraries to load. */

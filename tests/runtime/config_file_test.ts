@@ -120,6 +120,7 @@ Deno.test("loadConfig gives plugins of the file, then of specifiers, and the URL
       credentialHelper: "pass",
       imageLimits: { maxBytes: 1e9 },
       parallelDownloads: 2,
+      preboot: false,
     };`,
     "plugins/one.ts": 'export default { name: "one" };',
     "list.ts": 'export default async () => [{ name: "three" }, { name: "four" }];',
@@ -137,6 +138,7 @@ Deno.test("loadConfig gives plugins of the file, then of specifiers, and the URL
   assert.equal(loaded.credentialHelper, "pass");
   assert.deepEqual(loaded.imageLimits, { maxBytes: 1e9 });
   assert.equal(loaded.parallelDownloads, 2);
+  assert.equal(loaded.preboot, false);
   // Another process that loads these has the same plugins.
   const again = await load({ config: false, plugins: loaded.pluginSpecifiers });
   assert.deepEqual(again.plugins.map(({ name }) => name), names);
@@ -326,6 +328,7 @@ for (
       "export default { parallelDownloads: 0 };",
       /its parallelDownloads is 0, not a positive integer$/,
     ],
+    ["export default { preboot: 1 };", /its preboot is 1, not true or false$/],
     ["export default { credentialHelper: 1 };", /its credentialHelper is 1, not text$/],
     ["export default { imageLimits: { maxByte: 1 } };", /did you mean "imageLimits\.maxBytes"/],
     [
