@@ -32,6 +32,9 @@ export const BOX = {
   bootTimeoutMs: 180_000, // the emulated machine with KVM is slow, and other tests run beside it
 } satisfies BoxOptions;
 
+/** How many starts made the tests' homes: where machines are emulated, the second one's boot is kept. */
+export const HOME_STARTS = TEST_ENGINE === "qemu" ? 2 : 1;
+
 /** Where the template is kept for the whole run; without it, it goes with this file's tests. */
 const GIVEN = Deno.env.get("HUTCH_TEST_TEMPLATE");
 let template: Promise<string> | undefined;
@@ -54,8 +57,7 @@ async function makeTemplate(): Promise<string> {
     : `${GIVEN}.new`;
   {
     await using runtime = await Runtime.open({ home });
-    const boots = TEST_ENGINE === "qemu" ? 2 : 1; // the second one's is kept
-    for (let boot = 0; boot < boots; boot++) {
+    for (let start = 0; start < HOME_STARTS; start++) {
       await using box = await runtime.create(BOX);
       await box.exec("true");
     }
