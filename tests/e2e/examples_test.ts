@@ -1,7 +1,4 @@
-/**
- * The examples of comments and guides, run by `deno test --doc`: all in the README and in files whose
- * examples boot nothing, and some of the others (all in the soak).
- */
+/** The examples of comments and guides, run by `deno test --doc`. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Runtime } from "../../mod.ts";
@@ -10,9 +7,6 @@ import { TempFolder } from "../support/temp.ts";
 import { runTool } from "../support/tools.ts";
 import { ROOT, TEST_ENGINE, withHome } from "./support.ts";
 
-/** One in so many of the files whose examples boot boxes is run; `EXAMPLES_SEED` names other ones. */
-const EVERY = Number(Deno.env.get("EXAMPLES_EVERY") ?? 16);
-const SEED = Number(Deno.env.get("EXAMPLES_SEED") ?? 0);
 /** How long one file's may take, in `ms`; the README has 20. */
 const FILE_MS = 600_000;
 
@@ -92,9 +86,8 @@ Deno.test({
       await workingFolder(folder.path);
       const all = filesWithExamples();
       const quick = all.filter(({ boots }) => !boots).map(({ path }) => path);
-      const slow = all.filter(({ boots }) => boots).map(({ path }) => path)
-        .filter((path, index) => path === "README.md" || index % EVERY === SEED % EVERY);
-      assert.ok(quick.length > 5 && slow.length > 1, `${quick.length}, ${slow.length}`);
+      const slow = all.filter(({ boots }) => boots).map(({ path }) => path);
+      assert.ok(quick.length > 20 && slow.length > 25, `${quick.length}, ${slow.length}`);
       for (const files of [quick, ...slow.map((path) => [path])]) {
         await test.step(
           files.length === 1 ? `${files[0]}` : "those that boot nothing",
