@@ -32,6 +32,8 @@ import type { StartContext } from "./context.ts";
 
 /** So many are kept, the last used ones: a kept guest of 256 MiB takes about 45 MiB of disk. */
 const KEEP = 8;
+/** How long it isn't tried again after it has failed twice, in `ms`. */
+const AGAIN_MS = 3_600_000;
 /** How long a guest may take to boot for it, in `ms`. */
 const BOOT_MS = 30_000;
 /** Has the agent leave the box's disk alone: there is none yet (`TO_BE_KEPT` in `ffi/agent/main.c`). */
@@ -80,6 +82,7 @@ export async function preboot(
   if (spec.shares || spec.disks.length !== DISKS) return undefined;
   const booted = join(context.paths.system, "booted");
   let folder = booted;
+  let mark: Mark | undefined;
   let resume: MachineResume | undefined;
   const failed = async (error: unknown) => {
     resume = undefined;
@@ -88,12 +91,14 @@ export async function preboot(
     await removeIfThere(bootFolder(own)).catch(() => {});
     if (folder === booted) return;
     await removeIfThere(folder).catch(() => {});
-    await removeIfThere(markOf(folder)).catch(() => {});
+    mark = { failures: (mark?.failures ?? 0) + 1, atMs: Date.now() };
+    await writeMark(folder, mark).catch(() => {});
   };
   try {
     folder = join(booted, await keyOf(machine));
     await sweep(booted);
-    if (!await exists(folder) && await exists(markOf(folder))) {
+    mark = await readMark(folder);
+    if (mark && isWorthATry(mark) && !await exists(folder)) {
       await keep(context, { ...machine, memory: engine.memory }, folder);
     }
     if (await exists(folder)) resume = await link(folder, bootFolder(own));
@@ -106,10 +111,10 @@ export async function preboot(
     },
     failed,
     async booted() {
-      if (resume || folder === booted) return;
+      if (folder === booted || mark && (!resume || mark.failures === 0)) return;
       try {
         await Deno.mkdir(booted, { recursive: true, mode: 0o700 });
-        await Deno.writeTextFile(markOf(folder), "");
+        await writeMark(folder, { failures: 0, atMs: Date.now() });
       } catch (error) {
         context.log(`can't keep boots in ${booted}: ${errorText(error)}`);
       }
@@ -117,9 +122,34 @@ export async function preboot(
   };
 }
 
-/** A file that says that a machine of this kind has booted. */
-function markOf(folder: string): string {
+/** Says, in a file beside the folder, that a machine of this kind has booted. */
+interface Mark {
+  /** How often keeping its boot, or going on from it, has failed since it last went well. */
+  readonly failures: number;
+  /** When it was written, in `ms` since 1970. */
+  readonly atMs: number;
+}
+
+/** One failure may be of a program that was updated; a second one in a row is worth no more boots soon. */
+function isWorthATry({ failures, atMs }: Mark): boolean {
+  return failures < 2 || Math.abs(Date.now() - atMs) > AGAIN_MS;
+}
+
+function markPath(folder: string): string {
   return `${folder}.seen`;
+}
+
+async function readMark(folder: string): Promise<Mark | undefined> {
+  try {
+    const { failures, atMs } = JSON.parse(await Deno.readTextFile(markPath(folder)));
+    return { failures: Number(failures), atMs: Number(atMs) };
+  } catch {
+    return undefined; // it isn't there, or was being written
+  }
+}
+
+async function writeMark(folder: string, mark: Mark): Promise<void> {
+  await Deno.writeTextFile(markPath(folder), JSON.stringify(mark));
 }
 
 function bootFolder({ folder }: LayoutOutput): string {
@@ -260,6 +290,6 @@ async function prune(booted: string): Promise<void> {
   found.sort((a, b) => b.usedMs - a.usedMs);
   for (const { path } of found.slice(KEEP)) {
     await removeIfThere(path);
-    await removeIfThere(markOf(path));
+    await removeIfThere(markPath(path));
   }
 }

@@ -23,6 +23,8 @@ export interface EngineDoubleOptions {
   readonly diskSwitch?: boolean;
   /** Whether its machines, which have none, say that their memory is kept. @default {false} */
   readonly memory?: boolean;
+  /** Whether its machines want to go on from a kept boot, which can never be kept; called at each try. */
+  readonly preboots?: () => void;
 }
 
 /** Makes the plugin with the engine `double`; its machines use no disks. */
@@ -36,12 +38,16 @@ export function engineDouble(options: EngineDoubleOptions = {}): Plugin {
       ...options.memory
         ? { pauser: standing(), memory: { save: (_machine, order) => saveNothing(order) } }
         : {},
+      ...options.preboots
+        ? { pauser: standing(), memory: { save: () => failing(options.preboots) } }
+        : {},
       runner: options.runner ?? new URL("./engine_runner.ts", import.meta.url).href,
       probe: () =>
         Promise.resolve({
           usable: true,
           isolated: false,
           rank: 0,
+          preboots: options.preboots !== undefined,
           parts: {
             deno: Deno.execPath(),
             agent: fileURLToPath(new URL("./agent_process.ts", import.meta.url)),
@@ -65,6 +71,11 @@ async function saveNothing({ ramPath, statePath }: MemoryOrder): Promise<Record<
   await Deno.writeFile(ramPath, new Uint8Array(RAM_BYTES).fill(1), { mode: 0o600 });
   await Deno.writeFile(statePath, new Uint8Array(RAM_BYTES).fill(2), { mode: 0o600 });
   return {};
+}
+
+function failing(told: (() => void) | undefined): Promise<never> {
+  told?.();
+  return Promise.reject(new Error("the double keeps nothing"));
 }
 
 /** Its machines do nothing: the box process has to go on, as it does with an engine of its own process. */
