@@ -63,6 +63,8 @@ async function check(home: string, deed: string): Promise<void> {
     }
     await first.commit(IMAGE);
     await assertWhole(runtime, IMAGE);
+    const partial = filesIn(join(home, "blobs", "partial"));
+    assert.deepEqual(partial.filter((name) => name.startsWith("new-")), []);
     assert.deepEqual(filesIn(join(home, "out")), ["first.hutch"]);
     await inHome(join(home, "other"), async (other) => {
       const boxes = await boxesOf(other);
