@@ -54,7 +54,10 @@ export class BareResume {
       arguments: [
         program,
         ...args.map((arg) => arg.replace(/^(microvm,acpi=off)$/, "$1,memory-backend=microvm.ram")),
-        ...resumeArguments({ ...{ ramPath, statePath, folder: kept, marks: {} } }, machine.memoryMiB),
+        ...resumeArguments(
+          { ...{ ramPath, statePath, folder: kept, marks: {} } },
+          machine.memoryMiB,
+        ),
       ],
       statePath,
       // At the same depth as its box's: what its disk says of the one below is relative.
@@ -70,8 +73,9 @@ export class BareResume {
    */
   async run(count: number, { beside }: { readonly beside: boolean }): Promise<Resumed> {
     const from = performance.now();
-    const programs = Array.from({ length: beside ? count : 0 }, () =>
-      new Deno.Command(Deno.execPath(), { args: ["eval", "1"] }).output()
+    const programs = Array.from(
+      { length: beside ? count : 0 },
+      () => new Deno.Command(Deno.execPath(), { args: ["eval", "1"] }).output(),
     );
     const machines = await Promise.all(
       Array.from({ length: count }, (_, number) => this.#start(join(this.#folder, `${number}`))),

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { type Box, Runtime } from "../../mod.ts";
 import { exists } from "../../src/atomic_file.ts";
 import { FileLock } from "../../src/file_lock.ts";
-import { filesIn, onDisk } from "../box/snapshot_model.ts";
+import { filesIn } from "../box/snapshot_model.ts";
 import { engineDouble } from "../doubles/engine.ts";
 import { assertNoBoxLeft, untilNoProcess } from "../support/leftovers.ts";
 import "../support/native.ts";

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import type { Box } from "../../mod.ts";
 import { CrashPoints } from "./points.ts";
 
 const [at] = Deno.args;
@@ -15,7 +16,6 @@ points.wrapContents();
 points.wrapState();
 const { Runtime } = await import("../../mod.ts");
 const { engineDouble } = await import("../doubles/engine.ts");
-type Box = Awaited<ReturnType<InstanceType<typeof Runtime>["get"]>>;
 
 const deeds: readonly (readonly [string, (box: Box) => Promise<unknown>])[] = [
   ["flattened", (box) => box.snapshots.create("last")],

@@ -166,7 +166,9 @@ async function writeFile(
 }
 
 /** A file that is to have this path, locked until it is closed: its writer lives. */
-function makeBeside(path: string): { readonly path: string; readonly file: Deno.FsFile } & Disposable {
+function makeBeside(
+  path: string,
+): { readonly path: string; readonly file: Deno.FsFile } & Disposable {
   for (;;) {
     const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.new`;
     const file = Deno.openSync(temporary, { write: true, createNew: true });
