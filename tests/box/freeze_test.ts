@@ -13,7 +13,7 @@ function says(word: number | undefined, code = 0): (stream: DoubleStream) => Pro
     assert.deepEqual(stream.argv, ["freeze", "5000", "60000"]);
     stream.reply({ pid: 1 });
     if (word !== undefined) await stream.write(Channel.STDOUT, Uint8Array.of(word));
-    if (word === 0) while (await stream.read()) { /* until its end */ }
+    if (word === 0) { while (await stream.read()) { /* until its end */ } }
     stream.end(Channel.STDOUT);
     stream.end(Channel.STDERR);
     stream.exit(code, null);
