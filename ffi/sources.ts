@@ -67,7 +67,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "agent/network.h": "c8c3655042c385b4ade8f2d6fe7de4ff1cd98cb432eb2464a66098240d9a5edc",
   "agent/program.c": "45b6a1611bcee8b1bd35268bfbbc10409986057e43714e4562c811cb7f53d691",
   "agent/program.h": "56bb61ecf7a004c39183d99f7ccb28fc4ff9939a76ee9bae9e6b0f1028ec91c8",
-  "agent/renew.c": "094c2057dc681da4cd7bda9d12e11a77fa470791cd3c90483ac08440322b0954",
+  "agent/renew.c": "ab2d58a550cc064dd115fee8694bd202b3ceaf3ce3d282e4ba0c586bb7ded36e",
   "agent/request.c": "706e7151380ad078716836879bf7cf7ba4c41f560ecb2231d3a8f61b8711a9ea",
   "agent/request.h": "946b1f068baf28fc01e0e547815cf08869749edb639373ed0850d23d752b8de8",
   "agent/resume.c": "59eedb8e959b61974de51ace1b92fd1b44f622912395b2dbaf94fbb364af0ddb",

@@ -22,7 +22,7 @@
 
 #define SSH "/etc/ssh"
 #define SEED_BYTES 512
-#define WAIT_SECONDS 1 /* whoever goes on has something to do first */
+#define WAIT_SECONDS 3 /* whoever goes on has something to do first, and so have others that go on with it */
 
 static int complain(const char *what, const char *path) {
   fprintf(stderr, "%s %s: %s\n", what, path, strerror(errno));

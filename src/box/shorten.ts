@@ -10,7 +10,7 @@
  * @module
  */
 import { dirname, join, relative } from "node:path";
-import { removeIfThere, syncPath } from "../atomic_file.ts";
+import { asNoSpace, removeIfThere, syncPath } from "../atomic_file.ts";
 import { mergeOverlays } from "../disk/merge.ts";
 import { errorText } from "../errors.ts";
 import { FileLock } from "../file_lock.ts";
@@ -153,7 +153,7 @@ async function mergeLinks(
     disks.reparent(target, merge.parent);
   } catch (error) {
     if (!isStill(context, merge)) return false; // whose box or snapshot was removed meanwhile
-    throw error;
+    throw asNoSpace(error, fresh);
   } finally {
     await removeIfThere(fresh);
   }

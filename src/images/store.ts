@@ -189,7 +189,6 @@ export class ImageStore {
     const { source, split } = this.#sources.find(reference);
     const canonical = joinScheme(split);
     on?.pulling(canonical);
-    await this.sweep().catch(() => {}); // what keeps us from tidying up is told when it matters
     const known = await this.#known(canonical);
     const wanted = { source, rest: split.rest, from: canonical, names: [canonical], known };
     const record = await this.#fetch(wanted, options, async (record) => {
@@ -242,6 +241,7 @@ export class ImageStore {
     const onProgress = options.onProgress ?? (() => {});
     const [reference = from] = names;
     onProgress({ type: "resolving", reference });
+    await this.sweep().catch(() => {}); // what keeps us from tidying up is told when it matters
     using use = await this.#blobs.use(signal);
     await using image = "opened" in wanted
       ? wanted.opened

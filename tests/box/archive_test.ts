@@ -1,7 +1,7 @@
 /** Archives of boxes that never ran: what comes back, and archives that lie. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { HutchError, Runtime } from "../../mod.ts";
+import { type ArchiveProgress, HutchError, Runtime } from "../../mod.ts";
 import { exists } from "../../src/atomic_file.ts";
 import { fc } from "../deps.ts";
 import {
@@ -228,6 +228,32 @@ Deno.test(
       );
     }),
 );
+
+Deno.test("Box.export tells how far it is, and has no secret's value in it", () =>
+  withHome(async (runtime, folder) => {
+    const value = "a value that nobody else has";
+    const path = join(folder, "archive");
+    const box = await runtime.create({
+      ...{ image: "builtin:busybox", name: "a", env: { WORD: "told" } },
+      secrets: { TOKEN: { value, hosts: ["api.test"] } },
+    });
+    const said: ArchiveProgress[] = [];
+    await box.export(path, { onProgress: (progress) => said.push(progress) });
+    const plain = new TextDecoder().decode(await plainOf(await Deno.readFile(path)));
+    assert.ok(plain.includes('"TOKEN"') && plain.includes("told"));
+    assert.ok(!plain.includes(value));
+    const { size } = await Deno.stat(path);
+    const came: ArchiveProgress[] = [];
+    await runtime.import(path, { name: "b", onProgress: (progress) => came.push(progress) });
+    for (const [steps, total] of [[said, said[0]?.total], [came, size]] as const) {
+      const done = steps.map(({ done }) => done);
+      assert.deepEqual(done, done.toSorted((a, b) => a - b));
+      assert.deepEqual([done.at(-1), new Set(steps.map(({ total }) => total))], [
+        total,
+        new Set([total]),
+      ]);
+    }
+  }));
 
 Deno.test("Runtime.import keeps what reaches this machine for those who trust it alone", () =>
   withHome(async (runtime, folder) => {

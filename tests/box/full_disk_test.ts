@@ -6,8 +6,10 @@ import { engineDouble } from "../doubles/engine.ts";
 import { DOUBLE_BOX } from "../doubles/home.ts";
 import { assertNoBoxLeft } from "../support/leftovers.ts";
 import { SmallHome } from "../support/small_home.ts";
+import { until } from "../support/processes.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
+import { filesIn, onDisk, patternsIn, writePattern } from "./snapshot_model.ts";
 
 const { ignore, note } = needs("mount", "umount", "qemu-io", "qemu-img");
 const rootNote = Deno.uid() === 0 ? "" : " (needs root)";
@@ -111,6 +113,77 @@ Deno.test(
     assert.deepEqual([...Deno.readDirSync(`${home.path}/backing`)], []);
   },
 );
+
+Deno.test(
+  `A chain that finds no room to be made shorter stays as it is, and is made so later${note}${rootNote}`,
+  {
+    ignore: ignore || Deno.uid() !== 0,
+  },
+  async () => {
+    await using home = await SmallHome.make("size=24m");
+    const log: string[] = [];
+    const openLogging = () =>
+      Runtime.open({
+        home: home.path,
+        plugins: [engineDouble({ overlay: true })],
+        log: (line) => log.push(line),
+      });
+    let id = "";
+    {
+      await using runtime = await openLogging();
+      const box = await runtime.create({ ...DOUBLE_BOX, name: "one" });
+      id = box.id;
+      await box.start();
+      await box.stop();
+      const disk = `${home.path}/boxes/${id}/disk.qcow2`;
+      for (let n = 1; n <= 3; n++) {
+        await writePattern(home.path, id, n);
+        // More than the reserve has room for, which the removal gets.
+        await onDisk(home.path, id, "qemu-io", "-c", `write -P ${n} 8M 1M`, disk);
+        await box.snapshots.create(`s${n}`);
+      }
+    }
+    const links = () => filesIn(`${home.path}/backing`).length;
+    const merging = () => log.filter((line) => line.startsWith("shortening a disk"));
+    {
+      using _full = home.fill();
+      {
+        await using runtime = await openLogging();
+        await (await runtime.get(id)).snapshots.remove("s2"); // its end waits for what follows
+      }
+      assert.match(merging().join(), /no space is left on its disk/);
+      assert.equal(links(), 3);
+    }
+    await using runtime = await openLogging();
+    const box = await runtime.get(id);
+    const has = async (backing: string | null, last: number) => {
+      const path = `${home.path}/backing/${backing}/disk.qcow2`;
+      await runTool("qemu-img", "check", "-q", path);
+      const all = Array.from({ length: last }, (_, index) => index + 1);
+      assert.deepEqual(await patternsIn(home.path, id, { path, last: 3 }), all);
+    };
+    const assertSnapshots = async () => {
+      for (const { name, backing } of await box.snapshots.list()) {
+        await has(backing, Number(name.slice(1)));
+      }
+    };
+    assert.deepEqual(unfinishedIn(`${home.path}/backing`), []);
+    await assertSnapshots();
+    await writePattern(home.path, id, 4);
+    await box.snapshots.create("s4"); // there is room again
+    await box.snapshots.remove("s4");
+    await until(() => Promise.resolve(links() <= 3), () => Promise.resolve(`${links()} links`));
+    await assertSnapshots();
+    assert.equal(merging().length, 1);
+    await box.remove();
+    assert.deepEqual(filesIn(`${home.path}/backing`), []);
+  },
+);
+
+function unfinishedIn(folder: string): string[] {
+  return filesIn(folder).flatMap((id) => filesIn(`${folder}/${id}`))
+    .filter((name) => name !== "disk.qcow2");
+}
 
 Deno.test("keepReserve fills up what spendReserve gives back, once", async () => {
   await using folder = new TempFolder();

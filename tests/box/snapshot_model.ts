@@ -36,6 +36,30 @@ export async function onDisk(
   return said;
 }
 
+/** Writes a pattern to a block of its own of a box's disk. */
+export async function writePattern(home: string, box: string, pattern: number): Promise<void> {
+  const disk = join(home, "boxes", box, "disk.qcow2");
+  await onDisk(home, box, "qemu-io", "-c", `write -P ${pattern} ${pattern}M 64k`, disk);
+}
+
+/** Which patterns a disk has, of those up to `last`. */
+export async function patternsIn(
+  home: string,
+  box: string,
+  { path, last }: { readonly path: string; readonly last: number },
+): Promise<number[]> {
+  using _held = await FileLock.acquire(join(home, "boxes", box, "operation.lock"));
+  const numbers = Array.from({ length: last }, (_, index) => index + 1);
+  const { stdout, stderr } = await new Deno.Command("qemu-io", {
+    args: ["-r", ...numbers.flatMap((n) => ["-c", `read -P ${n} ${n}M 64k`]), path],
+  }).output();
+  const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  assert.equal(said.match(/read 65536\/65536/g)?.length, numbers.length, said);
+  const other = [...said.matchAll(/verification failed at offset (\d+)/g)]
+    .map(([, offset]) => Number(offset) / 2 ** 20);
+  return numbers.filter((n) => !other.includes(n));
+}
+
 /** Writes, takes, removes and restores at random, and knows what must come of it. */
 export class Model {
   readonly #box: Box;

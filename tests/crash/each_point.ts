@@ -14,6 +14,8 @@ const SEED = Number(Deno.env.get("CRASH_SEED") ?? 1);
 export interface DiesAtPoints {
   /** The program; its argument is the point, without one it prints all. */
   readonly victim: string;
+  /** Makes the home of one. @default {one that has an image alone} */
+  readonly makeHome?: () => Promise<string>;
   /** One in so many points is tried; `CRASH_EVERY=1` tries all, `CRASH_SEED` names other ones. */
   readonly every: number;
   /** Which points count, by the names of their deeds. */
@@ -23,8 +25,10 @@ export interface DiesAtPoints {
 }
 
 /** Has programs die, each in a home of its own, and checks what they leave. */
-export async function diesAtPoints({ victim, every, counts, check }: DiesAtPoints): Promise<void> {
-  const whole = await makeDoubleHome();
+export async function diesAtPoints(
+  { victim, makeHome = makeDoubleHome, every, counts, check }: DiesAtPoints,
+): Promise<void> {
+  const whole = await makeHome();
   const passed = await play(victim, whole)
     .finally(() => Deno.remove(whole, { recursive: true }));
   const tried = passed.filter((point) => counts(deedOf(point)));
@@ -34,7 +38,7 @@ export async function diesAtPoints({ victim, every, counts, check }: DiesAtPoint
     chosen += 1;
     // The background may take a turn more or less this time: then the next point is as good.
     for (const point of tried.slice(index, index + TRIES)) {
-      const home = await makeDoubleHome();
+      const home = await makeHome();
       try {
         if ((await play(victim, home, point)).length > 0) continue;
         died += 1;

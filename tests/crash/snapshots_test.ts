@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Box, Runtime } from "../../mod.ts";
-import { filesIn, onDisk } from "../box/snapshot_model.ts";
-import { FileLock } from "../../src/file_lock.ts";
+import { filesIn, onDisk, patternsIn } from "../box/snapshot_model.ts";
 import { engineDouble } from "../doubles/engine.ts";
 import { untilNoProcess } from "../support/leftovers.ts";
 import "../support/native.ts";
@@ -83,14 +82,5 @@ async function check(home: string, deed: string): Promise<void> {
 
 /** Which patterns a disk has. */
 async function patterns(home: string, box: Box, path: string): Promise<string> {
-  using _held = await FileLock.acquire(join(home, "boxes", box.id, "operation.lock"));
-  const numbers = [1, 2, 3, 4, 5, 6, 7];
-  const { stdout, stderr } = await new Deno.Command("qemu-io", {
-    args: ["-r", ...numbers.flatMap((n) => ["-c", `read -P ${n} ${n}M 64k`]), path],
-  }).output();
-  const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
-  assert.equal(said.match(/read 65536\/65536/g)?.length, numbers.length, said);
-  const other = [...said.matchAll(/verification failed at offset (\d+)/g)]
-    .map(([, offset]) => Number(offset) / 2 ** 20);
-  return numbers.filter((n) => !other.includes(n)).join("");
+  return (await patternsIn(home, box.id, { path, last: 7 })).join("");
 }

@@ -23,9 +23,14 @@ let template: Promise<void> | undefined;
 /** Makes a home with the image in it; whoever asks removes it. */
 export async function makeDoubleHome(): Promise<string> {
   await (template ??= makeTemplate());
+  return await copyHome(TEMPLATE);
+}
+
+/** Copies a home that nobody has open; whoever asks removes it. */
+export async function copyHome(from: string): Promise<string> {
   const home = await Deno.makeTempDir({ prefix: "hutch-life-" });
   const { code, stderr } = await new Deno.Command("cp", {
-    args: ["-a", "--sparse=always", "--reflink=auto", `${TEMPLATE}/.`, home],
+    args: ["-a", "--sparse=always", "--reflink=auto", `${from}/.`, home],
   }).output();
   assert.equal(code, 0, new TextDecoder().decode(stderr));
   return home;

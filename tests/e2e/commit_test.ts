@@ -39,9 +39,23 @@ async function unpacked(runtime: Runtime, image: string): Promise<string> {
   index.manifests[0].annotations["org.opencontainers.image.ref.name"] = "it";
   assert.match(name, /team\/app/);
   await Deno.writeTextFile(join(layout, "index.json"), JSON.stringify(index));
-  const bundle = join(folder.path, "bundle");
+  return await unpackedIn(folder.path, layout);
+}
+
+/** What umoci makes of an image in a registry. */
+async function unpackedFrom(reference: string): Promise<string> {
+  await using folder = new TempFolder();
+  const layout = join(folder.path, "layout");
+  const from = `docker://${reference}`;
+  await runTool("skopeo", "copy", "-q", "--src-tls-verify=false", from, `oci:${layout}:it`);
+  return await unpackedIn(folder.path, layout);
+}
+
+/** What umoci makes of the image `it` of a layout. */
+async function unpackedIn(folder: string, layout: string): Promise<string> {
+  const bundle = join(folder, "bundle");
   await runTool("umoci", "unpack", "--image", `${layout}:it`, bundle);
-  const bin = join(folder.path, "bin");
+  const bin = join(folder, "bin");
   await runTool(BUSYBOX, "mkdir", bin);
   await runTool(BUSYBOX, "--install", "-s", bin);
   const { stdout } = await new Deno.Command(BUSYBOX, {
@@ -104,6 +118,7 @@ Deno.test(
         await runTool("skopeo", "inspect", "--tls-verify=false", `docker://${to}`),
       );
       assert.equal(inspected.Digest, digest);
+      assert.equal(await unpackedFrom(to), changed);
       await withHome(async (home) => {
         await using other = await Runtime.open({ home });
         const pulled = await other.create({ ...BOX, image: to, name: "pulled" });

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Box, HutchError } from "../../mod.ts";
+import { type Box, HutchError, type Plugin } from "../../mod.ts";
 import { filesIn } from "../box/snapshot_model.ts";
 import { killWhileStill } from "../box/quiesce_kill.ts";
+import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
-import { BOX, until, withRuntime } from "./support.ts";
+import { BOX, ENGINE, until, withRuntime } from "./support.ts";
 
 const tools = needs("qemu-img", "e2fsck");
 
@@ -23,6 +24,11 @@ const WRITER =
   `i=0; while :; do i=$((i+1)); printf '%08d\\n' $i >> /log; sync /log 2>/dev/null || sync
   printf x > /tmp/one; cp /tmp/one /tmp/two; done`;
 
+/** Makes a key where there is none, as the real one with `-A`. */
+const KEYGEN = `#!/bin/sh
+[ -e /etc/ssh/ssh_host_rsa_key ] || echo "made by $*" > /etc/ssh/ssh_host_rsa_key
+`;
+
 /** The lines count up without a gap. */
 async function checkLog(box: Box): Promise<number> {
   const program = `$0 != sprintf("%08d", NR) { print "bad " NR ": " $0; exit } END { print NR }`;
@@ -40,6 +46,7 @@ Deno.test(`snapshots and clones of a box under load are whole${tools.note}`, {
       .sh`mkdir -p /etc/ssh /var/lib/systemd; echo 0123456789abcdef0123456789abcdef > /etc/machine-id
       echo key > /etc/ssh/ssh_host_ed25519_key; echo pub > /etc/ssh/ssh_host_ed25519_key.pub
       echo seed > /var/lib/systemd/random-seed`;
+    await box.fs.writeTextFile("/usr/bin/ssh-keygen", KEYGEN, { mode: 0o755 });
     const mac = async (of: Box) => await of.sh`cat /sys/class/net/eth0/address`.text();
     const own = await mac(box);
     await using _writer = box.exec("sh", ["-c", WRITER]);
@@ -64,10 +71,10 @@ Deno.test(`snapshots and clones of a box under load are whole${tools.note}`, {
     assert.ok(await checkLog(live) > 3);
     assert.notEqual(await mac(live), own);
     const identity = await live
-      .sh`hostname; cat /etc/machine-id; ls /etc/ssh; cat /var/lib/systemd/random-seed | wc -c`
-      .text();
-    const [host, machine, seed, ...more] = identity.split("\n");
-    assert.deepEqual([host, seed, more], ["live", "512", []], identity);
+      .sh`hostname; cat /etc/machine-id; ls /etc/ssh; cat /etc/ssh/ssh_host_*
+      cat /var/lib/systemd/random-seed | wc -c`.text();
+    const [host, machine, ...more] = identity.split("\n");
+    assert.deepEqual([host, more], ["live", ["ssh_host_rsa_key", "made by -A", "512"]], identity);
     assert.match(machine ?? "", /^[0-9a-f]{32}$/);
     assert.notEqual(machine, "0123456789abcdef0123456789abcdef");
     await live.restart();
@@ -81,8 +88,15 @@ Deno.test(`snapshots and clones of a box under load are whole${tools.note}`, {
     assert.deepEqual(filesIn(join(home, "backing")), []);
   }));
 
-Deno.test("quiesce freezes, goes on whatever happens, and says when it couldn't", () =>
-  withRuntime(async (runtime) => {
+Deno.test("quiesce freezes, goes on whatever happens, and says when it couldn't", () => {
+  const told: unknown[] = [];
+  const watch: Plugin = {
+    name: "watch",
+    on: {
+      "box.quiesced": ({ consistency, reason }) => void told.push([consistency, reason !== null]),
+    },
+  };
+  return withRuntime(async (runtime) => {
     const box = await runtime.create({ ...BOX, name: "still" });
     await box.start();
     let writing: PromiseLike<unknown> | undefined;
@@ -97,16 +111,45 @@ Deno.test("quiesce freezes, goes on whatever happens, and says when it couldn't"
     await assert.rejects(failing, { message: "of the caller" });
     await writing;
     assert.equal(await box.sh`echo on > /file; sync; cat /file`.text(), "on");
+    const crash = async (words: RegExp) => {
+      const report = await box.quiesce(() => 1);
+      assert.equal(report.consistency, "crash");
+      assert.match(report.reason ?? "", words);
+      await assert.rejects(
+        box.quiesce(() => 1, { consistency: "required" }),
+        (error) =>
+          error instanceof HutchError && error.code === "freeze_failed" &&
+          words.test(error.message),
+      );
+    };
+    await box.sh`fsfreeze --freeze /`; // by somebody else, who has a reason
+    await crash(/frozen already/);
+    await box.sh`fsfreeze --unfreeze /`;
     await box.pause();
-    const report = await box.quiesce(() => 1);
-    assert.equal(report.consistency, "crash");
-    assert.match(report.reason ?? "", /paused/);
-    await assert.rejects(
-      box.quiesce(() => 1, { consistency: "required" }),
-      (error) => error instanceof HutchError && error.code === "freeze_failed",
-    );
+    await crash(/paused/);
     await box.resume();
-    assert.equal((await box.exec("true")).code, 0);
+    assert.equal((await box.quiesce(() => 1)).consistency, "filesystem");
+    assert.equal(await box.sh`echo still > /file; sync; cat /file`.text(), "still");
+    const all = () => Promise.resolve(told.length === 3);
+    await until(all, () => Promise.resolve(JSON.stringify(told)));
+    assert.deepEqual(told, [["crash", true], ["crash", true], ["filesystem", false]]);
+    await box.remove({ force: true });
+  }, { plugins: [watch] });
+});
+
+Deno.test("memory is refused where the engine can't keep it, or the box has what can't be kept", () =>
+  withRuntime(async (runtime) => {
+    await using folder = new TempFolder();
+    const box = await runtime.create({ ...BOX, name: "has", volumes: [`${folder.path}:/shared`] });
+    await box.exec("true");
+    const words = ENGINE === "libkrun" ? /no snapshots of memory.*warm_pool/ : /as volumes.*tmpfs/;
+    await assert.rejects(box.snapshots.create("a", { memory: true }), (error) => {
+      assert.ok(error instanceof HutchError);
+      assert.equal(error.code, "invalid_option");
+      assert.match(`${error.message} ${error.hint}`, words);
+      return true;
+    });
+    assert.deepEqual(await box.snapshots.list(), []);
     await box.remove({ force: true });
   }));
 

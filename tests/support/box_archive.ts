@@ -15,8 +15,8 @@ import { zstdCompressSync } from "node:zlib";
 /** Size of the clusters of disks, in bytes. */
 export const CLUSTER = 65536;
 
-/** What a cluster holds: bytes that repeat this number, or zeros over what the image has. */
-export type Clusters = ReadonlyMap<number, number | "zeros">;
+/** What a cluster holds: bytes made of a number, zeros over what the image has, or these. */
+export type Clusters = ReadonlyMap<number, number | "zeros" | Uint8Array<ArrayBuffer>>;
 
 /** A box whose disk holds these clusters over its image's. */
 export async function boxWith(
@@ -39,7 +39,10 @@ export async function boxWith(
   });
   for (const [cluster, content] of [...clusters].sort(([a], [b]) => a - b)) {
     if (content === "zeros") await overlay.zeros(cluster * CLUSTER, CLUSTER);
-    else await overlay.data(cluster * CLUSTER, pattern(content));
+    else {
+      const bytes = typeof content === "number" ? pattern(content) : content;
+      await overlay.data(cluster * CLUSTER, bytes);
+    }
   }
   await overlay.finish();
   return box;

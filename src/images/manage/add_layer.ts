@@ -88,6 +88,7 @@ export async function addLayer<T>(
     readonly use: (made: MadeImage) => Promise<T>;
   },
 ): Promise<T> {
+  await store.sweep().catch(() => {}); // what keeps us from tidying up is told when it matters
   const base = ledger.getByDigest(image.base);
   using held = base && await store.hold(base, signal);
   if (!base || !held) {

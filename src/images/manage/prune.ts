@@ -40,7 +40,7 @@ export interface ImagePruneReport {
   readonly blobs: number;
   /** How many base disks were removed. */
   readonly disks: number;
-  /** Downloads that nobody went on with for an hour. */
+  /** Downloads that nobody went on with for an hour, and what commits and loads that died left. */
   readonly downloads: number;
   /** What came back, in bytes. */
   readonly bytes: number;
@@ -166,7 +166,8 @@ async function givenUp({ paths }: ImageHome, named: ReadonlySet<string>): Promis
     if (name.endsWith(".lock") || named.has(`sha256:${name}`)) continue;
     const path = join(paths.partial, name);
     const lock = `${path}.lock`;
-    if (FileLock.isHeld(lock) || !await isOld(path)) continue;
+    // What is no download, nobody goes on with.
+    if (FileLock.isHeld(lock) || HEX.test(name) && !await isOld(path)) continue;
     doomed.push({ kind: "downloads", path, lock });
   }
   return doomed;

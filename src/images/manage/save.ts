@@ -4,7 +4,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { asNoSpace, EarlySync, removeIfThere } from "../../atomic_file.ts";
 import { HutchError } from "../../errors.ts";
 import type { ArchiveEntry, ArchiveFormat } from "./archive.ts";
@@ -142,10 +142,13 @@ async function writeFile(
   path: string,
   doing: string,
 ): Promise<void> {
-  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.new`;
+  let temporary: string | undefined;
   try {
+    await removeAbandoned(path);
+    using made = makeBeside(path);
+    const { file } = made;
+    temporary = made.path;
     {
-      using file = await Deno.open(temporary, { write: true, createNew: true });
       await using early = new EarlySync(temporary);
       for await (const chunk of bytes) {
         await writeAll(file, chunk);
@@ -157,8 +160,43 @@ async function writeFile(
     using folder = await Deno.open(dirname(path));
     await folder.sync();
   } catch (error) {
-    await removeIfThere(temporary);
+    if (temporary !== undefined) await removeIfThere(temporary);
     throw placeError(error, path, doing);
+  }
+}
+
+/** A file that is to have this path, locked until it is closed: its writer lives. */
+function makeBeside(
+  path: string,
+): { readonly path: string; readonly file: Deno.FsFile } & Disposable {
+  for (;;) {
+    const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.new`;
+    const file = Deno.openSync(temporary, { write: true, createNew: true });
+    try {
+      file.lockSync(true);
+      Deno.lstatSync(temporary);
+      return { path: temporary, file, [Symbol.dispose]: () => file.close() };
+    } catch (error) {
+      file.close();
+      // Somebody took us for dead before it was locked.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+}
+
+/** Removes what programs that died while they wrote this file have left beside it. */
+async function removeAbandoned(path: string): Promise<void> {
+  const [folder, begin] = [dirname(path), `${basename(path)}.`];
+  for await (const { name, isFile } of Deno.readDir(folder)) {
+    if (!isFile || !name.startsWith(begin)) continue;
+    if (!/^[0-9a-f]{8}\.new$/.test(name.slice(begin.length))) continue;
+    const left = join(folder, name);
+    try {
+      using file = await Deno.open(left);
+      if (file.tryLockSync(true)) await removeIfThere(left);
+    } catch {
+      // It is somebody else's, or went meanwhile.
+    }
   }
 }
 
