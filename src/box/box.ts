@@ -668,7 +668,7 @@ export class Box implements AsyncDisposable {
     this.#context.forget(this);
     await this.#live?.result.catch(() => undefined);
     if (this.#detached || !(this.#mine || this.#ownerLock)) return await this.#letGo();
-    if (!this.#context.records.byId(this.id)) return await this.#letGo();
+    if (!this.#context.records.byId(this.id)) return await this.#letGoOfRemoved();
     try {
       if (this.#mine) await this.stop(); // removes it too where that is set
     } catch (error) {
@@ -684,10 +684,14 @@ export class Box implements AsyncDisposable {
       await this.remove({ force: true });
     } catch (error) {
       if (!(error instanceof HutchError) || error.code !== "box_not_found") throw error;
-      this.#ownerLock?.[Symbol.dispose]();
-      this.#ownerLock = undefined;
-      await this.#letGo();
+      await this.#letGoOfRemoved();
     }
+  }
+
+  async #letGoOfRemoved(): Promise<void> {
+    this.#ownerLock?.[Symbol.dispose]();
+    this.#ownerLock = undefined;
+    await this.#letGo();
   }
 
   /** The live part, made again if its connection was lost a moment ago. */
