@@ -263,8 +263,10 @@ export class Box implements AsyncDisposable {
   async executions(): Promise<ExecutionInfo[]> {
     const { client } = await this.#connected("attach", {});
     const all = (await client.held()).map(executionInfo);
-    for (const { id, status } of all) {
-      if (status) tellDetachedEnd(this.#context, this.#config, id, status);
+    for (const { id, status, startedAt, endedAt } of all) {
+      if (!status || endedAt === null) continue;
+      const tookMs = Date.parse(endedAt) - Date.parse(startedAt);
+      tellDetachedEnd(this.#context, this.#config, id, { ...status, tookMs });
     }
     return all;
   }

@@ -96,7 +96,10 @@ Deno.test("Runtime knows how a box ended, whatever a box process before it said 
     // One that began when the program which started it had died, so that nobody has waited for its end.
     const before = await FileLock.acquire(join(folder, "running.lock"));
     const started = box.start();
-    await until(() => exists(join(folder, "machine.json")), () => Promise.resolve("it isn't booted"));
+    await until(
+      () => exists(join(folder, "machine.json")),
+      () => Promise.resolve("it isn't booted"),
+    );
     writeExitFile(join(folder, "exit.json"), "creator");
     before[Symbol.dispose]();
     await started;
