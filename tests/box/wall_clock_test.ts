@@ -60,11 +60,13 @@ const LASTING: Readonly<Record<string, Lasting>> = {
     options: {},
     leastMs: 0,
     over: async (box) => {
-      const execution = await box.exec("true", [], { detached: true }).started;
-      await execution.wait();
-      const { startedAt, endedAt } = await execution.info();
-      const ms = Date.parse(endedAt ?? "") - Date.parse(startedAt);
-      assert.ok(ms >= 0 && ms < SOON_MS, `${ms} ms`);
+      await box.exec("true", [], { detached: true }).started;
+      for (;;) {
+        const [{ startedAt, endedAt } = { startedAt: "", endedAt: null }] = await box.executions();
+        if (endedAt === null) continue;
+        const ms = Date.parse(endedAt) - Date.parse(startedAt);
+        return assert.ok(ms >= 0 && ms < SOON_MS, `${ms} ms`);
+      }
     },
   },
   "the waits between its restarts": {
