@@ -180,6 +180,18 @@ Deno.test("PluginHost disposes of what was set up, in reverse, when opening fail
   assert.deepEqual(said, ["+a", "+b", "-b", "-a"]);
 });
 
+Deno.test("PluginHost refuses an engine that keeps memory and would stop its box process for that", async () => {
+  const memory = { save: refuse };
+  const engines = [{ name: "e", runner: "file:///e.ts", probe: refuse, memory }];
+  await assert.rejects(open([{ name: "a", engines }], () => {}), {
+    code: "invalid_option",
+    message: /engine "e" of plugin "a": it keeps memory and has no pauser/,
+  });
+  const pauser = { pause: refuse, resume: refuse, isPaused: refuse };
+  await (await open([{ name: "a", engines: engines.map((one) => ({ ...one, pauser })) }], () => {}))
+    [Symbol.asyncDispose]();
+});
+
 Deno.test("PluginHost refuses a name, an engine or a scheme given twice", async () => {
   const source = { canonical: (text: string) => text, open: refuse };
   const engines = [{ name: "e", runner: "file:///e.ts", probe: refuse }];
