@@ -197,6 +197,7 @@ export class PluginHost implements AsyncDisposable {
     await Promise.race([drained, late]);
     clearTimeout(timer);
     this.#closing.abort(new HutchError("cancelled", "The runtime is closing"));
+    for (const queue of this.#queues.values()) queue.end(); // nobody listens without what is disposed of
     await this.#resources.disposeAsync();
   }
 
