@@ -68,6 +68,23 @@ for (const [name, end] of Object.entries(ENDS)) {
   });
 }
 
+Deno.test("Box.kill leaves a process alone that has a dead box's number, also while its lock is taken away", async () => {
+  const other = stranger();
+  try {
+    await using home = new TempFolder();
+    await using runtime = await Runtime.open({ home: home.path });
+    const box = await runtime.create({ image: "builtin:busybox", name: "one" });
+    claim(home, { pid: other.pid, bootId: await bootId() });
+    const lock = FileLock.try(join(home.path, "boxes", box.id, "running.lock"));
+    setTimeout(() => lock?.[Symbol.dispose](), 0);
+    await box.kill();
+    Deno.kill(other.pid, "SIGCONT"); // throws if it were gone
+  } finally {
+    other.kill("SIGTERM");
+    assert.equal((await other.status).signal, "SIGTERM");
+  }
+});
+
 Deno.test("Runtime finds a box stopped that ran when the host was restarted", async () => {
   await using home = await homeWith({ pid: 1, bootId: "another boot" });
   await using runtime = await Runtime.open({ home: home.path });
