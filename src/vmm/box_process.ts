@@ -178,10 +178,9 @@ async function serve(file: MachineFile): Promise<void> {
 
   const exit = await started.exited;
   const how = exit.signal ? `signal ${exit.signal}` : `code ${exit.code}`;
-  leave(
-    exit.code === 0 ? "guest" : "engine",
-    exit.code === 0 ? "the guest ended by itself" : `the engine ended with ${how}: ${exit.output}`,
-  );
+  if (exit.code !== 0) leave("engine", `the engine ended with ${how}: ${exit.output}`);
+  // One that was asked to ends for that, also when its goodbye wasn't heard.
+  else leave(windingUp?.reason ?? "guest", windingUp?.message ?? "the guest ended by itself");
   consoleWatch.stop();
   log.close();
   limits.stop();
