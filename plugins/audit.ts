@@ -85,7 +85,7 @@ export function audit(options: AuditOptions): Plugin {
       (await open(options.path)).close(); // says early that it can't be written
       return {
         async [Symbol.asyncDispose]() {
-          giveUpAt = Date.now() + PATIENCE_MS;
+          giveUpAt = performance.now() + PATIENCE_MS;
           await tail;
         },
       };
@@ -96,11 +96,11 @@ export function audit(options: AuditOptions): Plugin {
 /** Appends a line in one write, rotating the file before if need be. */
 async function append(line: string, options: AuditOptions, giveUpAt: number): Promise<void> {
   const { path, maxBytes = 10 * 2 ** 20, keep = 5, sync = false } = options;
-  const until = Math.min(giveUpAt, Date.now() + PATIENCE_MS);
+  const until = Math.min(giveUpAt, performance.now() + PATIENCE_MS);
   for (;;) {
     using file = await open(path);
     while (!await file.tryLock(true)) {
-      if (Date.now() > until) throw new Error(`${path} is locked by another program`);
+      if (performance.now() > until) throw new Error(`${path} is locked by another program`);
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
     const [{ size, ino, dev }, named] = await Promise.all([file.stat(), statOf(path)]);

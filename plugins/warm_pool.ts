@@ -90,7 +90,10 @@ export function warmPool({ template, size = 1, retryDelayMs = 1_000 }: WarmPoolO
         );
         await box.update({ labels: { ...input.labels, [LABEL]: null } });
         if (status === "running" && current?.digest === image.digest) return box;
-      } catch { /* it is gone, or its labels can't be: making a box says so */ }
+      } catch (error) { // it is gone, or the labels can't be: making a box says so
+        const bad = error instanceof HutchError && error.code === "invalid_option";
+        if (bad) return void ready.unshift(box);
+      }
       void discard(box, log);
     }
   }

@@ -263,8 +263,10 @@ export class Box implements AsyncDisposable {
   async executions(): Promise<ExecutionInfo[]> {
     const { client } = await this.#connected("attach", {});
     const all = (await client.held()).map(executionInfo);
-    for (const { id, status } of all) {
-      if (status) tellDetachedEnd(this.#context, this.#config, id, status);
+    for (const { id, status, startedAt, endedAt } of all) {
+      if (!status || endedAt === null) continue;
+      const tookMs = Date.parse(endedAt) - Date.parse(startedAt);
+      tellDetachedEnd(this.#context, this.#config, id, { ...status, tookMs });
     }
     return all;
   }
@@ -668,7 +670,7 @@ export class Box implements AsyncDisposable {
     this.#context.forget(this);
     await this.#live?.result.catch(() => undefined);
     if (this.#detached || !(this.#mine || this.#ownerLock)) return await this.#letGo();
-    if (!this.#context.records.byId(this.id)) return await this.#letGo();
+    if (!this.#context.records.byId(this.id)) return await this.#letGoOfRemoved();
     try {
       if (this.#mine) await this.stop(); // removes it too where that is set
     } catch (error) {
@@ -684,10 +686,14 @@ export class Box implements AsyncDisposable {
       await this.remove({ force: true });
     } catch (error) {
       if (!(error instanceof HutchError) || error.code !== "box_not_found") throw error;
-      this.#ownerLock?.[Symbol.dispose]();
-      this.#ownerLock = undefined;
-      await this.#letGo();
+      await this.#letGoOfRemoved();
     }
+  }
+
+  async #letGoOfRemoved(): Promise<void> {
+    this.#ownerLock?.[Symbol.dispose]();
+    this.#ownerLock = undefined;
+    await this.#letGo();
   }
 
   /** The live part, made again if its connection was lost a moment ago. */

@@ -22,8 +22,8 @@ export interface KeptBox {
   readonly row: number;
   readonly check: Required<HealthCheck> | null;
   readonly health: HealthStatus;
-  /** Time since its last start, in `ms`. */
-  readonly ageMs: number;
+  /** Tells its present run from those before. */
+  readonly run: string;
   /** Another value each time that its state changed. */
   readonly revision: number;
 }
@@ -63,8 +63,9 @@ const FAILED_LOOK_MS = 5_000;
 export class Keeper {
   readonly #port: KeeperPort;
   readonly #clock: Clock;
-  /** When the box was first seen running in its present run. */
+  /** When the box was first seen running in its present run; no wall clock, which may be set meanwhile. */
   #ranFromMs: number | undefined;
+  #run = "";
 
   /** A keeper that waits for {@link Keeper.run}. */
   constructor(port: KeeperPort, clock: Clock) {
@@ -91,8 +92,10 @@ export class Keeper {
     if (!box) return false;
     switch (box.status) {
       case "running":
+        if (box.run !== this.#run) this.#ranFromMs = undefined;
+        this.#run = box.run;
         this.#ranFromMs ??= this.#clock.now();
-        await this.#attend(box, signal);
+        await this.#attend(box, { fromMs: this.#ranFromMs, signal });
         return true;
       case "starting":
       case "pausing":
@@ -140,13 +143,16 @@ export class Keeper {
   }
 
   /** Checks a box that runs, until its connection ends. */
-  async #attend(box: KeptBox, signal: AbortSignal): Promise<void> {
+  async #attend(
+    box: KeptBox,
+    { fromMs, signal }: { readonly fromMs: number; readonly signal: AbortSignal },
+  ): Promise<void> {
     const lost = new AbortController();
     try {
       await using guest = await this.#port.connect(signal);
       void guest.closed.then(() => lost.abort());
       const over = AbortSignal.any([signal, lost.signal]);
-      if (box.check) await this.#checkOn(box, { guest, check: box.check, signal: over });
+      if (box.check) await this.#checkOn(box, { guest, check: box.check, fromMs, signal: over });
       else await aborted(over);
     } catch (error) {
       if (!signal.aborted) this.#port.log(`reaching the box: ${errorText(error)}`);
@@ -157,13 +163,14 @@ export class Keeper {
 
   async #checkOn(
     box: KeptBox,
-    { guest, check, signal }: {
+    { guest, check, fromMs, signal }: {
       readonly guest: KeptGuest;
       readonly check: Required<HealthCheck>;
+      readonly fromMs: number;
       readonly signal: AbortSignal;
     },
   ): Promise<void> {
-    const startEndsMs = this.#clock.now() + Math.max(0, check.startPeriodMs - box.ageMs);
+    const startEndsMs = fromMs + check.startPeriodMs;
     const watch = new HealthWatch(check, { health: box.health, startEndsMs });
     while (!signal.aborted) {
       const before = await this.#port.look();

@@ -50,7 +50,6 @@ export class KeptRealBox implements KeeperPort {
       }
     }
     const { kept, row, health } = keepings.of(this.#id);
-    const startedAt = Date.parse(state.startedAt ?? "");
     return {
       status: state.status,
       exitCode: state.exitCode,
@@ -59,7 +58,7 @@ export class KeptRealBox implements KeeperPort {
       row,
       check: config.health,
       health,
-      ageMs: Number.isNaN(startedAt) ? 0 : Math.max(0, Date.now() - startedAt),
+      run: state.startedAt ?? "",
       revision,
     };
   }

@@ -43,18 +43,20 @@ export async function sweepFolders(context: BoxContext): Promise<void> {
         !isAlive(own.lockPath);
   });
   if (strange.length === 0) return;
-  // A folder is made before its record, but in the same transaction or with its owner's lock held.
-  const unknown = new Set(records.unknown(strange.map(({ id }) => id)));
   for (const { name, id, removed } of strange) {
-    if (!unknown.has(id)) continue;
     const folder = join(paths.boxes, name);
     try {
+      // A folder is made before its record, but in the same transaction or with its owner's lock held:
+      // whoever has only just made it waits for the lock, and then makes it again.
+      using owner = removed ? undefined : FileLock.try(boxPaths(paths, id).ownerLockPath);
+      if (!removed && !owner || records.unknown([id]).length === 0) continue;
       if (!removed && holdsData(folder)) {
         log(`the folder ${folder} holds a box that has no record: see hutch doctor --repair`);
       } else {
         await removeIfThere(folder);
       }
     } catch (error) {
+      if (error instanceof Deno.errors.NotFound) continue; // somebody else was faster
       log(`the folder ${folder} that no box has: ${errorText(error)}`);
     }
   }

@@ -62,14 +62,18 @@ export function tellDetachedEnd(
   context: Context,
   { id, name }: Pick<BoxConfig, "id" | "name">,
   execution: string,
-  end: End,
+  end: End & {
+    /** How long it took, in `ms`. @default {the time since its start, by the wall clock} */
+    readonly tookMs?: number;
+  },
 ): void {
   try {
     const known = context.detached.end(execution);
     if (!known) return;
     const { command, startedAt } = known;
     const about = { box: id, name, execution, command };
-    tell(context, about, end, Math.max(0, Date.now() - Date.parse(startedAt)));
+    const { tookMs = Date.now() - Date.parse(startedAt) } = end;
+    tell(context, about, end, Math.max(0, tookMs));
   } catch (error) {
     context.log(`the end of command ${execution}: ${errorText(error)}`);
   }

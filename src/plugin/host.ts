@@ -68,7 +68,8 @@ export class PluginHost implements AsyncDisposable {
   /**
    * Checks the plugins.
    *
-   * @throws HutchError `invalid_option` for names, engines or schemes given twice.
+   * @throws HutchError `invalid_option` for names, engines or schemes given twice, and for an engine that
+   * keeps memory and has no pauser.
    */
   constructor(plugins: readonly Plugin[], options: PluginHostOptions) {
     refuseTwice("plugin", plugins.map(({ name }) => [name, name]));
@@ -76,6 +77,7 @@ export class PluginHost implements AsyncDisposable {
       "engine",
       plugins.flatMap(({ name, engines = [] }) => engines.map((engine) => [engine.name, name])),
     );
+    for (const plugin of plugins) plugin.engines?.forEach((engine) => checkEngine(engine, plugin));
     refuseTwice(
       "image scheme",
       plugins.flatMap(({ name, sources = {} }) => Object.keys(sources).map((key) => [key, name])),
@@ -195,6 +197,7 @@ export class PluginHost implements AsyncDisposable {
     await Promise.race([drained, late]);
     clearTimeout(timer);
     this.#closing.abort(new HutchError("cancelled", "The runtime is closing"));
+    for (const queue of this.#queues.values()) queue.end(); // nobody listens without what is disposed of
     await this.#resources.disposeAsync();
   }
 
@@ -266,6 +269,15 @@ function hookOf<S extends keyof Hookable>(
     readonly [N in keyof Hookable]?: StageHook<Hookable[N]["input"], Hookable[N]["output"]>;
   } = { ...plugin.stages, ...plugin.operations };
   return hooks[name];
+}
+
+function checkEngine({ name, memory, pauser }: Engine, plugin: Plugin): void {
+  if (!memory || pauser) return;
+  throw new HutchError(
+    "invalid_option",
+    `Cannot use engine "${name}" of plugin "${plugin.name}": it keeps memory and has no pauser`,
+    { hint: "memory is kept while the machine stands still and its box process goes on" },
+  );
 }
 
 function refuseTwice(kind: string, entries: readonly (readonly string[])[]): void {

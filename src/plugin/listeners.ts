@@ -36,6 +36,7 @@ export class ListenerQueue {
   #waiting: Telling[] = [];
   #working: Promise<void> | undefined;
   #dropped = 0;
+  #ended = false;
 
   /** An empty queue. */
   constructor(options: ListenerQueueOptions) {
@@ -44,6 +45,7 @@ export class ListenerQueue {
 
   /** Puts an event behind those that wait; returns before the listener hears of it. */
   add(telling: Telling): void {
+    if (this.#ended) return;
     this.#waiting.push(telling);
     if (this.#waiting.length > this.#options.mostWaiting) {
       this.#waiting.shift();
@@ -55,6 +57,20 @@ export class ListenerQueue {
   /** Resolves when every event so far was told, or given up. */
   async drained(): Promise<void> {
     await this.#working;
+  }
+
+  /** Tells nothing more: what waits is given up, and what is added from now on is never told. */
+  end(): void {
+    this.#ended = true;
+    const [next] = this.#waiting;
+    const count = this.#waiting.length + this.#dropped;
+    this.#waiting = [];
+    if (next) {
+      this.#options.failed(
+        { type: next.type, tell: next.tell },
+        `it is too slow: ${count} events were not told before the runtime closed`,
+      );
+    }
   }
 
   async #work(): Promise<void> {

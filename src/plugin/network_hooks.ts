@@ -224,8 +224,8 @@ export class NetworkHookRunner {
 
   #tell(error: PluginError, box: Box | undefined): void {
     const key = `${error.hook} ${error.plugin}`;
-    const now = Date.now();
-    if (now - (this.#told.get(key) ?? 0) < TELL_MS) return;
+    const now = performance.now();
+    if (now - (this.#told.get(key) ?? -Infinity) < TELL_MS) return;
     this.#told.set(key, now);
     this.#options.failed(error, box);
   }

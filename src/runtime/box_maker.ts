@@ -15,6 +15,7 @@ import { HutchError } from "../errors.ts";
 import { FileLock } from "../file_lock.ts";
 import type { ImageRecord } from "../images/records.ts";
 import { NO_HOOKS } from "../network/hooks.ts";
+import type { LayoutOutput } from "../plugin/contract.ts";
 import { PULL_POLICIES } from "../images/pull/policy.ts";
 import type { ImageStore } from "../images/store.ts";
 import type { BoxRecord } from "../state/boxes.ts";
@@ -165,10 +166,7 @@ export class BoxMaker {
     let ownerLock: FileLock | undefined;
     let holder: BoxRecord | undefined;
     try {
-      if (config.owned) {
-        await Deno.mkdir(own.folder, { recursive: true, mode: 0o700 });
-        ownerLock = FileLock.try(own.ownerLockPath);
-      }
+      if (config.owned) ownerLock = await lockAsOwner(own);
       holder = record();
       if (!holder) {
         const box = new Box(context, config, { detached, ...(ownerLock ? { ownerLock } : {}) });
@@ -196,6 +194,18 @@ export class BoxMaker {
       await box.remove({ force: true }); // a box that removes itself has done so
     } catch (error) {
       if (!(error instanceof HutchError) || error.code !== "box_not_found") throw error;
+    }
+  }
+}
+
+/** The owner's lock, in a folder that a sweep takes for nobody's before, and that is made again then. */
+async function lockAsOwner({ folder, ownerLockPath }: LayoutOutput): Promise<FileLock> {
+  for (;;) {
+    await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
+    try {
+      return await FileLock.acquire(ownerLockPath);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }
 }

@@ -36,7 +36,11 @@ export interface ListOptions {
    * other from one page to the next.
    */
   readonly after?: BoxInfo;
-  /** Hears of boxes whose records can't be read, and which the list leaves out. @default {the log} */
+  /**
+   * Hears of boxes whose records can't be read, and which the list leaves out. With it all of each record is
+   * read at once; without it a configuration that only looks whole throws `state_corrupt` when it is asked
+   * for. @default {the log}
+   */
   readonly onDamaged?: (box: DamagedBox) => void;
 }
 

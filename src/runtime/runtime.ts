@@ -26,7 +26,7 @@ import type { BoxDefaults } from "./config_file.ts";
 import { type DoctorReport, examine } from "./doctor.ts";
 import type { EventGap, EventsOptions } from "./events.ts";
 import type { Journal } from "./journal.ts";
-import { type DamagedBox, filterOf, isEverything, type ListOptions } from "./list.ts";
+import { filterOf, isEverything, type ListOptions } from "./list.ts";
 import { type RuntimeMetrics, runtimeMetrics } from "./metrics.ts";
 import { BoxMaker } from "./box_maker.ts";
 import { type Images, imagesOf } from "./images.ts";
@@ -288,10 +288,13 @@ export class Runtime implements AsyncDisposable {
     const filter = filterOf(options);
     await this.#reconcileUncertain();
     if (isEverything(options)) await sweepFolders(this.#context); // which reads a folder of as many
-    const onDamaged = options.onDamaged ??
-      ((box: DamagedBox) => this.#context.log(damagedError(box).message));
+    const { onDamaged } = options;
     const keepings = this.#context.keepings.all();
-    return this.#context.records.list(filter, onDamaged)
+    const records = this.#context.records.list(filter, {
+      later: onDamaged === undefined,
+      onDamaged: onDamaged ?? ((box) => this.#context.log(damagedError(box).message)),
+    });
+    return records
       .map((record) => listedOf(record, keepings.get(record.id) ?? NO_KEEPING));
   }
 

@@ -65,8 +65,7 @@ const ORDERS: Readonly<Record<BoxSort, readonly string[]>> = {
 };
 
 /** Columns of a box, for `parseRow`. */
-export const COLUMNS =
-  "b.id, b.name, b.config, b.seal, s.status, s.revision, s.pid, s.boot_id, s.document";
+export const COLUMNS = "b.id, b.name, b.config, s.status, s.revision, s.pid, s.boot_id, s.document";
 
 /** The query of a list. */
 export function listQuery(filter: BoxFilter): Query {

@@ -13,9 +13,9 @@ import {
   damagedError,
   damagedRow,
   givingRows,
+  laterRow,
   parseRow,
   type Row,
-  sealed,
 } from "./box_rows.ts";
 import { transaction, translated, urgently } from "./database.ts";
 
@@ -43,7 +43,7 @@ export interface BoxState {
 export interface BoxRecord {
   readonly id: string;
   readonly name: string;
-  /** Parsed when it is first asked for. */
+  /** In long lists parsed when it is first asked for. */
   readonly config: BoxConfig;
   readonly state: BoxState;
   /** Grows with every change of the state; a change names the revision it saw. */
@@ -79,7 +79,7 @@ const ENDS: readonly BoxStatus[] = ["stopping", "stopped", "failed", "crashed"];
 
 /** Columns of a row and their values, as {@link valuesOf} gives them. */
 export const VALUES =
-  "(id, name, created_at, image_digest, owned, config, seal) VALUES (?, ?, ?, ?, ?, ?, ?)";
+  "(id, name, created_at, image_digest, owned, config) VALUES (?, ?, ?, ?, ?, ?)";
 
 const SELECT = `SELECT ${COLUMNS} FROM boxes b JOIN box_states s ON s.box_id = b.id`;
 
@@ -176,8 +176,8 @@ export class BoxRecords {
           { hint: `choose another name, or remove that box (hutch rm ${config.name})` },
         );
       }
-      this.#prepare("UPDATE boxes SET name = ?, config = ?, seal = ? WHERE id = ?")
-        .run(config.name, ...sealed(config), id);
+      this.#prepare("UPDATE boxes SET name = ?, config = ? WHERE id = ?")
+        .run(config.name, JSON.stringify(config), id);
       this.#write(config);
       return { ...record, name: config.name, config };
     });
@@ -237,11 +237,19 @@ export class BoxRecords {
   /**
    * Boxes that a filter lets through, the oldest first unless it says otherwise.
    *
-   * @param onDamaged Gets each box whose record can't be read, in place of an error.
+   * @param options `later`: configurations are parsed when they are first asked for, and throw
+   * `state_corrupt` then if they can't be. `onDamaged`: gets each box whose record can't be read, in place
+   * of an error.
    */
-  list(filter: BoxFilter = {}, onDamaged?: (box: DamagedBox) => void): BoxRecord[] {
+  list(
+    filter: BoxFilter = {},
+    { later = false, onDamaged }: {
+      readonly later?: boolean;
+      readonly onDamaged?: (box: DamagedBox) => void;
+    } = {},
+  ): BoxRecord[] {
     const { sql, values } = listQuery(filter);
-    return this.#all(sql, values, onDamaged);
+    return this.#all(sql, values, { parse: later ? laterRow : parseRow, onDamaged });
   }
 
   /** Those of `ids` that no box has. Waits for programs that are adding boxes. */
@@ -272,7 +280,7 @@ export class BoxRecords {
       `${SELECT} WHERE s.status IN (${active})
        UNION ALL ${SELECT} WHERE b.owned = 1 AND s.status NOT IN (${active})`,
       [...ACTIVE, ...ACTIVE],
-      onDamaged,
+      { onDamaged },
     );
   }
 
@@ -303,17 +311,20 @@ export class BoxRecords {
   #all(
     sql: string,
     values: readonly (string | number)[],
-    onDamaged: (box: DamagedBox) => void = (box) => {
-      throw damagedError(box);
-    },
+    { parse = parseRow, onDamaged }: {
+      readonly parse?: (row: Row) => BoxRecord;
+      readonly onDamaged?: ((box: DamagedBox) => void) | undefined;
+    } = {},
   ): BoxRecord[] {
     const rows = translated(this.#database, () => this.#rows(sql).all(...values));
     const records: BoxRecord[] = [];
     for (const row of rows) {
       try {
-        records.push(parseRow(row));
+        records.push(parse(row));
       } catch (error) {
-        onDamaged(damagedRow(row, error));
+        const damaged = damagedRow(row, error);
+        if (!onDamaged) throw damagedError(damaged);
+        onDamaged(damaged);
       }
     }
     return records;
@@ -335,7 +346,7 @@ export class BoxRecords {
 /** A configuration's row. */
 export function valuesOf(config: BoxConfig): (string | number)[] {
   const { id, name, createdAt, image, owned } = config;
-  return [id, name, createdAt, image.digest, owned ? 1 : 0, ...sealed(config)];
+  return [id, name, createdAt, image.digest, owned ? 1 : 0, JSON.stringify(config)];
 }
 
 function recordOf(row: Row): BoxRecord {

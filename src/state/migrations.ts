@@ -197,7 +197,7 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX detached_commands_by_box ON detached_commands (box_id);
   `,
   // Boxes anew: rows in the order of their making, and in a table that keeps long ones on one page, which
-  // a list of all reads in a fifth of the time. The seal says of a configuration that it was checked.
+  // a list of all reads in a fifth of the time.
   `
   CREATE TABLE boxes_anew (
     id TEXT PRIMARY KEY NOT NULL,
@@ -241,4 +241,6 @@ export const MIGRATIONS: readonly string[] = [
     WHERE CASE type WHEN 'object' THEN json_type(value, '$.volume') = 'text' ELSE 0 END;
   END;
   `,
+  // Configurations are checked when they are first read.
+  "ALTER TABLE boxes DROP COLUMN seal;",
 ];

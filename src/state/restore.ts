@@ -35,10 +35,7 @@ export function readBoxes(database: DatabaseSync): ReadBoxes {
   )).all();
   for (const row of rows) {
     try {
-      const record = parseRow(row);
-      configOf(row); // which may be what can't be read
-      records.push(record);
-      continue;
+      records.push(parseRow(row));
     } catch (error) {
       const config = readableConfig(row);
       if (config) stateless.push(config);
@@ -60,7 +57,7 @@ export function restoreBox(database: DatabaseSync, config: BoxConfig, state: Box
     database.prepare(
       `INSERT INTO boxes ${VALUES} ON CONFLICT (id) DO UPDATE SET
        name = excluded.name, created_at = excluded.created_at, image_digest = excluded.image_digest,
-       owned = excluded.owned, config = excluded.config, seal = excluded.seal`,
+       owned = excluded.owned, config = excluded.config`,
     ).run(...valuesOf(config));
     database.prepare(
       `INSERT INTO box_states (box_id, status, revision, pid, boot_id, document)

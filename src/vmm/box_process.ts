@@ -19,7 +19,6 @@ import {
   DETACH,
   type ExitReason,
   type MachineFile,
-  type MachineNetworkProcess,
   type ReadyLine,
   writeExitFile,
 } from "./machine_file.ts";
@@ -66,11 +65,16 @@ export async function main(path: string): Promise<void> {
 
 async function run(file: MachineFile): Promise<void> {
   using _lock = await FileLock.acquire(file.lockPath); // waits for one that is just ending
-  removeIfThere(file.socketPath);
-  removeIfThere(file.spec.channelPath);
-  removeIfThere(file.spec.controlPath);
-  removeIfThere(`${file.spec.controlPath}.own`);
-  if (file.network) removeNetworkSockets(file.network);
+  removeIfThere(file.exitPath); // of that one, if it began when its program had died already
+  removeSockets(file);
+  try {
+    await serve(file);
+  } finally {
+    removeSockets(file); // also when nothing came of it: they aren't in the box's folder
+  }
+}
+
+async function serve(file: MachineFile): Promise<void> {
   const beside = startBeside(file); // it takes its time, in which everything else is made ready
   beside.catch(() => {}); // seen below
   let kill: Machine["kill"] = () => Deno.exit(1); // there is no machine yet
@@ -85,15 +89,10 @@ async function run(file: MachineFile): Promise<void> {
     written = true;
     try {
       writeExitFile(file.exitPath, reason, { message, main });
-      removeIfThere(file.socketPath);
-      removeIfThere(file.spec.channelPath);
-      removeIfThere(file.spec.controlPath);
-      removeIfThere(`${file.spec.controlPath}.own`);
-      if (file.spec.shares) removeIfThere(file.spec.shares.socketPath);
-      if (file.network) removeNetworkSockets(file.network);
     } catch (error) {
-      console.error(error); // a full disk mustn't keep the machine alive
+      console.error(error); // a full disk, or a box that was removed, mustn't keep the machine alive
     }
+    removeSockets(file);
   };
   const end = (reason: ExitReason, message: string) => {
     leave(reason, message);
@@ -179,10 +178,9 @@ async function run(file: MachineFile): Promise<void> {
 
   const exit = await started.exited;
   const how = exit.signal ? `signal ${exit.signal}` : `code ${exit.code}`;
-  leave(
-    exit.code === 0 ? "guest" : "engine",
-    exit.code === 0 ? "the guest ended by itself" : `the engine ended with ${how}: ${exit.output}`,
-  );
+  if (exit.code !== 0) leave("engine", `the engine ended with ${how}: ${exit.output}`);
+  // One that was asked to ends for that, also when its goodbye wasn't heard.
+  else leave(windingUp?.reason ?? "guest", windingUp?.message ?? "the guest ended by itself");
   consoleWatch.stop();
   log.close();
   limits.stop();
@@ -218,11 +216,19 @@ function ownRules({ spec, socketPath }: MachineFile): readonly FileRule[] {
   ];
 }
 
-function removeNetworkSockets(network: MachineNetworkProcess): void {
-  const { socketPath, controlPath, interceptor } = network;
-  if (interceptor) removeIfThere(interceptor.socketPath);
-  removeIfThere(socketPath);
-  removeIfThere(controlPath);
+/** What can't be removed is told and left: the next one to come fails, and says why. */
+function removeSockets({ socketPath, spec, network }: MachineFile): void {
+  const paths = [socketPath, spec.channelPath, spec.controlPath, `${spec.controlPath}.own`];
+  if (spec.shares) paths.push(spec.shares.socketPath);
+  if (network) paths.push(network.socketPath, network.controlPath);
+  if (network?.interceptor) paths.push(network.interceptor.socketPath);
+  for (const path of paths) {
+    try {
+      removeIfThere(path);
+    } catch (error) {
+      console.error(error);
+    }
+  }
 }
 
 /** Whether a GOODBYE says `reason: "lost"`: its first pair, as CBOR, without a decoder. */

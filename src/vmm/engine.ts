@@ -295,7 +295,10 @@ export interface Engine {
   readonly pauser?: MachinePauser;
   /** Without it a snapshot of a running box is a copy of its disk, made while it stands still. */
   readonly diskSwitch?: MachineDiskSwitch;
-  /** Without it machines' memory can't be kept; with it the runner knows {@link MachineSpec.resume}. */
+  /**
+   * Without it machines' memory can't be kept; with it the runner knows {@link MachineSpec.resume}, and
+   * there is a {@link Engine.pauser}: the box process says what is to be kept while the machine stands still.
+   */
   readonly memory?: MachineMemory;
   /** Finds out whether the engine can run here, without starting anything that lasts. */
   probe(options: EngineProbeOptions): Promise<EngineReport>;

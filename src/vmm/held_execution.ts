@@ -68,6 +68,8 @@ export class HeldExecution implements GuestStreamOwner, Attachable {
   readonly #link: HeldLink;
   readonly #tty: boolean;
   readonly #startedMs = Date.now();
+  /** The same on a clock that nobody sets. */
+  readonly #begunMs = performance.now();
   readonly #attachments: Set<Attachment> = new Set();
   /** Those who wait for the guest's answer. */
   readonly #starting: Set<Attachment> = new Set();
@@ -289,7 +291,8 @@ export class HeldExecution implements GuestStreamOwner, Attachable {
     const stream = this.#stream;
     if (this.exit) return;
     this.exit = exit;
-    this.#endedMs = Date.now();
+    // So long after its start: the wall clock may have been set meanwhile.
+    this.#endedMs = Math.round(this.#startedMs + performance.now() - this.#begunMs);
     this.#inputOpen = false;
     this.#pending = [];
     this.#link.log.end(this.id);

@@ -134,7 +134,7 @@ export class LogWriter implements OutputLog {
       this.#file = undefined;
       this.#number++;
     } else if (this.#number === 0) {
-      Deno.mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+      makeFolder(this.#folder);
       this.#number = logNumbers(this.#folder).at(-1) ?? 1;
     }
     const path = `${this.#folder}/${logFileName(this.#number)}`;
@@ -178,6 +178,15 @@ function lineOf({ source, stream }: Tail, bytes: Uint8Array): LogLine {
     // Not UTF-8.
   }
   return { time, source, stream, base64: bytes.toBase64() };
+}
+
+/** Not the one that it is in: a box that was removed meanwhile stays so. */
+function makeFolder(path: string): void {
+  try {
+    Deno.mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
 }
 
 function endsLine(file: Deno.FsFile, size: number): boolean {

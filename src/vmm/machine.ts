@@ -18,6 +18,8 @@ import { firstLine } from "./first_line.ts";
 import { DETACH, type MachineFile, type ReadyLine, writeExitFile } from "./machine_file.ts";
 
 const BOX_PROCESS = import.meta.resolve("./box_process.ts");
+/** Longer than a program holds a dead one's lock, in `ms`. */
+const MOMENT_MS = 5;
 /** Text of a box process's log that goes into an error, in characters. */
 const LOG_TAIL = 2_000;
 
@@ -270,6 +272,9 @@ export async function killBoxProcess(
 ): Promise<void> {
   const life = lifeOf(lockPath);
   if (!isAlive(lockPath)) return; // the number may be somebody else's by now
+  // So it may be while some program, which has found it dead, takes its lock's file away.
+  await new Promise((resolve) => setTimeout(resolve, MOMENT_MS));
+  if (!isAlive(lockPath)) return;
   if (pid === null) return await untilEnded(lockPath, life);
   try {
     writeExitFile(exitPath, "killed");

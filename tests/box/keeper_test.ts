@@ -28,7 +28,7 @@ class KeptDouble implements KeeperPort {
     row: 0,
     check: null,
     health: "starting",
-    ageMs: 0,
+    run: "1",
     revision: 0,
   };
   gaveUp: string | null | undefined;
@@ -56,6 +56,11 @@ class KeptDouble implements KeeperPort {
   /** The box ends, its connections too. */
   end(status: BoxStatus, changes: Partial<KeptBox> = {}): void {
     this.set({ ...changes, status });
+    this.#closed.resolve();
+  }
+
+  /** The connection to it ends, and it runs on. */
+  lose(): void {
     this.#closed.resolve();
   }
 
@@ -282,11 +287,26 @@ Deno.test("Keeper checks at once and every interval after, and tells changes alo
     assert.equal(box.checks, 11, "it goes on");
   }));
 
-Deno.test("Keeper counts no failure before the start period, counted from the box's start, ends", () =>
-  keeping({ check: CHECK, ageMs: 2000 }, async (box) => {
+Deno.test("Keeper counts no failure before the start period ends, from when it first saw the box run", () =>
+  keeping({ check: CHECK }, async (box) => {
     box.result = () => Promise.resolve({ ok: false, message: "down" });
+    await box.keep(1500);
+    box.lose(); // its connection: the period doesn't begin anew
     await box.keep(MINUTE);
-    assert.deepEqual(box.health, [[4000, "unhealthy: down"]]);
+    assert.deepEqual(box.health, [[6700, "unhealthy: down"]]);
+  }));
+
+Deno.test("Keeper begins a start period with each run of the box, whoever started it", () =>
+  keeping({ check: CHECK }, async (box) => {
+    await box.keep(20_000);
+    assert.deepEqual(box.health, [[0, "healthy"]]);
+    box.result = () => Promise.resolve({ ok: false, message: "down" });
+    box.set({ run: "2", health: "starting" });
+    box.lose(); // it was stopped and started between two looks
+    await box.keep(24_000);
+    assert.equal(box.health.length, 1);
+    await box.keep(MINUTE);
+    assert.deepEqual(box.health.slice(1), [[26_200, "unhealthy: down"]]);
   }));
 
 Deno.test("Keeper waits for a check's end before the interval begins", () =>

@@ -1,5 +1,9 @@
 import assert from "node:assert/strict";
 import { type Box, Runtime } from "../../mod.ts";
+import { pathsOf } from "../../src/runtime/paths.ts";
+import { engineDouble } from "../doubles/engine.ts";
+import { DOUBLE_BOX, makeDoubleHome } from "../doubles/home.ts";
+import { untilNoProcess } from "../support/leftovers.ts";
 import { TempFolder } from "../support/temp.ts";
 
 const ENDS = {
@@ -29,5 +33,27 @@ for (const [name, end] of Object.entries(ENDS)) {
     await end(box);
     assert.equal(faster, 1);
     assert.deepEqual(await runtime.list({ all: true }), []);
+  });
+}
+
+for (const then of ["fail", "end"]) {
+  Deno.test(`a box process leaves no socket when its box is removed as it begins: it is to ${then}`, async () => {
+    const home = await makeDoubleHome();
+    try {
+      const runner = import.meta.resolve("./vanishing_runner.ts");
+      await using runtime = await Runtime.open({
+        home,
+        plugins: [engineDouble({ runner, parts: () => ({ then }) })],
+      });
+      const box = await runtime.create(DOUBLE_BOX);
+      await assert.rejects(box.start());
+      await untilNoProcess(home);
+      const left = [...Deno.readDirSync(pathsOf(home).sockets)]
+        .map(({ name }) => name).filter((name) => name.startsWith(box.id));
+      assert.deepEqual(left, []);
+      assert.deepEqual(await runtime.list({ all: true }), []); // it ends with its program
+    } finally {
+      await Deno.remove(home, { recursive: true });
+    }
   });
 }

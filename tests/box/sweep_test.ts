@@ -38,3 +38,26 @@ Deno.test("Runtime.list keeps a folder that may hold a box's data, and one that 
   assert.equal(logged.length, 1);
   assert.match(logged[0] ?? "", /aaaaaaaaaaaa holds a box that has no record.*doctor --repair/);
 });
+
+Deno.test("Runtime.create makes a box whose folder another program was about to clear away", async () => {
+  await using folder = new TempFolder();
+  const logged: string[] = [];
+  const log = (line: string) => void logged.push(line);
+  await using runtime = await Runtime.open({ home: folder.path, log });
+  await using other = await Runtime.open({ home: folder.path, log });
+  let over = false;
+  const looking = (async () => {
+    while (!over) await other.list({ all: true });
+  })();
+  try {
+    for (let times = 0; times < 60; times++) {
+      const box = await runtime.create({ image: "builtin:busybox" });
+      assert.equal((await box.info()).status, "configured");
+      await box.remove();
+    }
+  } finally {
+    over = true;
+    await looking;
+  }
+  assert.deepEqual(logged, []);
+});

@@ -3,6 +3,12 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type Box, Runtime } from "../../mod.ts";
 import { bootId } from "../../src/vmm/kvm.ts";
+import { exists } from "../../src/atomic_file.ts";
+import { FileLock } from "../../src/file_lock.ts";
+import { writeExitFile } from "../../src/vmm/machine_file.ts";
+import { engineDouble } from "../doubles/engine.ts";
+import { DOUBLE_BOX, makeDoubleHome } from "../doubles/home.ts";
+import { until } from "../support/processes.ts";
 import { TempFolder } from "../support/temp.ts";
 
 /** What a record may claim that isn't true any more. */
@@ -62,6 +68,23 @@ for (const [name, end] of Object.entries(ENDS)) {
   });
 }
 
+Deno.test("Box.kill leaves a process alone that has a dead box's number, also while its lock is taken away", async () => {
+  const other = stranger();
+  try {
+    await using home = new TempFolder();
+    await using runtime = await Runtime.open({ home: home.path });
+    const box = await runtime.create({ image: "builtin:busybox", name: "one" });
+    claim(home, { pid: other.pid, bootId: await bootId() });
+    const lock = FileLock.try(join(home.path, "boxes", box.id, "running.lock"));
+    setTimeout(() => lock?.[Symbol.dispose](), 0);
+    await box.kill();
+    Deno.kill(other.pid, "SIGCONT"); // throws if it were gone
+  } finally {
+    other.kill("SIGTERM");
+    assert.equal((await other.status).signal, "SIGTERM");
+  }
+});
+
 Deno.test("Runtime finds a box stopped that ran when the host was restarted", async () => {
   await using home = await homeWith({ pid: 1, bootId: "another boot" });
   await using runtime = await Runtime.open({ home: home.path });
@@ -79,4 +102,28 @@ Deno.test("Runtime doesn't mind a box that was started in the clock's future", a
   assert.equal((await box.metrics()).status, "crashed");
   await box.remove();
   assert.deepEqual(await runtime.list({ all: true }), []);
+});
+
+Deno.test("Runtime knows how a box ended, whatever a box process before it said last", async () => {
+  const home = await makeDoubleHome();
+  try {
+    await using runtime = await Runtime.open({ home, plugins: [engineDouble()] });
+    const box = await runtime.create({ ...DOUBLE_BOX, name: "one" });
+    const folder = join(home, "boxes", box.id);
+    // One that began when the program which started it had died, so that nobody has waited for its end.
+    const before = await FileLock.acquire(join(folder, "running.lock"));
+    const started = box.start();
+    await until(
+      () => exists(join(folder, "machine.json")),
+      () => Promise.resolve("it isn't booted"),
+    );
+    writeExitFile(join(folder, "exit.json"), "creator");
+    before[Symbol.dispose]();
+    await started;
+    await box.stop();
+    const { status, reason } = await box.info();
+    assert.deepEqual([status, reason], ["stopped", null]);
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
 });

@@ -20,6 +20,8 @@ import {
 } from "../../src/guest/protocol.ts";
 import { SendQueue } from "../../src/guest/send_queue.ts";
 
+const SIGKILL = 9;
+
 /** What a host opened a stream with. */
 export type OpenFields = ReadonlyMap<unknown, unknown>;
 
@@ -300,12 +302,13 @@ function decodeFields(payload: Uint8Array): OpenFields | undefined {
 /**
  * What the double runs by default: ping, configure and shutdown as an agent would; of programs
  * `true`, `exit CODE`, `echo TEXT…`, `cat`, `sink` (counts stdin, prints the count), `bytes COUNT
- * [FRAME]` (prints that many), `wait` (until closed or signalled), `fail KIND`, and the agent's own
- * `freeze` and `renew`, which do nothing.
+ * [FRAME]` (prints that many), `wait` (until closed or signalled), `stubborn` (until killed, by the
+ * shutdown at the latest), `fail KIND`, and the agent's own `freeze` and `renew`, which do nothing.
  */
 export async function runProgram(stream: DoubleStream): Promise<void> {
   const op = stream.fields.get("op");
   if (op !== "exec") {
+    if (op === "shutdown") killAll(stream.agent);
     stream.reply(op === "configure" ? { ms: 1.5 } : {});
     stream.close();
     if (op === "shutdown") stream.agent.goodbye();
@@ -328,6 +331,9 @@ export async function runProgram(stream: DoubleStream): Promise<void> {
   } else if (program === "wait") {
     while (!stream.ended && stream.signals.length === 0) await stream.changed();
     [code, signal] = [null, "SIGTERM"];
+  } else if (program === "stubborn") {
+    while (!stream.ended && !stream.signals.includes(SIGKILL)) await stream.changed();
+    [code, signal] = [null, "SIGKILL"];
   } else if (program === "freeze") {
     await stream.write(Channel.STDOUT, new Uint8Array(1)); // it has no file systems
     while (await stream.read()) { /* until its end */ }
@@ -337,6 +343,14 @@ export async function runProgram(stream: DoubleStream): Promise<void> {
   stream.end(Channel.STDERR);
   stream.exit(code, signal);
   stream.close();
+}
+
+function killAll({ streams }: AgentDouble): void {
+  for (const stream of [...streams.values()]) {
+    if (stream.argv[0] !== "stubborn") continue;
+    stream.exit(null, "SIGKILL");
+    stream.close();
+  }
 }
 
 async function print(stream: DoubleStream, text: string): Promise<void> {

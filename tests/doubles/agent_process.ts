@@ -9,6 +9,7 @@ const agent = await AgentDouble.connect(Deno.args[0] ?? "", {
     await runProgram(stream);
     if (stream.fields.get("op") !== "shutdown") return;
     await agent.flushed();
+    await agent.done; // its goodbye was heard: a guest that ends before ended by itself
     Deno.exit(0);
   },
 });

@@ -162,6 +162,36 @@ Deno.test("PluginHost keeps failing and hanging listeners away from whoever emit
   hanging.resolve();
 });
 
+Deno.test("PluginHost gives listeners a moment to end when it closes, and tells them nothing after it", async () => {
+  const log: string[] = [];
+  const said: string[] = [];
+  const slow = Promise.withResolvers<void>();
+  const host = await open([
+    definePlugin({
+      name: "slow",
+      on: {
+        "stage.finished": async ({ stage }) => {
+          said.push(stage);
+          await slow.promise;
+        },
+      },
+      setup: () => ({ [Symbol.dispose]: () => void said.push("disposed of") }),
+    }),
+  ], (line) => void log.push(line));
+  for (const stage of ["boot", "connect", "configure"] as const) {
+    host.emit("stage.finished", { box: "b", name: "n", stage, ms: 5 });
+  }
+  await host[Symbol.asyncDispose]();
+  slow.resolve();
+  await new Promise((resolve) => setTimeout(resolve));
+  assert.deepEqual(said, ["boot", "disposed of"]);
+  assert.equal(log.length, 1);
+  assert.match(
+    log[0] ?? "",
+    /"slow" failed in on "stage.finished": it is too slow: 2 events were not told/,
+  );
+});
+
 Deno.test("PluginHost disposes of what was set up, in reverse, when opening fails half way", async () => {
   const said: string[] = [];
   const set = (name: string): Plugin =>
@@ -178,6 +208,18 @@ Deno.test("PluginHost disposes of what was set up, in reverse, when opening fail
       error instanceof PluginError && error.plugin === "c" && error.hook === "setup",
   );
   assert.deepEqual(said, ["+a", "+b", "-b", "-a"]);
+});
+
+Deno.test("PluginHost refuses an engine that keeps memory and would stop its box process for that", async () => {
+  const memory = { save: refuse };
+  const engines = [{ name: "e", runner: "file:///e.ts", probe: refuse, memory }];
+  await assert.rejects(open([{ name: "a", engines }], () => {}), {
+    code: "invalid_option",
+    message: /engine "e" of plugin "a": it keeps memory and has no pauser/,
+  });
+  const pauser = { pause: refuse, resume: refuse, isPaused: refuse };
+  await (await open([{ name: "a", engines: engines.map((one) => ({ ...one, pauser })) }], () => {}))
+    [Symbol.asyncDispose]();
 });
 
 Deno.test("PluginHost refuses a name, an engine or a scheme given twice", async () => {

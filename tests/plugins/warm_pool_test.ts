@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { warmPool } from "../../plugins/warm_pool.ts";
 import { Runtime } from "../../mod.ts";
+import { engineDouble } from "../doubles/engine.ts";
+import { DOUBLE_BOX, makeDoubleHome } from "../doubles/home.ts";
 import { TempFolder } from "../support/temp.ts";
 
 Deno.test("warmPool waits longer each time when it can't make a box, and says why", async () => {
@@ -59,6 +61,27 @@ Deno.test("warmPool leaves other boxes alone while it has nothing to hand out", 
   assert.deepEqual(await runtime.list({ all: true }), [], "a box that can't boot is left");
   const box = await runtime.create(template);
   assert.deepEqual((await runtime.list({ all: true })).map(({ id }) => id), [box.id]);
+});
+
+Deno.test("warmPool keeps its boxes when somebody asks for labels that can't be", async () => {
+  const home = await makeDoubleHome();
+  try {
+    await using runtime = await Runtime.open({
+      home,
+      plugins: [engineDouble(), warmPool({ template: DOUBLE_BOX })],
+    });
+    let waiting: readonly string[] = [];
+    while (waiting.length === 0) {
+      waiting = (await runtime.list({ status: ["running"] })).map(({ id }) => id);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await assert.rejects(runtime.create({ ...DOUBLE_BOX, labels: { "hutch.x": "" } }), {
+      code: "invalid_option",
+    });
+    assert.deepEqual([(await runtime.create(DOUBLE_BOX)).id], waiting);
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
 });
 
 Deno.test("warmPool refuses a size that no pool can have", () => {

@@ -11,7 +11,10 @@ import { fc } from "../deps.ts";
 import { engineDouble } from "../doubles/engine.ts";
 
 /** What may become of a deed when another program does one at the same time. */
-const RACED = ["box_state", "box_not_found", "connection_lost", "boot_failed", "name_taken"];
+const RACED = [
+  ...["box_state", "box_not_found", "connection_lost", "boot_failed", "name_taken"],
+  "cancelled", // nobody waits for ever
+];
 
 const DEEDS: Readonly<Record<string, (box: Box) => PromiseLike<unknown>>> = {
   start: (box) => box.start(),
@@ -19,6 +22,10 @@ const DEEDS: Readonly<Record<string, (box: Box) => PromiseLike<unknown>>> = {
   stop: (box) => box.stop(),
   kill: (box) => box.kill(),
   restart: (box) => box.restart(),
+  pause: (box) => box.pause(),
+  resume: (box) => box.resume(),
+  wait: (box) => box.wait({ for: ["running", "stopped"], signal: AbortSignal.timeout(50) }),
+  look: (box) => Promise.all([box.info(), box.metrics(), runtime.list({ all: true })]),
   rename: (box) => box.rename(box.name === "one" ? "two" : "one"),
   label: (box) => box.update({ labels: { seen: box.name } }),
   resize: (box) => box.update({ memory: 192 }),
@@ -32,8 +39,9 @@ const moves = fc.sample(
   { seed: Number(seed), numRuns: Number(steps) },
 );
 const worked: Record<string, number> = {};
+const runtime = await Runtime.open({ plugins: [engineDouble({ overlay: true })] });
 {
-  await using runtime = await Runtime.open({ plugins: [engineDouble({ overlay: true })] });
+  await using _open = runtime;
   for (const { name, deed } of moves) {
     console.error(`${deed} ${name}`);
     try {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { Runtime } from "../../mod.ts";
+import { type BoxStatus, Runtime } from "../../mod.ts";
 import { boxPaths, pathsOf } from "../../src/runtime/paths.ts";
 import { isAlive } from "../../src/vmm/machine.ts";
 import { engineDouble } from "../doubles/engine.ts";
@@ -28,25 +28,33 @@ for (let round = SEED; round < SEED + ROUNDS; round++) {
         plugins: [engineDouble({ overlay: true })],
       });
       const boxes = await runtime.list({ all: true });
-      const running = boxes.filter(({ status }) => status === "running");
+      const running = boxes.filter(({ status }) => isActive(status));
       for (const { id, status } of boxes) {
         ids.add(id);
-        assert.ok(["configured", "running", "stopped", "failed"].includes(status), status);
+        assert.ok(
+          ["configured", "running", "paused", "stopped", "failed"].includes(status),
+          status,
+        );
         const { lockPath } = boxPaths(pathsOf(home.path), id);
-        assert.equal(isAlive(lockPath), status === "running", `it is ${status}`);
+        assert.equal(isAlive(lockPath), isActive(status), `it is ${status}`);
       }
       await until(
         async () => (await boxProcesses(home.path)).length === running.length,
         async () => `not ${running.length}: ${JSON.stringify(await boxProcesses(home.path))}`,
       );
-      for (const { id } of boxes) {
+      for (const { id, status } of boxes) {
         const box = await runtime.get(id);
+        if (status === "paused") await box.resume();
         assert.equal((await box.exec("echo", ["here"])).stdout, "here\n");
         await box.remove({ force: true });
       }
     }
     await assertNoBoxLeft(home.path, ids);
   });
+}
+
+function isActive(status: BoxStatus): boolean {
+  return status === "running" || status === "paused";
 }
 
 async function race(home: string, seed: number): Promise<Readonly<Record<string, number>>> {

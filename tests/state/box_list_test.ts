@@ -248,11 +248,16 @@ for (
         `${sql} WHERE ${sql.includes("box_states") ? "box_id" : "id"} = 'aa0000000000'`,
       );
       const damaged: DamagedBox[] = [];
-      const names = records.list({}, (box) => damaged.push(box)).map(({ config }) => config.name);
+      const names = records.list({}, { onDamaged: (box) => damaged.push(box) })
+        .map(({ config }) => config.name);
       assert.deepEqual(names, ["web-1", "cobweb", "db"]);
       assert.deepEqual(damaged.map(({ id, name }) => [id, name]), [["aa0000000000", "web-2"]]);
       assert.match(damaged[0]?.problem ?? "", problem);
       assert.throws(() => records.list(), { code: "state_corrupt" });
+      assert.throws(() => records.list({}, { later: true }).map(({ config }) => config), {
+        code: "state_corrupt",
+        message: /box "web-2" \(aa0000000000\)/,
+      });
       assert.throws(() => records.find("web-2"), {
         code: "state_corrupt",
         hint: /doctor --repair/,
@@ -262,27 +267,37 @@ for (
     }));
 }
 
-Deno.test("BoxRecords parses a configuration that it recorded when that is first asked for", () =>
+Deno.test("BoxRecords.list parses configurations when they are first asked for, if it is told to", () =>
   withRecords((setting) => {
     addFour(setting);
     const { database, records } = setting;
-    const replaced = (from: string, to: string) => {
-      const sql = "UPDATE boxes SET config = replace(config, ?, ?) WHERE name = 'db'";
-      assert.equal(database.prepare(sql).run(from, to).changes, 1);
-    };
-    const { config, state } = records.list({ name: "db" })[0] ?? assert.fail();
+    const list = (onDamaged?: (box: DamagedBox) => void) =>
+      records.list({ name: "db" }, { later: true, ...onDamaged ? { onDamaged } : {} });
+    const { config, state } = list()[0] ?? assert.fail();
     assert.deepEqual([config.name, config.labels, state.status], ["db", { team: "db" }, "crashed"]);
     assert.deepEqual({ ...records.byId("bb0000000000") }.config, config, "copies have it too");
-    // A byte that the seal doesn't look at, of the few that there are between those that it does.
-    const quotes = [...JSON.stringify(config).matchAll(/"/g)].map(({ index }) => index);
-    const at = quotes.findLast((index) => index % 8 !== 0) ?? assert.fail();
-    const text = JSON.stringify(config).slice(0, at + 1);
-    replaced(text, `${text.slice(0, -1)}!`);
-    const [damaged] = records.list({ name: "db" });
+    const text = JSON.stringify(config);
+    const write = (text: string) =>
+      database.prepare("UPDATE boxes SET config = ? WHERE name = 'db'").run(text);
+    write(text.replace('"labels":', '"labels"!'));
+    const [damaged] = list();
     assert.ok(damaged, "nobody has looked at it yet");
     assert.equal(damaged.state.status, "crashed");
     for (let times = 0; times < 2; times++) {
-      assert.throws(() => damaged.config, { code: "state_corrupt", hint: /doctor --repair/ });
+      assert.throws(() => damaged.config, {
+        code: "state_corrupt",
+        message: /box "db" \(bb0000000000\)/,
+        hint: /doctor --repair/,
+      });
+    }
+    // One that doesn't look whole is told of without anybody reading it.
+    for (
+      const bad of [text.slice(0, -2), text.replace(/"db"/, '"d"'), text.replace(/"bb0/, '"aa0')]
+    ) {
+      write(bad);
+      const said: string[] = [];
+      assert.deepEqual(list(({ name }) => said.push(name)), []);
+      assert.deepEqual(said, ["db"]);
     }
   }));
 
@@ -307,10 +322,11 @@ Deno.test("openDatabase gives boxes from before labels and starts had indexes bo
     assert.equal(started?.started_at, "2026");
     // Its table was made anew.
     const damaged: string[] = [];
-    const boxes = records.list({}, ({ name }) => damaged.push(name));
+    const onDamaged = ({ name }: DamagedBox) => damaged.push(name);
+    const boxes = records.list({}, { onDamaged });
     assert.deepEqual([boxes.map((box) => box.config), damaged], [[one], []]);
     now.prepare("INSERT INTO box_states VALUES ('bb', 'stopped', 0, NULL, NULL, '{}')").run();
-    assert.equal(records.list({}, ({ name }) => damaged.push(name)).length, 1);
+    assert.equal(records.list({}, { onDamaged }).length, 1);
     assert.deepEqual(damaged, ["bad"]);
     assert.equal(records.remove(one.id), true);
     for (const table of ["box_states", "box_labels"]) {

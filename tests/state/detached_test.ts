@@ -8,7 +8,7 @@ Deno.test("DetachedCommands gives each command to the first who tells its end", 
   const database = openDatabase(":memory:");
   try {
     for (const id of ["a", "b"]) {
-      database.prepare("INSERT INTO boxes VALUES (?, ?, '', '', 0, '{}', NULL)").run(id, id);
+      database.prepare("INSERT INTO boxes VALUES (?, ?, '', '', 0, '{}')").run(id, id);
     }
     const commands = new DetachedCommands(database);
     const first = { execution: "1", command: ["sleep", "1"], startedAt: AT };

@@ -46,7 +46,7 @@ class Home implements AsyncDisposable {
   }
 
   addBox(): void {
-    this.database().exec(`INSERT INTO boxes VALUES ('${ID}', 'web', '', '', 0, '{}', NULL)`);
+    this.database().exec(`INSERT INTO boxes VALUES ('${ID}', 'web', '', '', 0, '{}')`);
   }
 
   log(more: Partial<EventLogOptions> = {}): { log: EventLog; counters: Counters } {

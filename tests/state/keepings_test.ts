@@ -6,7 +6,7 @@ function withKeepings(run: (keepings: Keepings, remove: (id: string) => void) =>
   const database = openDatabase(":memory:");
   try {
     for (const id of ["a", "b"]) {
-      database.prepare("INSERT INTO boxes VALUES (?, ?, '', '', 0, '{}', NULL)").run(id, id);
+      database.prepare("INSERT INTO boxes VALUES (?, ?, '', '', 0, '{}')").run(id, id);
     }
     run(
       new Keepings(database),

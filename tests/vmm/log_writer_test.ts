@@ -120,6 +120,15 @@ Deno.test("LogWriter survives what can't be written, and says how much that was"
   ]);
 });
 
+Deno.test("LogWriter doesn't make the folder of a box again that was removed", async () => {
+  await using folder = new TempFolder();
+  const box = join(folder.path, "box");
+  const log = new LogWriter(join(box, "log"), LIMITS);
+  log.write("main", STDOUT, bytes("late\n"));
+  log.close();
+  assert.throws(() => Deno.statSync(box), Deno.errors.NotFound);
+});
+
 Deno.test("readLogs follows across files, and ends with the box", async () => {
   await using folder = new TempFolder();
   const log = new LogWriter(folder.path, LIMITS);
