@@ -45,7 +45,7 @@ export function policy(rules: PolicyRules): Plugin {
     memory: rules.maxMemory === undefined ? Infinity : parseSizeMiB(rules.maxMemory, "maxMemory"),
     disk: rules.maxDisk === undefined ? Infinity : parseSizeMiB(rules.maxDisk, "maxDisk"),
   };
-  let isolated: Promise<readonly string[]> | undefined;
+  let isolated: readonly string[] | undefined;
 
   function checkEnv(env: Readonly<Record<string, string>> = {}): void {
     const name = Object.keys(env).find((name) => matches(forbiddenEnv, name));
@@ -70,10 +70,9 @@ export function policy(rules: PolicyRules): Plugin {
   /** The engine to take: the one asked for, or the best that is allowed. */
   async function engineOf(asked: string, runtime: Runtime): Promise<string> {
     if (!isolatedEngines) return asked;
-    isolated ??= runtime.doctor().then(({ engines }) =>
-      engines.filter(({ usable, isolated }) => usable && isolated).map(({ name }) => name)
-    );
-    const names = await isolated;
+    isolated ??= (await runtime.doctor()).engines
+      .filter(({ usable, isolated }) => usable && isolated).map(({ name }) => name);
+    const names = isolated;
     const name = asked === "auto" ? names[0] : names.find((name) => name === asked);
     if (name !== undefined) return name;
     throw forbidden("isolatedEngines", `engine ${asked}`, names.join(", ") || "none that is here");
