@@ -240,7 +240,11 @@ export async function endedState(
     }
     case "limit":
       return { ...ended, status: "stopped", reason: exit.message };
-    case "guest":
+    case "guest": {
+      // One that was asked to end, and whose last word wasn't heard.
+      const status = state.status === "stopping" ? "stopped" : "crashed";
+      return { ...ended, status, reason: exit.message };
+    }
     case "protocol":
     case "engine":
       return { ...ended, status: "crashed", reason: exit.message };

@@ -16,6 +16,8 @@ interface Claim {
   readonly pid: number;
   readonly bootId: string;
   readonly startedAt?: string;
+  /** @default {"running"} */
+  readonly status?: string;
 }
 
 /** A home with one box, whose record says that it runs. */
@@ -34,9 +36,9 @@ function claim(home: TempFolder, claim: Claim): void {
   using database = new DatabaseSync(join(home.path, "state.db"));
   const startedAt = claim.startedAt ?? new Date().toISOString();
   database.prepare(
-    `UPDATE box_states SET status = 'running', pid = ?, boot_id = ?,
+    `UPDATE box_states SET status = ?, pid = ?, boot_id = ?,
        document = json_set(document, '$.engine', 'qemu', '$.startedAt', ?)`,
-  ).run(claim.pid, claim.bootId, startedAt);
+  ).run(claim.status ?? "running", claim.pid, claim.bootId, startedAt);
 }
 
 /** A process that has nothing to do with hutch. */
@@ -125,5 +127,21 @@ Deno.test("Runtime knows how a box ended, whatever a box process before it said 
     assert.deepEqual([status, reason], ["stopped", null]);
   } finally {
     await Deno.remove(home, { recursive: true });
+  }
+});
+
+Deno.test("a guest that ends by itself has crashed, unless somebody was stopping its box", async () => {
+  await using home = new TempFolder();
+  await using runtime = await Runtime.open({ home: home.path });
+  const box = await runtime.create({ image: "builtin:busybox", name: "one" });
+  const folder = join(home.path, "boxes", box.id);
+  await Deno.mkdir(folder, { recursive: true });
+  const path = join(folder, "exit.json");
+  for (const [status, expected] of [["running", "crashed"], ["stopping", "stopped"]] as const) {
+    await Deno.remove(path).catch(() => {});
+    writeExitFile(path, "guest", { message: "the guest ended by itself" });
+    claim(home, { pid: 0, bootId: await bootId(), status });
+    const { status: ended, reason } = await box.info();
+    assert.deepEqual([ended, reason], [expected, "the guest ended by itself"]);
   }
 });
