@@ -86,13 +86,34 @@ export function claimTicket(): Pick<Ticket, "role" | "args"> | undefined {
 }
 
 /**
+ * Path of the lock file that hutch's modules are in a checkout with; undefined: there is none. By it a
+ * process finds the packages that the program has by a lock file too: Deno then keeps nothing of a
+ * registry's by which others could find them.
+ */
+export function ownLock(): string | undefined {
+  const url = new URL("../deno.lock", import.meta.url);
+  if (url.protocol !== "file:" || isCompiled()) return undefined;
+  const path = decodeURIComponent(url.pathname);
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return path;
+  try {
+    Deno.statSync(path);
+    return path;
+  } catch {
+    return undefined; // the modules were copied without it
+  }
+}
+
+/**
  * The first words after `deno run` for a process that runs `modules` (absolute URLs) and nothing
  * else: it is quiet, asks nobody, and what the user's program is configured with is not for it.
+ *
+ * @param lock That of all its packages; without it they are those that Deno's cache knows as the newest.
  */
-export function processFlags(modules: readonly string[]): string[] {
+export function processFlags(modules: readonly string[], lock?: string): string[] {
   return [
-    ...["--quiet", "--no-prompt", "--no-config", "--no-lock", "--cached-only"],
-    // What is in Deno's cache, and by the flag before nothing else.
+    ...["--quiet", "--no-prompt", "--no-config", "--cached-only"],
+    ...lock === undefined ? ["--no-lock"] : ["--frozen", `--lock=${lock}`],
+    // What is in Deno's cache, and by `--cached-only` nothing else.
     ...(modules.some(isRemote) ? ["--allow-import"] : []),
   ];
 }

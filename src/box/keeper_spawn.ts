@@ -8,7 +8,7 @@ import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { helperPath, sharePath } from "../../ffi/library.ts";
 import { HutchError } from "../errors.ts";
-import { cacheModules, ownCommand, processFlags } from "../own_process.ts";
+import { cacheModules, ownCommand, ownLock, processFlags } from "../own_process.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { tailOf } from "../vmm/machine.ts";
 import type { BoxContext } from "./context.ts";
@@ -110,7 +110,11 @@ function keeperFlags(context: BoxContext, id: string, plugins: readonly string[]
     const all = plugins.length > 0 && Deno.permissions.querySync({ name }).state === "granted";
     return `--allow-${name}${all ? "" : own}`;
   });
-  return [...processFlags([KEEPER_PROCESS]), ...allowed];
+  // Packages of plugins are in no lock file of ours.
+  return [
+    ...processFlags([KEEPER_PROCESS], plugins.length > 0 ? undefined : ownLock()),
+    ...allowed,
+  ];
 }
 
 /** Plugins may want any variable; else those that hutch itself knows. */

@@ -47,6 +47,8 @@ export interface MachineNetworkProcess {
 export interface MachineInterceptor {
   /** URL of its module. */
   readonly module: string;
+  /** Lock file of its packages. */
+  readonly lock?: string | undefined;
   /** Where it listens for connections. */
   readonly socketPath: string;
   /** Where the network listens for orders. */
