@@ -221,14 +221,16 @@ export const NETWORK_CASES: readonly (readonly [string, (stage: Stage) => Promis
     });
   }],
   [
-    "A port that is in use is refused by its name before the box boots",
-    async ({ runtime, host }) => {
-      await using box = await runtime.create({ ...BOX, ports: [`${host.port}:80`] });
-      await assert.rejects(box.start(), {
-        code: "port_unavailable",
-        message: new RegExp(`Cannot publish 127\\.0\\.0\\.1:${host.port}/tcp: it is in use`),
-      });
-      assert.equal((await box.info()).stages.connect, undefined);
+    "A port that is in use, another box's too, is refused by its name before the box boots",
+    async ({ runtime, host, open }) => {
+      for (const port of [host.port, portOf(open)]) {
+        await using box = await runtime.create({ ...BOX, ports: [`${port}:80`] });
+        await assert.rejects(box.start(), {
+          code: "port_unavailable",
+          message: new RegExp(`Cannot publish 127\\.0\\.0\\.1:${port}/tcp: it is in use`),
+        });
+        assert.equal((await box.info()).stages.connect, undefined);
+      }
     },
   ],
   [
