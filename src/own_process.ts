@@ -126,6 +126,21 @@ export async function cacheModules(modules: readonly string[]): Promise<void> {
   for (const module of modules.filter(isRemote)) await import(module);
 }
 
+/**
+ * The same for a module that imports packages, so that a process without a lock file finds them, too. Who
+ * loads it by a lock file finds them by that, and keeps nothing of what registries say.
+ */
+export async function cachePackages(module: string): Promise<void> {
+  await cacheModules([module]);
+  if (!isRemote(module) || isCompiled() || cachedPackages.has(module)) return;
+  const args = ["cache", "--quiet", "--no-config", "--no-lock", "--allow-import", module];
+  // What it fails at, the process tells of that needs it.
+  const { success } = await new Deno.Command(Deno.execPath(), { args, stdin: "null" }).output();
+  if (success) cachedPackages.add(module);
+}
+
+const cachedPackages = new Set<string>();
+
 function isRemote(module: string): boolean {
   return /^https?:/.test(module);
 }

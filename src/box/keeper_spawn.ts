@@ -8,7 +8,7 @@ import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { helperPath, sharePath } from "../../ffi/library.ts";
 import { HutchError } from "../errors.ts";
-import { cacheModules, ownCommand, ownLock, processFlags } from "../own_process.ts";
+import { cachePackages, ownCommand, ownLock, processFlags } from "../own_process.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { tailOf } from "../vmm/machine.ts";
 import type { BoxContext } from "./context.ts";
@@ -43,7 +43,7 @@ export async function spawnKeeper(context: BoxContext, id: string): Promise<void
   const { folder } = boxPaths(paths, id);
   const { plugins } = keepings.of(id);
   const logPath = join(folder, "keeper.log");
-  await cacheModules([KEEPER_PROCESS]);
+  await cachePackages(KEEPER_PROCESS);
   await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
   const own = ownCommand({
     role: "keeper",
