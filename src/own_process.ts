@@ -85,34 +85,54 @@ export function claimTicket(): Pick<Ticket, "role" | "args"> | undefined {
   }
 }
 
+/** The lock file of a process's packages. */
+export interface ProcessLock {
+  readonly path: string;
+  /** It is hutch's own, which nothing is added to. */
+  readonly own: boolean;
+}
+
 /**
- * Path of the lock file that hutch's modules are in a checkout with; undefined: there is none. By it a
- * process finds the packages that the program has by a lock file too: Deno then keeps nothing of a
- * registry's by which others could find them.
+ * The lock file that hutch's modules are in a checkout with; undefined: there is none. By it a process
+ * finds packages that the program has by a lock file too: Deno then keeps nothing of a registry's by
+ * which others could find them.
  */
-export function ownLock(): string | undefined {
+export function ownLock(): ProcessLock | undefined {
   const url = new URL("../deno.lock", import.meta.url);
   if (url.protocol !== "file:" || isCompiled()) return undefined;
   const path = decodeURIComponent(url.pathname);
-  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return path;
-  try {
-    Deno.statSync(path);
-    return path;
-  } catch {
-    return undefined; // the modules were copied without it
+  if (Deno.permissions.querySync({ name: "read", path }).state === "granted") {
+    try {
+      Deno.statSync(path);
+    } catch {
+      return undefined; // the modules were copied without it
+    }
   }
+  return { path, own: true };
+}
+
+/** A copy of it at `path`, for a process that loads other modules too; undefined where it can't be read. */
+export async function copyLock(path: string): Promise<ProcessLock | undefined> {
+  const own = ownLock();
+  if (own === undefined) return undefined;
+  if (Deno.permissions.querySync({ name: "read", path: own.path }).state !== "granted") {
+    return undefined;
+  }
+  await Deno.copyFile(own.path, path);
+  return { path, own: false };
 }
 
 /**
  * The first words after `deno run` for a process that runs `modules` (absolute URLs) and nothing
  * else: it is quiet, asks nobody, and what the user's program is configured with is not for it.
  *
- * @param lock That of all its packages; without it they are those that Deno's cache knows as the newest.
+ * @param lock That of its packages; without it they are those that Deno's cache knows as the newest.
  */
-export function processFlags(modules: readonly string[], lock?: string): string[] {
+export function processFlags(modules: readonly string[], lock?: ProcessLock): string[] {
   return [
     ...["--quiet", "--no-prompt", "--no-config", "--cached-only"],
-    ...lock === undefined ? ["--no-lock"] : ["--frozen", `--lock=${lock}`],
+    ...lock === undefined ? ["--no-lock"] : [`--lock=${lock.path}`],
+    ...lock?.own ? ["--frozen"] : [],
     // What is in Deno's cache, and by `--cached-only` nothing else.
     ...(modules.some(isRemote) ? ["--allow-import"] : []),
   ];

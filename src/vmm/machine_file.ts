@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { ProcessLock } from "../own_process.ts";
 import type { MachineSpec } from "./engine.ts";
 import type { MainExit } from "./exit_payload.ts";
 import type { LogLimits } from "./log_files.ts";
@@ -48,7 +49,7 @@ export interface MachineInterceptor {
   /** URL of its module. */
   readonly module: string;
   /** Lock file of its packages. */
-  readonly lock?: string | undefined;
+  readonly lock?: ProcessLock | undefined;
   /** Where it listens for connections. */
   readonly socketPath: string;
   /** Where the network listens for orders. */
