@@ -177,7 +177,8 @@ Deno.test(`a box has memory and disks as volumes, with their options ${on}`, () 
     };
     for (const path of ["/mnt/raw", "/mnt/folder"]) {
       assert.match(await asUser(`${path}/busybox su -c id`), /must be suid/);
-      assert.match(await asUser(`cat ${path}/null`), /Permission denied/);
+      // libkrun makes no devices in folders of this machine at all.
+      assert.match(await asUser(`cat ${path}/null`), /Permission denied|No such file/);
     }
     assert.doesNotMatch(await asUser("/srv/busybox su -c id; cat /srv/null"), /suid|denied/);
     // Nor does the box's root write to a disk that it may only read, by a device of its own making.
@@ -252,8 +253,8 @@ async function folderWithOwners(stack: AsyncDisposableStack): Promise<string> {
   return mounted;
 }
 
-Deno.test(`owners of a volume are mapped as asked, and watchers hear of their own side ${on}`, () =>
-  withRuntime(async (runtime) => {
+Deno.test(`owners of a volume are mapped, watchers hear of their own side, kill -9 leaves nothing ${on}`, () =>
+  withRuntime(async (runtime, home) => {
     await using stack = new AsyncDisposableStack();
     const owned = join(await folderWithOwners(stack), "owned");
     const mapsOwners = Deno.uid() === 0;
@@ -294,12 +295,7 @@ Deno.test(`owners of a volume are mapped as asked, and watchers hear of their ow
         assert.deepEqual([uid, gid], [1000, 1000], name);
       }
     }
-    await box.remove({ force: true });
-  }));
 
-Deno.test(`kill -9 of the box process of a box with volumes leaves nothing ${on}`, () =>
-  withVolumes((host) => Promise.resolve([`${host}:/srv`]), async (box, _host, _runtime, home) => {
-    await box.exec("true");
     const { pid } = await box.info();
     assert.ok(pid);
     const server = TEST_ENGINE === "libkrun" ? undefined : await serverOf(pid);
@@ -318,6 +314,7 @@ Deno.test(`kill -9 of the box process of a box with volumes leaves nothing ${on}
       async () => `it is ${(await box.info()).status}`,
     );
     assert.deepEqual(await mountsIn(home), []);
+    await box.remove({ force: true });
   }));
 
 if (TEST_ENGINE !== "libkrun") {
