@@ -130,10 +130,10 @@ export async function copyLock(path: string): Promise<ProcessLock | undefined> {
  */
 export function processFlags(modules: readonly string[], lock?: ProcessLock): string[] {
   return [
-    ...["--quiet", "--no-prompt", "--no-config", "--cached-only"],
+    ...["--quiet", "--no-prompt", "--no-config"],
     ...lock === undefined ? ["--no-lock"] : [`--lock=${lock.path}`],
-    ...lock?.own ? ["--frozen"] : [],
-    // What is in Deno's cache, and by `--cached-only` nothing else.
+    // What hutch's own lock file names may be fetched, and else what is in Deno's cache counts alone.
+    lock?.own ? "--frozen" : "--cached-only",
     ...(modules.some(isRemote) ? ["--allow-import"] : []),
   ];
 }
@@ -147,13 +147,20 @@ export async function cacheModules(modules: readonly string[]): Promise<void> {
 }
 
 /**
- * The same for a module that imports packages, so that a process without a lock file finds them, too. Who
- * loads it by a lock file finds them by that, and keeps nothing of what registries say.
+ * The same for a module that imports packages, with these. Who loads it by a lock file keeps nothing of
+ * what registries say, by which a process without one would find them; and who loads it without hutch's
+ * may have others.
+ *
+ * @param lock What the process will have.
  */
-export async function cachePackages(module: string): Promise<void> {
+export async function cachePackages(module: string, lock?: ProcessLock): Promise<void> {
   await cacheModules([module]);
-  if (!isRemote(module) || isCompiled() || cachedPackages.has(module)) return;
-  const args = ["cache", "--quiet", "--no-config", "--no-lock", "--allow-import", module];
+  if (lock?.own || isCompiled() || cachedPackages.has(module)) return;
+  const own = ownLock();
+  const flags = lock && own
+    ? ["--frozen", `--lock=${own.path}`]
+    : ["--no-lock", ...isRemote(module) ? ["--allow-import"] : []];
+  const args = ["cache", "--quiet", "--no-config", ...flags, module];
   // What it fails at, the process tells of that needs it.
   const { success } = await new Deno.Command(Deno.execPath(), { args, stdin: "null" }).output();
   if (success) cachedPackages.add(module);

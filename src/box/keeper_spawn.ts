@@ -50,10 +50,10 @@ export async function spawnKeeper(context: BoxContext, id: string): Promise<void
   const { folder } = boxPaths(paths, id);
   const { plugins } = keepings.of(id);
   const logPath = join(folder, "keeper.log");
-  await cachePackages(KEEPER_PROCESS);
   await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
   // What plugins import is in no lock file of ours.
   const lock = plugins.length > 0 ? await copyLock(join(folder, "packages.lock")) : ownLock();
+  await cachePackages(KEEPER_PROCESS, lock);
   const own = ownCommand({
     role: "keeper",
     module: KEEPER_PROCESS,

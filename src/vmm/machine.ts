@@ -78,7 +78,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
   const [program, ...args] = await prepared(file.spec, own.command);
   const { interceptor } = file.network ?? {};
   await cacheModules([BOX_PROCESS, file.runner]);
-  if (interceptor) await cachePackages(interceptor.module);
+  if (interceptor) await cachePackages(interceptor.module, interceptor.lock);
   options.signal.throwIfAborted();
   const log = openSync(logPath, "w", 0o600);
   const child = (() => {
