@@ -85,14 +85,55 @@ export function claimTicket(): Pick<Ticket, "role" | "args"> | undefined {
   }
 }
 
+/** The lock file of a process's packages. */
+export interface ProcessLock {
+  readonly path: string;
+  /** It is hutch's own, which nothing is added to. */
+  readonly own: boolean;
+}
+
+/**
+ * The lock file that hutch's modules are in a checkout with; undefined: there is none. By it a process
+ * finds packages that the program has by a lock file too: Deno then keeps nothing of a registry's by
+ * which others could find them.
+ */
+export function ownLock(): ProcessLock | undefined {
+  const url = new URL("../deno.lock", import.meta.url);
+  if (url.protocol !== "file:" || isCompiled()) return undefined;
+  const path = decodeURIComponent(url.pathname);
+  if (Deno.permissions.querySync({ name: "read", path }).state === "granted") {
+    try {
+      Deno.statSync(path);
+    } catch {
+      return undefined; // the modules were copied without it
+    }
+  }
+  return { path, own: true };
+}
+
+/** A copy of it at `path`, for a process that loads other modules too; undefined where it can't be read. */
+export async function copyLock(path: string): Promise<ProcessLock | undefined> {
+  const own = ownLock();
+  if (own === undefined) return undefined;
+  if (Deno.permissions.querySync({ name: "read", path: own.path }).state !== "granted") {
+    return undefined;
+  }
+  await Deno.copyFile(own.path, path);
+  return { path, own: false };
+}
+
 /**
  * The first words after `deno run` for a process that runs `modules` (absolute URLs) and nothing
  * else: it is quiet, asks nobody, and what the user's program is configured with is not for it.
+ *
+ * @param lock That of its packages; without it they are those that Deno's cache knows as the newest.
  */
-export function processFlags(modules: readonly string[]): string[] {
+export function processFlags(modules: readonly string[], lock?: ProcessLock): string[] {
   return [
-    ...["--quiet", "--no-prompt", "--no-config", "--no-lock", "--cached-only"],
-    // What is in Deno's cache, and by the flag before nothing else.
+    ...["--quiet", "--no-prompt", "--no-config"],
+    ...lock === undefined ? ["--no-lock"] : [`--lock=${lock.path}`],
+    // What hutch's own lock file names may be fetched, and else what is in Deno's cache counts alone.
+    lock?.own ? "--frozen" : "--cached-only",
     ...(modules.some(isRemote) ? ["--allow-import"] : []),
   ];
 }
@@ -104,6 +145,28 @@ export function processFlags(modules: readonly string[]): string[] {
 export async function cacheModules(modules: readonly string[]): Promise<void> {
   for (const module of modules.filter(isRemote)) await import(module);
 }
+
+/**
+ * The same for a module that imports packages, with these. Who loads it by a lock file keeps nothing of
+ * what registries say, by which a process without one would find them; and who loads it without hutch's
+ * may have others.
+ *
+ * @param lock What the process will have.
+ */
+export async function cachePackages(module: string, lock?: ProcessLock): Promise<void> {
+  await cacheModules([module]);
+  if (lock?.own || isCompiled() || cachedPackages.has(module)) return;
+  const own = ownLock();
+  const flags = lock && own
+    ? ["--frozen", `--lock=${own.path}`]
+    : ["--no-lock", ...isRemote(module) ? ["--allow-import"] : []];
+  const args = ["cache", "--quiet", "--no-config", ...flags, module];
+  // What it fails at, the process tells of that needs it.
+  const { success } = await new Deno.Command(Deno.execPath(), { args, stdin: "null" }).output();
+  if (success) cachedPackages.add(module);
+}
+
+const cachedPackages = new Set<string>();
 
 function isRemote(module: string): boolean {
   return /^https?:/.test(module);

@@ -4,8 +4,8 @@
 #   lab_suites.sh FOLDER SECONDS [ENGINE.FILE...]
 #                          leaves FOLDER/list, and of each name in it .xml, .log, .left, .code
 #
-# libkrun gets the whole run, but for what takes the lab too long: networks and secrets, which
-# scripts/lab_network runs there. QEMU on KVM differs from its emulation by the accelerator
+# libkrun gets the whole run, but for what takes the lab too long: of networks it gets a beginning, all
+# of them and secrets by scripts/lab_network. QEMU on KVM differs from its emulation by the accelerator
 # alone: what every engine must do, and one run by the command line. SECONDS is the limit of each file.
 #
 # What is there is left out: a lab that stood still is followed by another one, for the rest.
@@ -22,7 +22,7 @@ hutch_setup test
 results=$1 limit=$2
 shift 2
 export HUTCH_TEST_TEMPLATE=/run/template
-names=(libkrun.{engine,hello,run,volumes} qemu-kvm.{engine,hello})
+names=(libkrun.{engine,hello,run,volumes,network_short} qemu-kvm.{engine,hello})
 if (($#)); then names=("$@"); fi
 
 # run ENGINE NAME FILE: one file, and what of it is worth a second run.

@@ -8,7 +8,14 @@ import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { helperPath, sharePath } from "../../ffi/library.ts";
 import { HutchError } from "../errors.ts";
-import { cacheModules, ownCommand, processFlags } from "../own_process.ts";
+import {
+  cachePackages,
+  copyLock,
+  ownCommand,
+  ownLock,
+  processFlags,
+  type ProcessLock,
+} from "../own_process.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { tailOf } from "../vmm/machine.ts";
 import type { BoxContext } from "./context.ts";
@@ -43,13 +50,15 @@ export async function spawnKeeper(context: BoxContext, id: string): Promise<void
   const { folder } = boxPaths(paths, id);
   const { plugins } = keepings.of(id);
   const logPath = join(folder, "keeper.log");
-  await cacheModules([KEEPER_PROCESS]);
   await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
+  // What plugins import is in no lock file of ours.
+  const lock = plugins.length > 0 ? await copyLock(join(folder, "packages.lock")) : ownLock();
+  await cachePackages(KEEPER_PROCESS, lock);
   const own = ownCommand({
     role: "keeper",
     module: KEEPER_PROCESS,
     args: [paths.home, id, context.bootId, ...plugins],
-    flags: keeperFlags(context, id, plugins),
+    flags: keeperFlags(context, id, { plugins, lock }),
     folder,
   });
   const [program, ...args] = own.command;
@@ -93,7 +102,14 @@ export async function spawnKeeper(context: BoxContext, id: string): Promise<void
  * The flags of a keeper process. It may do what starting this box takes. With plugins nobody
  * knows what that is: then it may do what this program may.
  */
-function keeperFlags(context: BoxContext, id: string, plugins: readonly string[]): string[] {
+function keeperFlags(
+  context: BoxContext,
+  id: string,
+  { plugins, lock }: {
+    readonly plugins: readonly string[];
+    readonly lock: ProcessLock | undefined;
+  },
+): string[] {
   const { home, sockets } = context.paths;
   const own = boxPaths(context.paths, id);
   const reached = [own.socketPath, own.controlPath, own.networkControlPath];
@@ -110,7 +126,7 @@ function keeperFlags(context: BoxContext, id: string, plugins: readonly string[]
     const all = plugins.length > 0 && Deno.permissions.querySync({ name }).state === "granted";
     return `--allow-${name}${all ? "" : own}`;
   });
-  return [...processFlags([KEEPER_PROCESS]), ...allowed];
+  return [...processFlags([KEEPER_PROCESS], lock), ...allowed];
 }
 
 /** Plugins may want any variable; else those that hutch itself knows. */

@@ -6,6 +6,7 @@
 import { missingPart, netPath } from "../../ffi/library.ts";
 import { exists } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
+import { ownLock } from "../own_process.ts";
 import { requirePermissions } from "../permissions.ts";
 import type { LayoutOutput, NetworkOutput } from "../plugin/contract.ts";
 import { GATEWAYS, HOST_ALIAS, macAddressOf, MTU } from "../network/addresses.ts";
@@ -73,6 +74,7 @@ export async function networkProcess(
     interceptor: isIntercepted(network)
       ? {
         module: INTERCEPTOR_MODULE,
+        lock: ownLock(),
         socketPath: own.secretsSocketPath,
         controlPath: own.networkControlPath,
       }

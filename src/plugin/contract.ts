@@ -419,11 +419,15 @@ export interface NetworkDecisions {
   onDns: { question: NameQuestion; answer: NameAnswer | "deny" };
   /**
    * A request by HTTP without TLS, or by HTTPS on port 443 or to one of `hosts`: gives another one to
-   * the same host, or the answer. It has placeholders where its secrets go. Of a WebSocket it is what
-   * it begins with. Asked in 30 s, whatever its body takes.
+   * the same host, or the answer. It has placeholders where its secrets go. Asked in 30 s, whatever its
+   * body takes. One with the header `upgrade: websocket` is what a WebSocket begins with: an answer
+   * (`new Response(null, { status: 403 })`) refuses it.
    */
   onRequest: { question: Request; answer: Request | Response };
-  /** The answer to such a request, other plugins' too, but not a WebSocket's. Asked in 30 s. */
+  /**
+   * The answer to such a request, other plugins' too. Not that a WebSocket begins: its status, 101, is
+   * none that a `Response` can have. Asked in 30 s.
+   */
   onResponse: { question: Response; answer: Response };
 }
 

@@ -18,6 +18,7 @@ import {
   NO_HOOKS,
   type RequestConnection,
 } from "../network/hooks.ts";
+import { isWebSocket } from "../network/intercept/messages.ts";
 import { hostOf } from "../network/secrets.ts";
 import type { Awaitable, NetworkHooks, Plugin, PluginContext, RequestContext } from "./contract.ts";
 import { PluginError } from "./errors.ts";
@@ -133,7 +134,7 @@ export class NetworkHookRunner {
 
   /**
    * A request through all hooks: `onRequest` in order until one answers itself, `next`, and `onResponse`
-   * of all in reverse.
+   * of all in reverse. That a WebSocket begins, as `next` tells, is no answer of a server's.
    *
    * @throws RequestDenied; what `next` throws.
    */
@@ -157,6 +158,7 @@ export class NetworkHookRunner {
       else asked = said ?? asked;
       if (response) break;
     }
+    if (!response && isWebSocket(request)) return await next(asked);
     let made = response ?? await next(asked);
     for (const [plugin, hooks] of this.#with("onResponse").reverse()) {
       const now = made;

@@ -39,7 +39,7 @@ export async function readSecretLine(): Promise<Uint8Array> {
  * @throws Error with its words when it doesn't come so far.
  */
 export async function startInterceptor(
-  { module, socketPath, controlPath }: MachineInterceptor,
+  { module, lock, socketPath, controlPath }: MachineInterceptor,
   { line, folder }: { readonly line: Uint8Array; readonly folder: string },
 ): Promise<InterceptorProcess> {
   const { command: [program, ...args], env } = ownCommand({
@@ -47,7 +47,7 @@ export async function startInterceptor(
     module,
     args: [],
     flags: [
-      ...processFlags([module]),
+      ...processFlags([module], lock),
       `--allow-read=${socketPath},${controlPath}`,
       `--allow-write=${socketPath},${controlPath}`,
       "--allow-net",

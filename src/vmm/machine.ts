@@ -11,7 +11,7 @@ import { missingPart, sharePath } from "../../ffi/library.ts";
 import { exists, writeAtomically } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
-import { cacheModules, ownCommand, processFlags } from "../own_process.ts";
+import { cacheModules, cachePackages, ownCommand, processFlags } from "../own_process.ts";
 import { asPermissionError, requirePermissions } from "../permissions.ts";
 import type { EngineReport, MachineShare, MachineSpec } from "./engine.ts";
 import { firstLine } from "./first_line.ts";
@@ -79,7 +79,8 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
   });
   const [program, ...args] = await prepared(file.spec, own.command);
   const { interceptor } = file.network ?? {};
-  await cacheModules([BOX_PROCESS, file.runner, ...interceptor ? [interceptor.module] : []]);
+  await cacheModules([BOX_PROCESS, file.runner]);
+  if (interceptor) await cachePackages(interceptor.module, interceptor.lock);
   options.signal.throwIfAborted();
   const log = openSync(logPath, "w", 0o600);
   const child = (() => {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { ProcessLock } from "../own_process.ts";
 import type { MachineSpec } from "./engine.ts";
 import type { MainExit } from "./exit_payload.ts";
 import type { LogLimits } from "./log_files.ts";
@@ -47,6 +48,8 @@ export interface MachineNetworkProcess {
 export interface MachineInterceptor {
   /** URL of its module. */
   readonly module: string;
+  /** Lock file of its packages. */
+  readonly lock?: ProcessLock | undefined;
   /** Where it listens for connections. */
   readonly socketPath: string;
   /** Where the network listens for orders. */

@@ -63,7 +63,7 @@ export async function withNetworks(run: (stage: Stage) => Promise<void>): Promis
     const volumes = [`${folder.path}:/guest:ro`];
     await using open = await runtime.create({
       ...{ ...BOX, name: "open", network: "open", volumes },
-      ports: [`${PORT}`, `${PORT}/udp`, `[::1]::${PORT}`],
+      ports: [`${PORT}`, `${PORT}/udp`, `[::1]::${PORT}`, `[::1]::${PORT}/udp`],
       dns: [`127.0.0.1:${resolver.port}`],
       extraHosts: { "db.test": "10.1.2.3", "me.test": "host-gateway" },
     });
@@ -89,6 +89,15 @@ function rules(host: HostServer, events: HutchEvent[]): Plugin {
     },
     on: { "network.denied": (event) => void events.push(event) },
   });
+}
+
+/** This machine's addresses beside its loopback, one of each kind, where it has them and may send echoes. */
+function ownAddresses(): string[] {
+  const all = Deno.uid() === 0 ? Deno.networkInterfaces() : [];
+  const own = (family: string) =>
+    all.find((each) => each.family === family && !/^(127\.|::1$|fe80:)/.test(each.address))
+      ?.address;
+  return [own("IPv4") ?? [], own("IPv6") ?? []].flat();
 }
 
 const text = async (box: Box, command: string, ...args: string[]) =>
@@ -118,7 +127,11 @@ export const NETWORK_CASES: readonly (readonly [string, (stage: Stage) => Promis
         "nameserver 10.213.77.3",
       ]
     ) assert(said.includes(part), `${part} isn't in:\n${said}`);
-    await open.exec("ping", ["-c", "1", "-W", "10", GATEWAY.v4]);
+    // Its gateway answers itself; this machine's own addresses are asked by echoes that go out.
+    for (const address of [GATEWAY.v4, GATEWAY.v6, ...ownAddresses()]) {
+      const ping = await open.exec("ping", ["-c", "1", "-W", "10", address]);
+      assert.equal(ping.code, 0, `${address}: ${ping.stdout}${ping.stderr}`);
+    }
   }],
   [
     "An open box gets much from this machine and sends much to it, by IPv4 and IPv6",
@@ -147,9 +160,11 @@ export const NETWORK_CASES: readonly (readonly [string, (stage: Stage) => Promis
       assert.equal(await readAll(connection), "hello, over");
     }
   }],
-  ["A published UDP port answers", async ({ open }) => {
-    const port = portOf(open, "127.0.0.1", "udp");
-    assert.equal(await askByDatagram(port, "by datagram"), "by datagram");
+  ["A published UDP port answers, by IPv4 and IPv6", async ({ open }) => {
+    for (const hostname of ["127.0.0.1", "::1"]) {
+      const port = portOf(open, hostname, "udp");
+      assert.equal(await askByDatagram(hostname, port, "by datagram"), "by datagram");
+    }
   }],
   ["A box opens 1,000 connections, and takes 100 at once", async ({ open, host }) => {
     assert.equal(await net(open, "many", GATEWAY.v4, host.echo, CONNECTIONS), String(CONNECTIONS));
@@ -206,14 +221,16 @@ export const NETWORK_CASES: readonly (readonly [string, (stage: Stage) => Promis
     });
   }],
   [
-    "A port that is in use is refused by its name before the box boots",
-    async ({ runtime, host }) => {
-      await using box = await runtime.create({ ...BOX, ports: [`${host.port}:80`] });
-      await assert.rejects(box.start(), {
-        code: "port_unavailable",
-        message: new RegExp(`Cannot publish 127\\.0\\.0\\.1:${host.port}/tcp: it is in use`),
-      });
-      assert.equal((await box.info()).stages.connect, undefined);
+    "A port that is in use, another box's too, is refused by its name before the box boots",
+    async ({ runtime, host, open }) => {
+      for (const port of [host.port, portOf(open)]) {
+        await using box = await runtime.create({ ...BOX, ports: [`${port}:80`] });
+        await assert.rejects(box.start(), {
+          code: "port_unavailable",
+          message: new RegExp(`Cannot publish 127\\.0\\.0\\.1:${port}/tcp: it is in use`),
+        });
+        assert.equal((await box.info()).stages.connect, undefined);
+      }
     },
   ],
   [

@@ -142,12 +142,12 @@ export async function fakeResolver(
   };
 }
 
-/** Sends a datagram to a port of 127.0.0.1, again until there is an answer. */
-export async function askByDatagram(port: number, text: string): Promise<string> {
-  const socket = createSocket("udp4");
-  const timer = setInterval(() => socket.send(text, port, "127.0.0.1"), 1000);
+/** Sends a datagram to a port of this machine's loopback, again until there is an answer. */
+export async function askByDatagram(address: string, port: number, text: string): Promise<string> {
+  const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
+  const timer = setInterval(() => socket.send(text, port, address), 1000);
   try {
-    socket.send(text, port, "127.0.0.1");
+    socket.send(text, port, address);
     const [message] = await once(socket, "message");
     return String(message);
   } finally {

@@ -7,7 +7,7 @@ const CHOSEN = [
   "A box has addresses, names and a name server",
   "An open box gets much from this machine and sends much to it, by IPv4 and IPv6",
   "A published port lets either side end first, by IPv4 and IPv6",
-  "A published UDP port answers",
+  "A published UDP port answers, by IPv4 and IPv6",
   "A box of the usual network is refused at once what isn't public",
 ];
 

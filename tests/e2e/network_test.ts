@@ -23,4 +23,11 @@ Deno.test(`hutch run -p and --network on ${TEST_ENGINE} say what can't be`, () =
     ]);
     assert.match(mode.stderr, /--network/);
     assert.notEqual(mode.code, 0);
+    Deno.env.set("HUTCH_NET", "/nowhere");
+    using _unset = { [Symbol.dispose]: () => Deno.env.delete("HUTCH_NET") };
+    const part = await hutch(home, ["run", "--engine", ENGINE, BOX.image, "true"]);
+    assert.match(part.stderr, /Cannot give a box a network: there is no \/nowhere/);
+    assert.match(part.stderr, /apt-get install libslirp-dev && deno task build/);
+    const doctor = await hutch(home, ["doctor"]);
+    assert.match(doctor.stdout, /no \/nowhere[^]*apt-get install libslirp-dev && deno task build/);
   }));

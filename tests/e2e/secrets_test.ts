@@ -74,11 +74,23 @@ Deno.test(`A secret gets to its host alone, on ${TEST_ENGINE}${curl.note}`, {
     const [event] = events;
     assert(event?.type === "secret.blocked");
     assert.deepEqual([event.secret, event.domain, event.name], ["TOKEN", "other.test", "holder"]);
-    const files = await runTool("grep", "-rlaF", "--devices=skip", VALUE, home)
-      .catch((error: unknown) =>
-        String(error)
-      );
-    assert.match(files, /failed with 1/, "the value is in a file");
+    // In no file of home's (records, logs, the console, disks) and none beside its sockets.
+    for (const folder of [home, Deno.env.get("XDG_RUNTIME_DIR") ?? home]) {
+      const files = await runTool("grep", "-rlaF", "--devices=skip", VALUE, folder)
+        .catch((error: unknown) =>
+          String(error)
+        );
+      assert.match(files, /failed with 1/, "the value is in a file");
+    }
+    // Nor in what other programs of this machine's see of ours.
+    const own = await processesOf(home);
+    assert(own.length > 1);
+    for (const { pid, command } of own) {
+      const seen = command + await Deno.readTextFile(`/proc/${pid}/environ`);
+      assert(!seen.includes(VALUE), `the value is told to ${command}`);
+    }
+    const told = await Array.fromAsync(runtime.events({ since: new Date(0), follow: false }));
+    assert(told.length > 2 && !JSON.stringify(told).includes(VALUE), "an event has the value");
     const info = await box.info();
     assert(!JSON.stringify(info).includes(VALUE));
     const interceptors = async () =>

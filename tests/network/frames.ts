@@ -10,6 +10,7 @@ const IPV4 = 0x0800;
 const ARP = 0x0806;
 const IPV6 = 0x86dd;
 
+export const ICMP = 1;
 export const TCP = 6;
 export const UDP = 17;
 export const ICMP6 = 58;

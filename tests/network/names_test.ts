@@ -1,5 +1,7 @@
 /** Rules for names, with a `hutch-net` under sanitizers whose guest is the test. */
 import assert from "node:assert/strict";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
 import { join } from "node:path";
 import { TempFolder } from "../support/temp.ts";
 import { needs } from "../support/tools.ts";
@@ -151,6 +153,50 @@ test("A name that turns to this machine, a neighbour or a cloud's services isn't
   answer = [{ data: "10.9.1.1" }];
   assert.equal((await net.ask("site.test")).code, 0, "what another rule allows");
   assert.equal((await net.connect("10.9.1.1", 80)).state, "refused", "on that rule's ports alone");
+});
+
+/** Where the tests' name servers are: this machine's own would be on the usual addresses. */
+const SERVERS = ["127.77.0.1", "127.77.0.2"] as const;
+
+Deno.test(`Who names no servers asks this machine's, as its resolv.conf says by then${cc.note}`, {
+  ignore: cc.ignore || Deno.uid() !== 0,
+}, async () => {
+  await using folder = new TempFolder();
+  const file = join(folder.path, "resolv.conf");
+  using first = await resolver(() => own, { address: SERVERS[0], port: 53 });
+  using second = await resolver(() => own, { address: SERVERS[1], port: 53 });
+  await Deno.writeTextFile(file, `# one\nsearch test\nnameserver ${SERVERS[0]}\n`);
+  const within = `mount --bind "$0" /etc/resolv.conf && exec "$@"`;
+  await using net = await NetProcess.startBy(
+    ["unshare", "-m", "sh", "-c", within, file],
+    ["mode open"],
+  );
+  assert.deepEqual(await net.ask("a.test"), { code: 0, records: 1 });
+  await Deno.writeTextFile(file, `nameserver 127.77.0.3\nnameserver ${SERVERS[1]}\n`);
+  assert.deepEqual(await net.ask("b.test", "AAAA"), { code: 0, records: 1 });
+  assert.deepEqual([first.asked, second.asked], [["a.test 1"], ["b.test 28"]]);
+});
+
+test("Datagrams go out and come back by IPv4 and IPv6, and are refused at once", async () => {
+  await using stack = new AsyncDisposableStack();
+  await using net = await NetProcess.start("mode open");
+  for (
+    const [kind, here, gate] of [["udp4", "127.0.0.1", GATE.v4], ["udp6", "::1", GATE.v6]] as const
+  ) {
+    const socket = createSocket(kind, (data, from) => {
+      socket.send(data.toString().toUpperCase(), from.port, from.address);
+    });
+    stack.defer(() => void socket.close());
+    socket.bind(0, here);
+    await once(socket, "listening");
+    const { port } = socket.address();
+    await net.order("mode open");
+    assert.equal(await net.exchange(gate, port, "hello"), "HELLO", kind);
+    await net.order("mode nat");
+    assert.equal(await net.exchange(gate, port, "hello"), undefined, kind);
+    const { protocol, address, group } = await net.denied();
+    assert.deepEqual([protocol, address, group], ["udp", gate, "host"]);
+  }
 });
 
 test("An alias leads on, and another's record counts for nothing", async () => {

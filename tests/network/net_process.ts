@@ -4,7 +4,18 @@ import { join } from "node:path";
 import { buildTarget } from "../../ffi/build.ts";
 import { projectRoot, sanitizers } from "../agent/native.ts";
 import { TempFolder } from "../support/temp.ts";
-import { answerWho, frameTo, ICMP6, MAC, readFrame, split16, split32, TCP, UDP } from "./frames.ts";
+import {
+  answerWho,
+  frameTo,
+  ICMP,
+  ICMP6,
+  MAC,
+  readFrame,
+  split16,
+  split32,
+  TCP,
+  UDP,
+} from "./frames.ts";
 
 const FIN = 1;
 const SYN = 2;
@@ -130,7 +141,7 @@ export class NetProcess implements AsyncDisposable {
   readonly #events: Record<string, unknown>[] = [];
   readonly #connections = new Map<string, GuestConnection>();
   readonly #echoes = new Map<number, (body: Uint8Array<ArrayBuffer>) => void>();
-  readonly #answers = new Map<number, (message: Uint8Array<ArrayBuffer>) => void>();
+  readonly #answers = new Map<number, (message: Uint8Array<ArrayBuffer> | undefined) => void>();
   readonly #reading: Promise<void>;
   #port = 30_000;
   #sending: Promise<void> = Promise.resolve();
@@ -157,14 +168,18 @@ export class NetProcess implements AsyncDisposable {
 
   /** The same, without listening to its events. */
   static async startUnheard(...orders: readonly string[]): Promise<NetProcess> {
-    const program = await build();
+    return await NetProcess.startBy([], orders);
+  }
+
+  /** The same, by a command that runs what follows it. */
+  static async startBy(
+    command: readonly string[],
+    orders: readonly string[],
+  ): Promise<NetProcess> {
     const folder = new TempFolder();
     const [device, control] = [join(folder.path, "d"), join(folder.path, "c")];
-    const child = new Deno.Command(program, {
-      args: [device, control, MAC],
-      stdin: "piped",
-      stdout: "null",
-    }).spawn();
+    const [program = "", ...args] = [...command, await build(), device, control, MAC];
+    const child = new Deno.Command(program, { args, stdin: "piped", stdout: "null" }).spawn();
     const net = new NetProcess(folder, child, await dial(device), await dial(control));
     for (const order of orders) await net.order(order);
     return net;
@@ -227,15 +242,16 @@ export class NetProcess implements AsyncDisposable {
     return { got: reply.toString(), sent: sent.toString() };
   }
 
-  /** Sends a datagram, and waits for one that answers it. */
-  async exchange(address: string, port: number, text: string): Promise<string> {
+  /** Sends a datagram, and waits for one that answers it; undefined: it was refused. */
+  async exchange(address: string, port: number, text: string): Promise<string | undefined> {
     const own = this.#port++;
-    const answered = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
+    const answered = Promise.withResolvers<Uint8Array<ArrayBuffer> | undefined>();
     this.#answers.set(own, answered.resolve);
     const data = new TextEncoder().encode(text);
     const head = [...split16(own), ...split16(port), ...split16(8 + data.length), 0, 0];
     await this.send(frameTo(address, UDP, head, data));
-    return new TextDecoder().decode(await answered.promise);
+    const answer = await answered.promise;
+    return answer && new TextDecoder().decode(answer);
   }
 
   /** Asks the name server; gives its code and its addresses. */
@@ -249,11 +265,12 @@ export class NetProcess implements AsyncDisposable {
     ) => [label.length, ...new TextEncoder().encode(label)]);
     const number = { A: 1, AAAA: 28, HTTPS: 65 }[type];
     const query = [1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...labels, 0, 0, number, 0, 1];
-    const answered = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
+    const answered = Promise.withResolvers<Uint8Array<ArrayBuffer> | undefined>();
     this.#answers.set(own, answered.resolve);
     const head = [...split16(own), ...split16(53), ...split16(8 + query.length), 0, 0];
     await this.send(frameTo(NAME_SERVER, UDP, head, Uint8Array.from(query)));
     const answer = await answered.promise;
+    assert(answer, "the name server is refused");
     return { code: (answer[3] ?? 0) & 15, records: answer[7] ?? 0 };
   }
 
@@ -290,13 +307,14 @@ export class NetProcess implements AsyncDisposable {
     if (who) return await this.send(who);
     const packet = readFrame(frame);
     if (!packet) return;
-    const port = (packet.body[2] ?? 0) << 8 | (packet.body[3] ?? 0);
-    if (packet.protocol === ICMP6) {
-      // What refuses an echo has it in itself, behind an IPv6 header.
-      const at = packet.body[0] === 1 ? 8 + 40 + 4 : 4;
-      const id = (packet.body[at] ?? 0) << 8 | (packet.body[at + 1] ?? 0);
-      this.#echoes.get(id)?.(packet.body.slice());
-    }
+    const number = (at: number) => (packet.body[at] ?? 0) << 8 | (packet.body[at + 1] ?? 0);
+    const port = number(2);
+    // What refuses a packet has the beginning of it in itself, behind its own head and that of IP.
+    const v6 = packet.protocol === ICMP6;
+    const refuses = v6 ? packet.body[0] === 1 : packet.protocol === ICMP && packet.body[0] === 3;
+    const within = 8 + (v6 ? 40 : 20);
+    if (refuses) this.#answers.get(number(within))?.(undefined);
+    if (v6) this.#echoes.get(number(refuses ? within + 4 : 4))?.(packet.body.slice());
     if (packet.protocol === UDP) this.#answers.get(port)?.(packet.body.slice(8));
     if (packet.protocol === TCP) await this.#connections.get(`${port}`)?.take(packet.body);
   }

@@ -210,42 +210,66 @@ Deno.test("Hooks of requests let much through both ways at once, and see each wi
   assert.deepEqual(seen.slice(1), [`http://api.test:${port}/one`, `http://api.test:${port}/two`]);
 });
 
-Deno.test("onRequest decides about what a WebSocket begins with", async () => {
+Deno.test("onRequest sees what a WebSocket begins with, changes it and refuses it", async () => {
+  const answered: string[] = [];
   const plugin = definePlugin({
     name: "p",
     network: {
       onRequest(request) {
         assert.equal(request.headers.get("upgrade"), "websocket");
         if (request.url.endsWith("/no")) return new Response("not this one", { status: 403 });
+        if (request.url.endsWith("/fails")) throw new Error("on purpose");
+        if (request.url.endsWith("/closed")) return;
         const made = new Request(request);
         made.headers.set("x-token", `${SECRET.placeholder} by p`);
         return made;
       },
+      onResponse: ({ status }, { request }) =>
+        void answered.push(`${status} ${new URL(request.url).pathname}`),
     },
   });
   await using program = new Program([plugin]);
-  await using setting = await Setting.make(
-    (request) => {
-      const token = request.headers.get("x-token");
-      const { socket, response } = Deno.upgradeWebSocket(request);
-      socket.onmessage = ({ data }) => socket.send(`${data} ${token}`);
-      return response;
-    },
-    {},
-    false,
-    program.place.word,
-  );
+  const asked: string[] = [];
+  const handler = (request: Request) => {
+    asked.push(new URL(request.url).pathname);
+    if (request.url.endsWith("/closed")) return new Response("closed", { status: 401 });
+    const token = request.headers.get("x-token");
+    const { socket, response } = Deno.upgradeWebSocket(request);
+    socket.onmessage = ({ data }) => {
+      socket.send(`${data} ${token}`);
+      socket.close();
+    };
+    return response;
+  };
+  await using setting = await Setting.make(handler, {}, false, program.place.word);
   const open = (path: string) => {
     const socket = new WebSocket(`wss://api.test${path}`, { client: setting.client });
     const heard = Promise.withResolvers<string>();
     socket.onopen = () => socket.send("hello");
-    socket.onmessage = ({ data }) => {
-      socket.close();
-      heard.resolve(data);
-    };
+    socket.onmessage = ({ data }) => heard.resolve(data);
     socket.onerror = () => heard.resolve("refused");
     return heard.promise;
   };
   assert.equal(await open("/yes"), `hello ${VALUE} by p`);
-  assert.equal(await open("/no"), "refused");
+  for (const path of ["/no", "/fails"]) assert.equal(await open(path), "refused");
+
+  // Without TLS, on any port: what the box gets is the hook's own answer.
+  await using plain = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, handler);
+  const { port } = plain.addr;
+  const begin = (path: string) =>
+    setting.plain(
+      `http 127.0.0.1 ${port} api.test ${program.place.word}`,
+      `GET ${path} HTTP/1.1\r\nhost: api.test:${port}\r\nconnection: upgrade, close\r\n` +
+        `upgrade: websocket\r\nsec-websocket-version: 13\r\n` +
+        `sec-websocket-key: ${btoa("0123456789abcdef")}\r\n\r\n`,
+    );
+  assert.match(await begin("/plain/no"), /^HTTP\/1.1 403 [^]*\r\n\r\n(c\r\n)?not this one/);
+  assert.match(await begin("/plain/fails"), /^HTTP\/1.1 403 [^]*"p" failed at it/);
+
+  // What its server refuses is answered in its stead: Deno's WebSocket tells no more of it.
+  assert.match(await begin("/plain/closed"), /^HTTP\/1.1 502 /);
+
+  assert.deepEqual(asked, ["/yes", "/plain/closed"], "nothing of the others got out");
+  assert.deepEqual(answered, ["403 /no", "403 /plain/no"], "a beginning has no Response");
+  assert.deepEqual(setting.hooked, ["failed p api.test", "failed p api.test"]);
 });

@@ -31,6 +31,7 @@ function record({ data, ttl = 60, owner }: Answered, type: number): number[] | u
 /** What is asked is remembered in `asked`, as `NAME TYPE`. */
 export async function resolver(
   answers: (name: string) => readonly Answered[] | undefined,
+  { address = "127.0.0.1", port = 0 } = {},
 ): Promise<Disposable & { readonly port: number; readonly asked: string[] }> {
   const asked: string[] = [];
   const socket = createSocket("udp4", (query, from) => {
@@ -62,7 +63,7 @@ export async function resolver(
     const reply = Uint8Array.from([...head, ...query.subarray(12, at + 5), ...records.flat()]);
     socket.send(reply, from.port, from.address);
   });
-  socket.bind(0, "127.0.0.1");
+  socket.bind(port, address);
   await once(socket, "listening");
   return { port: socket.address().port, asked, [Symbol.dispose]: () => void socket.close() };
 }
