@@ -175,5 +175,13 @@ void dispatch_data(void *context, const struct frame *frame, const uint8_t *byte
   }
   struct failure failure;
   bool end = last && (frame->flags & HUTCH_END);
-  if (exec_input(stream->exec, bytes, length, end, &failure) < 0) refuse(agent, stream, &failure);
+  const struct exec_piece piece = {.bytes = bytes, .length = length, .last = last, .end = end};
+  if (exec_input(stream->exec, &piece, &failure) < 0) refuse(agent, stream, &failure);
+}
+
+uint8_t *dispatch_place(void *context, const struct frame *frame, size_t *room) {
+  struct agent *agent = context;
+  struct stream *stream = stream_find(&agent->streams, frame->stream);
+  /* What else there is to be said of the frame was said with its first piece. */
+  return stream == NULL || stream->done || stream->exec == NULL ? NULL : exec_input_place(stream->exec, room);
 }
