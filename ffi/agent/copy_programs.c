@@ -20,8 +20,8 @@
 #endif
 
 #define PIECE (128u * 1024)   /* by hand, at most */
-#define DIRECT (512u * 1024)  /* to the disk at once: half of the ring, so that the other half fills meanwhile */
-#define DIRECT_OUT (256u * 1024)
+/* To or from the disk at once. Emulated, the rarer the better; the rest of the ring fills meanwhile. */
+#define DIRECT (1024u * 1024)
 #define BLOCK 4096u           /* of which direct pieces are whole ones */
 
 static int put_all(int fd, const void *bytes, size_t length)
@@ -136,7 +136,7 @@ static bool pack_direct(struct copy_pack *pack, struct ring_end *out)
   int fd = copy_pack_file(pack, &left);
   if (fd < 0 || left < COPY_LARGE || !begin_direct(fd)) return true;
   while (left > 0) {
-    size_t part = left < DIRECT_OUT ? (size_t)(left + BLOCK - 1) & ~(size_t)(BLOCK - 1) : DIRECT_OUT;
+    size_t part = left < DIRECT ? (size_t)(left + BLOCK - 1) & ~(size_t)(BLOCK - 1) : DIRECT;
     ring_wait(out, part);
     if (out->count < part) return false;
     ssize_t got = read(fd, ring_here(out), part);

@@ -194,7 +194,7 @@ static pid_t launch(struct exec *exec, struct ends *ends, struct request *reques
   return pid < 0 ? -errno : pid;
 }
 
-int exec_start(struct agent *agent, struct stream *stream, struct request *request, struct failure *failure) {
+int exec_start(struct agent *agent, struct stream *stream, struct request *request, bool wide, struct failure *failure) {
   struct ends ends;
   const struct builtin *builtin = request->builtin == NULL ? NULL : builtin_find(request->builtin);
   if (request->builtin != NULL && builtin == NULL) {
@@ -202,8 +202,8 @@ int exec_start(struct agent *agent, struct stream *stream, struct request *reque
     return -1;
   }
   bool with_ring = builtin != NULL && builtin->ring_main != NULL;
-  if (with_ring && request->tty.rows > 0) {
-    failure_set(failure, FAILURE_BAD_REQUEST, 0, "builtin is one that can't have a terminal");
+  if (with_ring != wide || (with_ring && request->tty.rows > 0)) {
+    failure_set(failure, FAILURE_BAD_REQUEST, 0, wide ? "only a copy, without a terminal, is wide" : "builtin is one that has to be wide");
     return -1;
   }
   struct exec *exec = calloc(1, sizeof *exec);
@@ -221,7 +221,8 @@ int exec_start(struct agent *agent, struct stream *stream, struct request *reque
   if (request->held != NULL) strcpy(exec->held, request->held);
   exec->stream = stream;
   exec->timer.fd = exec->report.fd = exec->in.fd = exec->out[0].watch.fd = exec->out[1].watch.fd = -1;
-  exec->out[0].credit = exec->out[1].credit = HUTCH_WINDOW;
+  exec->window = wide ? HUTCH_WIDE_WINDOW : HUTCH_WINDOW;
+  exec->out[0].credit = exec->out[1].credit = exec->window;
   exec->tty = request->tty.rows > 0;
   exec->may_widen = !exec->tty && agent->streams.count <= WIDE_COMMANDS;
   exec->in_wanted = request->has_stdin;
@@ -253,7 +254,7 @@ void exec_adopt(struct exec *exec, struct stream *stream) {
   if (exec->in_end || !exec->in_wanted) exec->in_broken = true; /* nothing can be said to it any more */
   exec->in_closed_told = !exec->in_broken;
   for (int i = 0; i < 2; i++) {
-    exec->out[i].credit = HUTCH_WINDOW;
+    exec->out[i].credit = exec->window;
     exec->out[i].end_again = exec->out[i].end_sent;
   }
   answer_pid(exec);

@@ -60,6 +60,7 @@ struct exec {
   uint32_t in_unpaid;  /* received, no credit given back yet */
   uint32_t in_owed;    /* of those: consumed */
   struct exec_output out[2]; /* stdout, stderr */
+  uint32_t window;     /* of each of its channels */
   unsigned turn;       /* which of them goes first next time */
   uint8_t *ring;       /* of a program that has one, or NULL; then its pipes carry counts */
   bool ring_in;        /* the program reads it */
@@ -69,8 +70,8 @@ struct exec {
   uint32_t ring_lent;  /* of those: with the channel */
 };
 
-/* Starts the request's command on `stream`. 0; or -1 with `failure` filled and nothing left. */
-int exec_start(struct agent *agent, struct stream *stream, struct request *request, struct failure *failure);
+/* Starts the request's command on `stream`, which is wide if the command has a ring, and only then. 0; or -1 with `failure` filled and nothing left. */
+int exec_start(struct agent *agent, struct stream *stream, struct request *request, bool wide, struct failure *failure);
 
 /* A piece of stdin from the host. 0; or -1 with `failure` filled. */
 int exec_input(struct exec *exec, const struct exec_piece *piece, struct failure *failure);

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 /* Credit goes back in pieces of this size: each costs the guest an exit from emulation. */
-#define CREDIT_PIECE (HUTCH_WINDOW / 4)
+#define CREDIT_PIECE(exec) ((exec)->window / 4)
 
 /* Each change between command and agent costs an emulated guest dearly; a wide pipe makes them rare,
  * and most commands don't need one. */
@@ -36,11 +36,11 @@ void exec_consumed(struct exec *exec, size_t bytes) {
   exec->in_owed += (uint32_t)bytes;
   /* The end of a terminal's input is something that the host didn't send. */
   if (exec->in_owed > exec->in_unpaid) exec->in_owed = exec->in_unpaid;
-  if (exec->in_owed >= CREDIT_PIECE) stream_ready(&exec->agent->streams, exec->stream);
+  if (exec->in_owed >= CREDIT_PIECE(exec)) stream_ready(&exec->agent->streams, exec->stream);
 }
 
 void exec_input_broken(struct exec *exec) {
-  size_t queued = exec->ring != NULL ? HUTCH_WINDOW : exec->in_queue.length;
+  size_t queued = exec->ring != NULL ? exec->window : exec->in_queue.length;
   byte_queue_clear(&exec->in_queue);
   loop_drop(&exec->agent->loop, &exec->in);
   exec->in_broken = true;
@@ -111,7 +111,7 @@ int exec_input(struct exec *exec, const struct exec_piece *piece, struct failure
     failure_set(failure, FAILURE_BAD_REQUEST, 0, exec->in_end ? "data after its end" : "no stdin was asked for");
     return -1;
   }
-  if (length > HUTCH_WINDOW - exec->in_unpaid) {
+  if (length > exec->window - exec->in_unpaid) {
     failure_set(failure, FAILURE_WINDOW_EXCEEDED, 0, "more stdin than the window allows");
     return -1;
   }
@@ -147,7 +147,7 @@ static void produce_input_words(struct exec *exec) {
     channel_add(channel, &frame, NULL);
     exec->in_closed_told = true;
   }
-  if (exec->in_owed >= CREDIT_PIECE && channel_has_room(channel)) {
+  if (exec->in_owed >= CREDIT_PIECE(exec) && channel_has_room(channel)) {
     uint8_t bytes[4] = {(uint8_t)(exec->in_owed >> 24), (uint8_t)(exec->in_owed >> 16),
                         (uint8_t)(exec->in_owed >> 8), (uint8_t)exec->in_owed};
     frame.type = HUTCH_CREDIT;
@@ -167,7 +167,7 @@ int exec_credit(struct exec *exec, unsigned channel, uint32_t bytes, struct fail
     return -1;
   }
   struct exec_output *output = &exec->out[channel - HUTCH_STDOUT];
-  if (bytes == 0 || bytes > HUTCH_WINDOW - output->credit) {
+  if (bytes == 0 || bytes > exec->window - output->credit) {
     failure_set(failure, FAILURE_BAD_REQUEST, 0, "credit for no bytes, or for more than were sent");
     return -1;
   }

@@ -24,8 +24,8 @@ void ring_tell(struct exec *exec) {
 }
 
 uint8_t *exec_input_place(struct exec *exec, size_t *room) {
-  if (!exec->ring_in || exec->in_broken || exec->in_end || exec->in_unpaid == HUTCH_WINDOW) return NULL;
-  *room = HUTCH_WINDOW - exec->in_unpaid;
+  if (!exec->ring_in || exec->in_broken || exec->in_end || exec->in_unpaid == exec->window) return NULL;
+  *room = exec->window - exec->in_unpaid;
   return exec->ring + exec->ring_at;
 }
 

@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 /* All that may be under way fits. */
-#define RING_BYTES ((size_t)HUTCH_WINDOW)
+#define RING_BYTES ((size_t)HUTCH_WIDE_WINDOW)
 
 /* Maps it twice in a row: what begins at any of its bytes is in one piece. NULL with errno set. */
 uint8_t *ring_open(void);

@@ -366,7 +366,8 @@ export class GuestClient implements AsyncDisposable {
     throwIfAborted(signal, what);
     if (this.#ending) throw this.#lost ?? lostError(`Cannot ${what}`, undefined);
     const streaming = request.op === "exec" || held;
-    const plan = { number: this.#next(), request, readReply, streaming, background, held };
+    const wide = request.op === "exec" && !held && isCopy(request.builtin);
+    const plan = { number: this.#next(), request, readReply, streaming, background, held, wide };
     const driver = new StreamDriver(plan, {
       out: this.#out,
       forget: (number) => this.#streams.delete(number),
@@ -474,6 +475,11 @@ export class GuestClient implements AsyncDisposable {
     for (const driver of drivers) driver.lost(error);
     this.#closed.resolve();
   }
+}
+
+/** Whether it is one of the agent's programs that copy. */
+function isCopy(builtin: string | undefined): boolean {
+  return builtin === "pack" || builtin === "unpack";
 }
 
 function lostError(what: string, reason: string | undefined, cause?: unknown): HutchError {

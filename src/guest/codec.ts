@@ -11,6 +11,7 @@ import {
   FrameType,
   HEADER_SIZE,
   HELD,
+  WIDE,
   MAX_MESSAGE,
   MAX_PAYLOAD,
 } from "./protocol.ts";
@@ -108,7 +109,7 @@ function message(name: string, from: readonly Side[], connection = false): Shape
 
 const shapes: ReadonlyMap<number, Shape> = new Map<number, Shape>([
   [FrameType.HELLO, message("HELLO", agent, true)],
-  [FrameType.OPEN, { ...message("OPEN", host), plain: BACKGROUND | HELD }],
+  [FrameType.OPEN, { ...message("OPEN", host), plain: BACKGROUND | HELD | WIDE }],
   [FrameType.REPLY, message("REPLY", agent)],
   [FrameType.ERROR, message("ERROR", agent)],
   [FrameType.DATA, {
