@@ -53,6 +53,11 @@ export class GuestCopy implements AsyncDisposable {
     return this.#stream.stdout;
   }
 
+  /** Hands it on in pieces, each until `use` is done with it; instead of {@link GuestCopy.stdout}. */
+  eachPiece(use: (piece: Uint8Array<ArrayBuffer>) => Promise<void>): Promise<void> {
+    return this.#stream.eachOutput(use);
+  }
+
   /** The tar that it takes. */
   get stdin(): WritableStream<Uint8Array> {
     return this.#stream.stdin;

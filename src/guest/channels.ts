@@ -4,7 +4,7 @@
  * @module
  */
 import { HutchError } from "../errors.ts";
-import { ByteQueue } from "./byte_queue.ts";
+import { ByteQueue, type Keep } from "./byte_queue.ts";
 import { writeHeader } from "./codec.ts";
 import { Channel, END, FrameType, HEADER_SIZE, MAX_PAYLOAD, WINDOW } from "./protocol.ts";
 import type { StreamRules } from "./stream_rules.ts";
@@ -52,8 +52,34 @@ export class InChannel {
     return this.#readable;
   }
 
+  /**
+   * Hands all bytes to `use` as they come, each chunk until `use` is done with it; instead of
+   * {@link InChannel.readable}. Throws what the channel, or `use`, fails with.
+   */
+  async each(use: (chunk: Uint8Array<ArrayBuffer>) => Promise<void>): Promise<void> {
+    try {
+      for (;;) {
+        while (this.#queue.length === 0 && !this.#ended) {
+          await new Promise<void>((resolve) => this.#wake = resolve);
+        }
+        const chunk = this.#queue.borrow();
+        if (!chunk) break;
+        try {
+          await use(chunk.bytes);
+        } finally {
+          chunk.release();
+        }
+        this.#consume(chunk.bytes.length);
+      }
+    } catch (error) {
+      this.#drop();
+      throw error;
+    }
+    if (this.#error) throw this.#error;
+  }
+
   /** Takes bytes; `keep` as of {@link ByteQueue.add}. */
-  push(part: Uint8Array<ArrayBuffer>, keep: () => void): void {
+  push(part: Uint8Array<ArrayBuffer>, keep: Keep): void {
     if (this.#dropping) return this.#consume(part.length);
     this.#queue.add(part, keep);
     this.#notify();

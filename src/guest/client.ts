@@ -418,7 +418,11 @@ export class GuestClient implements AsyncDisposable {
       if (type !== FrameType.DATA) return driver.message(type, part);
       this.#receiver = driver;
     }
-    this.#receiver?.data(flags, part, () => reader.hold(), scanner.ends);
+    const keep = () => {
+      const block = reader.hold();
+      return () => reader.release(block);
+    };
+    this.#receiver?.data(flags, part, keep, scanner.ends);
   }
 
   #connectionFrame(type: number, payload: Uint8Array): void {

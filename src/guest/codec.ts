@@ -11,9 +11,9 @@ import {
   FrameType,
   HEADER_SIZE,
   HELD,
-  WIDE,
   MAX_MESSAGE,
   MAX_PAYLOAD,
+  WIDE,
 } from "./protocol.ts";
 
 /** What a header says; reused from frame to frame by whoever reads many. */

@@ -5,6 +5,7 @@
  * @module
  */
 import { HutchError } from "../errors.ts";
+import type { Keep } from "./byte_queue.ts";
 import { InChannel, OutChannel } from "./channels.ts";
 import { makeCredit, makeFrame } from "./codec.ts";
 import { type Asked, failureError, purpose } from "./failures.ts";
@@ -40,7 +41,7 @@ export interface StreamPlan<Reply> {
 export interface StreamInput {
   readonly rules: StreamRules;
   /** Takes a part of a DATA frame; `last` says whether it ends the frame. */
-  data(flags: number, part: Uint8Array<ArrayBuffer>, keep: () => void, last: boolean): void;
+  data(flags: number, part: Uint8Array<ArrayBuffer>, keep: Keep, last: boolean): void;
   /** Takes any other frame of the agent on this stream, whole. */
   message(type: number, payload: Uint8Array): void;
   /** The connection is gone. */
@@ -121,7 +122,7 @@ export class StreamDriver<Reply> implements StreamInput {
   }
 
   /** Takes a part of a DATA frame; `last` says whether it ends the frame. */
-  data(flags: number, part: Uint8Array<ArrayBuffer>, keep: () => void, last: boolean): void {
+  data(flags: number, part: Uint8Array<ArrayBuffer>, keep: Keep, last: boolean): void {
     if (this.#closing) return;
     if (!this.#plan.streaming) {
       this.giveUp(new HutchError("agent_protocol", `Cannot ${this.#what}: DATA came as answer`));
