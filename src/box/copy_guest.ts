@@ -53,9 +53,9 @@ export class GuestCopy implements AsyncDisposable {
     return this.#stream.stdout;
   }
 
-  /** Hands it on in pieces, each until `use` is done with it; instead of {@link GuestCopy.stdout}. */
-  eachPiece(use: (piece: Uint8Array<ArrayBuffer>) => Promise<void>): Promise<void> {
-    return this.#stream.eachOutput(use);
+  /** Reads of it what there is and fits: how many bytes; 0 at the end. Instead of {@link GuestCopy.stdout}. */
+  read(into: Uint8Array<ArrayBuffer>): Promise<number> {
+    return this.#stream.readOutput(into);
   }
 
   /** The tar that it takes. */

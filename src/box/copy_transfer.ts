@@ -123,10 +123,11 @@ export async function copyOut(
     }
   }
   using host = HostCopy.unpack(destination, name, unpackOptions(options));
-  await guest.eachPiece(async (piece) => {
-    await host.push(piece);
+  const room = new Uint8Array(PIECE);
+  for (let count = await guest.read(room); count > 0; count = await guest.read(room)) {
+    await host.push(room.subarray(0, count));
     watcher.tell(host.progress);
-  });
+  }
   const { skipped } = await guest.end();
   await host.finish();
   const { entries, bytes } = host.progress;

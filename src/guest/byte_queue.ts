@@ -14,9 +14,8 @@ const nothing: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 /** Says that some memory must stay as it is until what this gives is called, if ever. */
 export type Keep = () => () => void;
 
-/** A chunk whose memory is its lender's again once `release` is called. */
-export interface LentChunk {
-  readonly bytes: Uint8Array<ArrayBuffer>;
+interface Chunk {
+  bytes: Uint8Array<ArrayBuffer>;
   readonly release: () => void;
 }
 
@@ -25,7 +24,7 @@ function releaseNothing(): void {}
 /** A queue of byte chunks; a byte in it costs little more than a byte, however it came. */
 export class ByteQueue {
   /** Chunks before the gathered one; never many, since small parts are gathered. */
-  #chunks: LentChunk[] = [];
+  #chunks: Chunk[] = [];
   /** Memory of the last chunk, to which small parts are appended. */
   #tail = nothing;
   #tailUsed = 0;
@@ -57,15 +56,27 @@ export class ByteQueue {
 
   /** Takes the oldest chunk for good. */
   shift(): Uint8Array<ArrayBuffer> | undefined {
-    return this.borrow()?.bytes;
-  }
-
-  /** Takes the oldest chunk until it is released. */
-  borrow(): LentChunk | undefined {
     if (this.#chunks.length === 0) this.#finishTail();
     const chunk = this.#chunks.shift();
     if (chunk) this.#length -= chunk.bytes.length;
-    return chunk;
+    return chunk?.bytes;
+  }
+
+  /** Copies the oldest bytes, as many as there are and fit, and says how many; their memory is let go of. */
+  take(into: Uint8Array<ArrayBuffer>): number {
+    this.#finishTail();
+    let at = 0;
+    for (let chunk = this.#chunks[0]; chunk && at < into.length; chunk = this.#chunks[0]) {
+      const part = chunk.bytes.subarray(0, into.length - at);
+      into.set(part, at);
+      at += part.length;
+      chunk.bytes = chunk.bytes.subarray(part.length);
+      if (chunk.bytes.length > 0) break;
+      this.#chunks.shift();
+      chunk.release();
+    }
+    this.#length -= at;
+    return at;
   }
 
   /** Drops all and says how many bytes that was. */

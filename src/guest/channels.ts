@@ -53,29 +53,17 @@ export class InChannel {
   }
 
   /**
-   * Hands all bytes to `use` as they come, each chunk until `use` is done with it; instead of
-   * {@link InChannel.readable}. Throws what the channel, or `use`, fails with.
+   * Waits for bytes and copies what there is, as far as it fits: how many; 0 at the end. Instead of
+   * {@link InChannel.readable}, whose chunks are new memory each. Throws what the channel failed with.
    */
-  async each(use: (chunk: Uint8Array<ArrayBuffer>) => Promise<void>): Promise<void> {
-    try {
-      for (;;) {
-        while (this.#queue.length === 0 && !this.#ended) {
-          await new Promise<void>((resolve) => this.#wake = resolve);
-        }
-        const chunk = this.#queue.borrow();
-        if (!chunk) break;
-        try {
-          await use(chunk.bytes);
-        } finally {
-          chunk.release();
-        }
-        this.#consume(chunk.bytes.length);
-      }
-    } catch (error) {
-      this.#drop();
-      throw error;
+  async read(into: Uint8Array<ArrayBuffer>): Promise<number> {
+    while (this.#queue.length === 0 && !this.#ended) {
+      await new Promise<void>((resolve) => this.#wake = resolve);
     }
-    if (this.#error) throw this.#error;
+    const count = this.#queue.take(into);
+    this.#consume(count);
+    if (count === 0 && this.#error) throw this.#error;
+    return count;
   }
 
   /** Takes bytes; `keep` as of {@link ByteQueue.add}. */

@@ -48,11 +48,11 @@ export class GuestStream<Reply> implements AsyncDisposable {
   }
 
   /**
-   * Hands what the command prints to `use`, each chunk until `use` is done with it; instead of
-   * {@link GuestStream.stdout}. Memory that many bytes go through isn't made anew for each.
+   * Waits for what the command prints and copies it, as far as it fits: how many bytes; 0 at the end.
+   * Instead of {@link GuestStream.stdout}, for much: memory isn't made anew for each piece.
    */
-  eachOutput(use: (chunk: Uint8Array<ArrayBuffer>) => Promise<void>): Promise<void> {
-    return this.#driver.stdout.each(use);
+  readOutput(into: Uint8Array<ArrayBuffer>): Promise<number> {
+    return this.#driver.stdout.read(into);
   }
 
   /** What the command prints as diagnostics. */
