@@ -94,8 +94,8 @@ const cases:
         assert.deepEqual(await box.copyOut(place, to), result);
         assert.equal(await pictureOf(to), picture, place);
         assert.deepEqual(told, [
-          `in ${from} ${place} 11 300016`,
-          `out ${place} ${to} 11 300016`,
+          `in ${from} ${place} 11 2530016`,
+          `out ${place} ${to} 11 2530016`,
         ]);
       }
       assert.equal(
