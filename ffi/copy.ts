@@ -86,7 +86,6 @@ export class CopyFailure extends Error {
   }
 }
 
-const PIECE = 512 * 1024;
 const MAX_PATH = 4096;
 const MAX_LINE = 5 * MAX_PATH;
 const KINDS: Readonly<Record<string, TreeEntry["kind"]>> = {
@@ -135,12 +134,11 @@ export class HostCopy implements Disposable {
   }
 
   /**
-   * The tar's next bytes, which stay the caller's; undefined at its end.
+   * The tar's next bytes, as many as there is room for in `piece`, whose they are; undefined at its end.
    *
    * @throws CopyFailure
    */
-  async read(): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    const piece = new Uint8Array(PIECE);
+  async read(piece: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer> | undefined> {
     for (let at = 0;;) {
       const got = await this.#call((handle, c) =>
         c.hutch_copy_read(handle, piece.subarray(at), BigInt(piece.length - at))

@@ -36,10 +36,10 @@
  * per OPEN. The relay ends the box for any other order of the agent's frames: REPLY is first and
  * once; ERROR is once (after REPLY only if the stream broke, as by window_exceeded); EXIT is once
  * and after REPLY; no DATA before REPLY, after ERROR, or after HUTCH_END on its channel (CREDIT may
- * come until CLOSE). Flags are 0 on every type but DATA and CREDIT, and a client's OPEN.
+ * come until CLOSE). Flags are 0 on every type but DATA, CREDIT and OPEN.
  *
- * Credit: each stream has three channels. A sender may have at most HUTCH_WINDOW payload bytes of
- * a channel under way; CREDIT with a u32 (BE) payload and the channel in `flags` gives bytes back
+ * Credit: each stream has three channels. A sender may have at most HUTCH_WINDOW payload bytes (of a
+ * wide stream HUTCH_WIDE_WINDOW) of a channel under way; CREDIT with a u32 (BE) payload and the channel in `flags` gives bytes back
  * once the receiver has consumed them. Nobody credits 0 bytes, or more than are under way, and no
  * DATA is empty unless it carries HUTCH_END. Exceeding the window is a protocol error of that stream
  * (host to agent: ERROR + kill; agent to host: the box is told to go away).
@@ -47,11 +47,12 @@
 #ifndef HUTCH_PROTOCOL_H
 #define HUTCH_PROTOCOL_H
 
-#define HUTCH_PROTOCOL_VERSION 3
+#define HUTCH_PROTOCOL_VERSION 4
 #define HUTCH_HEADER_SIZE 10
 #define HUTCH_MAX_PAYLOAD (256 * 1024)     /* of DATA; a larger length is a protocol error */
 #define HUTCH_MAX_MESSAGE (64 * 1024)      /* of CBOR payloads */
 #define HUTCH_WINDOW (1024 * 1024)         /* bytes under way per stream and channel */
+#define HUTCH_WIDE_WINDOW (4 * 1024 * 1024) /* the same of a stream that is wide */
 #define HUTCH_MAX_STREAMS 1024             /* open at once in one guest */
 #define HUTCH_SHARES_TAG "hutch"           /* tag of the virtio-fs device with the host's files */
 #define HUTCH_PORT_NAME "hutch.agent"      /* name of the virtio-serial port */
@@ -75,6 +76,8 @@ enum hutch_channel { HUTCH_STDIN = 0, HUTCH_STDOUT = 1, HUTCH_STDERR = 2 };
 #define HUTCH_CHANNEL_MASK 0x03
 #define HUTCH_END 0x80 /* no more bytes on this channel (payload may be empty) */
 #define HUTCH_BACKGROUND 0x40 /* a client's OPEN: no activity of the box; the relay takes it off */
+#define HUTCH_WIDE 0x10       /* an OPEN: the stream is a copy's, whose windows are wide. Emulated, each change
+                               * between those who take part costs more than what a window holds */
 #define HUTCH_HELD 0x20       /* a client's OPEN: for the relay itself, which holds detached commands */
 
 #endif

@@ -223,7 +223,7 @@ static int wait_ms(struct agent *agent) {
 }
 
 void agent_serve(struct agent *agent) {
-  const struct frame_sink sink = {.context = agent, .message = dispatch_message, .data = dispatch_data};
+  const struct frame_sink sink = {.context = agent, .message = dispatch_message, .data = dispatch_data, .place = dispatch_place};
   bool busy = false;
   while (!agent->channel.ended || resume_connection(agent)) {
     int error = loop_turn(&agent->loop, busy || agent->channel.readable ? 0 : wait_ms(agent));

@@ -1,20 +1,20 @@
 #include "builtin.h"
 
-#include "copy/copy.h"
+#include "copy_programs.h"
 
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
 static const struct builtin BUILTINS[] = {
-  {"connect", connect_main, false},
-  {"files", files_main, false},
-  {"freeze", freeze_main, false},
-  {"metrics", metrics_main, false},
-  {"pack", pack_main, false},
-  {"renew", renew_main, false},
-  {"unpack", unpack_main, true},
-  {"watch", watch_main, false},
+  {"connect", .main = connect_main},
+  {"files", .main = files_main},
+  {"freeze", .main = freeze_main},
+  {"metrics", .main = metrics_main},
+  {"pack", .ring_main = pack_main},
+  {"renew", .main = renew_main},
+  {"unpack", .ring_main = unpack_main, .reads_ring = true, .tidies = true},
+  {"watch", .main = watch_main},
 };
 
 const struct builtin *builtin_find(const char *name) {
@@ -24,8 +24,9 @@ const struct builtin *builtin_find(const char *name) {
   return NULL;
 }
 
-void builtin_run(const struct builtin *builtin, char **argv) {
+void builtin_run(const struct builtin *builtin, char **argv, uint8_t *ring) {
   int argc = 0;
   while (argv[argc] != NULL) argc++;
-  _exit(builtin->main(argc, argv)); /* not exit: what the agent has buffered or registered is its own */
+  /* Not exit: what the agent has buffered or registered is its own. */
+  _exit(ring == NULL ? builtin->main(argc, argv) : builtin->ring_main(argc, argv, ring));
 }

@@ -5,12 +5,16 @@
 #define HUTCH_AGENT_BUILTIN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct builtin {
   const char *name;
   /* Gives the exit code. Its descriptors are 0 to 2 alone; signals are as by default; `argv` ends
    * with NULL. It must use nothing of the agent's state, which is a copy there. */
   int (*main)(int argc, char **argv);
+  /* Or this one, of a program whose input or output is in a ring; see ring.h. */
+  int (*ring_main)(int argc, char **argv, uint8_t *ring);
+  bool reads_ring; /* else it writes */
   /* When its input ends in the middle it takes away what it has half done, and ends. */
   bool tidies;
 };
@@ -19,7 +23,7 @@ struct builtin {
 const struct builtin *builtin_find(const char *name);
 
 /* Runs it and ends the process. */
-_Noreturn void builtin_run(const struct builtin *builtin, char **argv);
+_Noreturn void builtin_run(const struct builtin *builtin, char **argv, uint8_t *ring);
 
 int connect_main(int argc, char **argv);
 int files_main(int argc, char **argv);

@@ -26,7 +26,10 @@ struct channel {
   bool greeted;   /* the host was seen: from now on its absence is its end */
   size_t out_start;
   size_t out_end;
-  uint8_t out[CHANNEL_OUT];
+  uint8_t out[CHANNEL_OUT + HUTCH_HEADER_SIZE]; /* and a whole DATA frame at least */
+  const uint8_t *lent; /* somebody else's bytes, which follow; nothing is added meanwhile */
+  size_t lent_length;
+  bool places;         /* the last bytes of DATA were read to where they belong */
   struct frame_reader reader;
 };
 
@@ -43,6 +46,12 @@ bool channel_has_room(const struct channel *channel);
 
 /* Adds a frame; there must be room, and the payload must be less than CHANNEL_ROOM bytes by a header. */
 void channel_add(struct channel *channel, const struct frame *frame, const void *payload);
+
+/* Adds a DATA frame, once all else is gone, whose bytes stay where they are, unchanged until there is room
+ * again or they are taken back. 0; or a negative errno, -EAGAIN: not now. There must be room. */
+int channel_lend(struct channel *channel, const struct frame *frame, const uint8_t *payload);
+/* The memory of lent bytes is about to go. */
+void channel_take_back(struct channel *channel, const uint8_t *from, size_t length);
 
 /* Adds a DATA frame with up to `limit` bytes from the pipe `fd`. Gives their count (0: the pipe was
  * empty) or a negative errno. There must be room. */

@@ -21,7 +21,7 @@ static void refuse_request(struct agent *agent, struct stream *stream, const cha
   refuse(agent, stream, &failure);
 }
 
-static void run(struct agent *agent, struct stream *stream, struct request *request) {
+static void run(struct agent *agent, struct stream *stream, struct request *request, bool wide) {
   struct failure failure;
   int result = 0;
   if (request->op == REQUEST_PING) {
@@ -75,7 +75,7 @@ static void run(struct agent *agent, struct stream *stream, struct request *requ
     return;
   }
 #endif
-  result = exec_start(agent, stream, request, &failure);
+  result = exec_start(agent, stream, request, wide, &failure);
   if (result < 0) refuse(agent, stream, &failure);
 }
 
@@ -89,7 +89,7 @@ static void open_stream(struct agent *agent, const struct frame *frame, const ui
   stream = stream_open(&agent->streams, frame->stream);
   if (stream == NULL) agent_lost(agent, "no memory for a stream");
   struct failure failure;
-  if (frame->flags != 0) {
+  if (frame->flags & (uint8_t)~HUTCH_WIDE) {
     refuse_request(agent, stream, "a frame with flags that it can't have");
     return;
   }
@@ -107,7 +107,7 @@ static void open_stream(struct agent *agent, const struct frame *frame, const ui
     refuse(agent, stream, &failure);
     return;
   }
-  run(agent, stream, &request);
+  run(agent, stream, &request, frame->flags & HUTCH_WIDE);
   request_free(&request);
 }
 
@@ -175,5 +175,13 @@ void dispatch_data(void *context, const struct frame *frame, const uint8_t *byte
   }
   struct failure failure;
   bool end = last && (frame->flags & HUTCH_END);
-  if (exec_input(stream->exec, bytes, length, end, &failure) < 0) refuse(agent, stream, &failure);
+  const struct exec_piece piece = {.bytes = bytes, .length = length, .last = last, .end = end};
+  if (exec_input(stream->exec, &piece, &failure) < 0) refuse(agent, stream, &failure);
+}
+
+uint8_t *dispatch_place(void *context, const struct frame *frame, size_t *room) {
+  struct agent *agent = context;
+  struct stream *stream = stream_find(&agent->streams, frame->stream);
+  /* What else there is to be said of the frame was said with its first piece. */
+  return stream == NULL || stream->done || stream->exec == NULL ? NULL : exec_input_place(stream->exec, room);
 }

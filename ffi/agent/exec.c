@@ -3,8 +3,11 @@
 
 #include "agent.h"
 #include "builtin.h"
+#include "exec_io.h"
+#include "exec_ring.h"
 #include "exec_timeout.h"
 #include "exec_tty.h"
+#include "ring.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -74,10 +77,10 @@ static int make_pipes(struct ends *ends, bool with_in) {
   return error;
 }
 
-static int make_ends(const struct box *box, const struct request *request, struct ends *ends) {
+static int make_ends(const struct box *box, const struct request *request, bool ring, struct ends *ends) {
   *ends = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
   bool terminal = request->tty.rows > 0;
-  int error = terminal ? make_terminal(box, request, ends) : make_pipes(ends, request->has_stdin);
+  int error = terminal ? make_terminal(box, request, ends) : make_pipes(ends, request->has_stdin || ring);
   if (error == 0) error = make_pipe(ends->report, 0);
   if (error < 0) close_ends(ends);
   return error;
@@ -151,8 +154,6 @@ static void on_stderr(struct watch *watch, uint32_t events) {
   on_output(exec, &exec->out[1], events);
 }
 
-void exec_on_input(struct watch *watch, uint32_t events);
-
 /* Hands our ends over to the loop. */
 static int watch_ends(struct exec *exec, struct ends *ends) {
   struct loop *loop = &exec->agent->loop;
@@ -184,33 +185,44 @@ static pid_t launch(struct exec *exec, struct ends *ends, struct request *reques
     .cwd = request->cwd, .user = request->user,
     .in = ends->in[0], .out = ends->out[1], .error = ends->error[1], .report = ends->report[1], .tty = exec->tty,
     .limits = request->limits, .limit_count = request->limit_count,
-    .caps = request->caps, .no_new_privileges = request->no_new_privileges, .builtin = builtin,
+    .caps = request->caps, .no_new_privileges = request->no_new_privileges, .builtin = builtin, .ring = exec->ring,
     .private_fd = exec->agent->channel.watch.fd, .box = &exec->agent->box,
   };
   pid_t pid = fork();
   if (pid == 0) exec_child(&plan);
+  if (exec->ring != NULL) ring_keep(exec->ring);
   return pid < 0 ? -errno : pid;
 }
 
-int exec_start(struct agent *agent, struct stream *stream, struct request *request, struct failure *failure) {
+int exec_start(struct agent *agent, struct stream *stream, struct request *request, bool wide, struct failure *failure) {
   struct ends ends;
   const struct builtin *builtin = request->builtin == NULL ? NULL : builtin_find(request->builtin);
   if (request->builtin != NULL && builtin == NULL) {
     failure_set(failure, FAILURE_BAD_REQUEST, 0, "builtin isn't one that this agent has");
     return -1;
   }
+  bool with_ring = builtin != NULL && builtin->ring_main != NULL;
+  if (with_ring != wide || (with_ring && request->tty.rows > 0)) {
+    failure_set(failure, FAILURE_BAD_REQUEST, 0, wide ? "only a copy, without a terminal, is wide" : "builtin is one that has to be wide");
+    return -1;
+  }
   struct exec *exec = calloc(1, sizeof *exec);
-  int error = exec == NULL ? -ENOMEM : make_ends(&agent->box, request, &ends);
+  int error = exec == NULL ? -ENOMEM : 0;
+  if (error == 0 && with_ring && (exec->ring = ring_open()) == NULL) error = -errno;
+  if (error == 0) error = make_ends(&agent->box, request, with_ring, &ends);
   if (error < 0) {
+    if (exec != NULL && exec->ring != NULL) ring_close(exec->ring);
     free(exec);
     failure_set(failure, FAILURE_FAILED, -error, "make the command's pipes or terminal: %s", strerror(-error));
     return -1;
   }
   exec->agent = agent;
+  exec->ring_in = with_ring && builtin->reads_ring;
   if (request->held != NULL) strcpy(exec->held, request->held);
   exec->stream = stream;
   exec->timer.fd = exec->report.fd = exec->in.fd = exec->out[0].watch.fd = exec->out[1].watch.fd = -1;
-  exec->out[0].credit = exec->out[1].credit = HUTCH_WINDOW;
+  exec->window = wide ? HUTCH_WIDE_WINDOW : HUTCH_WINDOW;
+  exec->out[0].credit = exec->out[1].credit = exec->window;
   exec->tty = request->tty.rows > 0;
   exec->may_widen = !exec->tty && agent->streams.count <= WIDE_COMMANDS;
   exec->in_wanted = request->has_stdin;
@@ -225,6 +237,7 @@ int exec_start(struct agent *agent, struct stream *stream, struct request *reque
   if (error < 0) {
     exec_drop(exec);
     loop_drop(&agent->loop, &exec->report);
+    ring_drop(exec);
     free(exec);
     failure_set(failure, FAILURE_FAILED, -error, "start the command's process: %s", strerror(-error));
     return -1;
@@ -241,7 +254,7 @@ void exec_adopt(struct exec *exec, struct stream *stream) {
   if (exec->in_end || !exec->in_wanted) exec->in_broken = true; /* nothing can be said to it any more */
   exec->in_closed_told = !exec->in_broken;
   for (int i = 0; i < 2; i++) {
-    exec->out[i].credit = HUTCH_WINDOW;
+    exec->out[i].credit = exec->window;
     exec->out[i].end_again = exec->out[i].end_sent;
   }
   answer_pid(exec);
@@ -276,7 +289,10 @@ void exec_drop(struct exec *exec) {
 
 static void remember_rest(const struct exec *exec, struct exec_output *output) {
   int waiting = 0;
-  if (output->watch.fd >= 0 && exec->tty) {
+  if (output == &exec->out[0] && exec->ring_ready > 0) {
+    output->drain = exec->ring_ready;
+    output->readable = true;
+  } else if (output->watch.fd >= 0 && exec->tty) {
     output->drain = TERMINAL_REST;
     output->readable = true;
   } else if (output->watch.fd >= 0 && ioctl(output->watch.fd, FIONREAD, &waiting) == 0 && waiting > 0) {
@@ -300,5 +316,6 @@ void exec_free(struct exec *exec) {
   exec_timeout_stop(exec);
   kill_command(exec);
   loop_drop(&exec->agent->loop, &exec->report);
+  ring_drop(exec);
   free(exec);
 }

@@ -22,6 +22,14 @@ struct exec_output {
   uint32_t drain;     /* bytes to send before EXIT may go, once the command has ended */
 };
 
+/* A piece of stdin from the host. */
+struct exec_piece {
+  const uint8_t *bytes;
+  size_t length;
+  bool last; /* of its frame */
+  bool end;  /* of stdin */
+};
+
 struct exec {
   struct agent *agent;
   struct stream *stream;
@@ -52,14 +60,23 @@ struct exec {
   uint32_t in_unpaid;  /* received, no credit given back yet */
   uint32_t in_owed;    /* of those: consumed */
   struct exec_output out[2]; /* stdout, stderr */
+  uint32_t window;     /* of each of its channels */
   unsigned turn;       /* which of them goes first next time */
+  uint8_t *ring;       /* of a program that has one, or NULL; then its pipes carry counts */
+  bool ring_in;        /* the program reads it */
+  size_t ring_at;      /* where the next bytes are written to or sent from */
+  uint32_t ring_untold; /* bytes written or sent that the program doesn't know of */
+  uint32_t ring_ready; /* bytes that the program has written and that weren't sent */
+  uint32_t ring_lent;  /* of those: with the channel */
 };
 
-/* Starts the request's command on `stream`. 0; or -1 with `failure` filled and nothing left. */
-int exec_start(struct agent *agent, struct stream *stream, struct request *request, struct failure *failure);
+/* Starts the request's command on `stream`, which is wide if the command has a ring, and only then. 0; or -1 with `failure` filled and nothing left. */
+int exec_start(struct agent *agent, struct stream *stream, struct request *request, bool wide, struct failure *failure);
 
 /* A piece of stdin from the host. 0; or -1 with `failure` filled. */
-int exec_input(struct exec *exec, const uint8_t *bytes, size_t length, bool end, struct failure *failure);
+int exec_input(struct exec *exec, const struct exec_piece *piece, struct failure *failure);
+/* Where the next piece is best put, up to `*room` bytes (1 at least); NULL: nowhere. */
+uint8_t *exec_input_place(struct exec *exec, size_t *room);
 
 /* The host took `bytes` of a channel. 0; or -1 with `failure` filled. */
 int exec_credit(struct exec *exec, unsigned channel, uint32_t bytes, struct failure *failure);

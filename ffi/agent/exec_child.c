@@ -139,7 +139,7 @@ _Noreturn void exec_child(struct child_plan *plan) {
   reset_signals();
   if (plan->builtin != NULL) {
     close(plan->report); /* its end is the word that it runs */
-    builtin_run(plan->builtin, plan->argv);
+    builtin_run(plan->builtin, plan->argv, plan->ring);
   }
   program_run(plan->argv, plan->env, &failure);
   give_up(plan, &failure);

@@ -30,6 +30,7 @@ struct child_plan {
   struct exec_caps caps;
   bool no_new_privileges;
   const struct builtin *builtin; /* what runs instead of a program of the box; or NULL */
+  uint8_t *ring;      /* the builtin's, if it has one */
   int in, out, error; /* become 0, 1, 2 */
   bool tty;           /* the three are a terminal */
   int report;

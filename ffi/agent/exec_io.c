@@ -3,6 +3,8 @@
 #include "exec.h"
 
 #include "agent.h"
+#include "exec_io.h"
+#include "exec_ring.h"
 #include "exec_tty.h"
 
 #include <errno.h>
@@ -15,7 +17,7 @@
 #include <unistd.h>
 
 /* Credit goes back in pieces of this size: each costs the guest an exit from emulation. */
-#define CREDIT_PIECE (HUTCH_WINDOW / 4)
+#define CREDIT_PIECE(exec) ((exec)->window / 4)
 
 /* Each change between command and agent costs an emulated guest dearly; a wide pipe makes them rare,
  * and most commands don't need one. */
@@ -30,19 +32,19 @@ static void widen(const struct exec *exec, int fd, bool *wide) {
 
 /* ---- stdin -------------------------------------------------------------------------------- */
 
-static void consumed(struct exec *exec, size_t bytes) {
+void exec_consumed(struct exec *exec, size_t bytes) {
   exec->in_owed += (uint32_t)bytes;
   /* The end of a terminal's input is something that the host didn't send. */
   if (exec->in_owed > exec->in_unpaid) exec->in_owed = exec->in_unpaid;
-  if (exec->in_owed >= CREDIT_PIECE) stream_ready(&exec->agent->streams, exec->stream);
+  if (exec->in_owed >= CREDIT_PIECE(exec)) stream_ready(&exec->agent->streams, exec->stream);
 }
 
-static void input_broken(struct exec *exec) {
-  size_t queued = exec->in_queue.length;
+void exec_input_broken(struct exec *exec) {
+  size_t queued = exec->ring != NULL ? exec->window : exec->in_queue.length;
   byte_queue_clear(&exec->in_queue);
   loop_drop(&exec->agent->loop, &exec->in);
   exec->in_broken = true;
-  consumed(exec, queued);
+  exec_consumed(exec, queued);
   stream_ready(&exec->agent->streams, exec->stream);
 }
 
@@ -60,10 +62,10 @@ static size_t write_input(struct exec *exec, const uint8_t *bytes, size_t length
     } else if (errno == EIO && exec->tty) {
       done = length; /* nobody has the terminal open; somebody may again */
     } else if (errno != EINTR) {
-      input_broken(exec);
+      exec_input_broken(exec);
     }
   }
-  consumed(exec, done);
+  exec_consumed(exec, done);
   return done;
 }
 
@@ -77,16 +79,15 @@ static void write_queue(struct exec *exec) {
   if (exec->in_end && exec->in_queue.length == 0) loop_drop(&exec->agent->loop, &exec->in);
 }
 
-void exec_on_input(struct watch *watch, uint32_t events);
-
 void exec_on_input(struct watch *watch, uint32_t events) {
   struct exec *exec = container_of(watch, struct exec, in);
   if (events & EPOLLERR) { /* nobody has the reading end */
-    input_broken(exec);
+    exec_input_broken(exec);
     return;
   }
   exec->in_full = false;
-  write_queue(exec);
+  if (exec->ring != NULL) ring_tell(exec);
+  else write_queue(exec);
 }
 
 /* Also its end is something to be typed. */
@@ -102,12 +103,15 @@ static int terminal_input(struct exec *exec, const uint8_t *bytes, size_t length
   return 0;
 }
 
-int exec_input(struct exec *exec, const uint8_t *bytes, size_t length, bool end, struct failure *failure) {
+int exec_input(struct exec *exec, const struct exec_piece *piece, struct failure *failure) {
+  const uint8_t *bytes = piece->bytes;
+  size_t length = piece->length;
+  bool end = piece->end;
   if (!exec->in_wanted || exec->in_end) {
     failure_set(failure, FAILURE_BAD_REQUEST, 0, exec->in_end ? "data after its end" : "no stdin was asked for");
     return -1;
   }
-  if (length > HUTCH_WINDOW - exec->in_unpaid) {
+  if (length > exec->window - exec->in_unpaid) {
     failure_set(failure, FAILURE_WINDOW_EXCEEDED, 0, "more stdin than the window allows");
     return -1;
   }
@@ -115,12 +119,16 @@ int exec_input(struct exec *exec, const uint8_t *bytes, size_t length, bool end,
   exec->in_end = end;
   if (exec->tty) return terminal_input(exec, bytes, length, failure);
   if (exec->in_broken) {
-    consumed(exec, length);
+    exec_consumed(exec, length);
+    return 0;
+  }
+  if (exec->ring != NULL) {
+    ring_input(exec, piece);
     return 0;
   }
   size_t done = exec->in_queue.length == 0 ? write_input(exec, bytes, length) : 0;
   if (exec->in_broken) {
-    consumed(exec, length - done);
+    exec_consumed(exec, length - done);
   } else if (byte_queue_add(&exec->in_queue, bytes + done, length - done) < 0) {
     failure_set(failure, FAILURE_FAILED, ENOMEM, "no memory for stdin");
     return -1;
@@ -139,7 +147,7 @@ static void produce_input_words(struct exec *exec) {
     channel_add(channel, &frame, NULL);
     exec->in_closed_told = true;
   }
-  if (exec->in_owed >= CREDIT_PIECE && channel_has_room(channel)) {
+  if (exec->in_owed >= CREDIT_PIECE(exec) && channel_has_room(channel)) {
     uint8_t bytes[4] = {(uint8_t)(exec->in_owed >> 24), (uint8_t)(exec->in_owed >> 16),
                         (uint8_t)(exec->in_owed >> 8), (uint8_t)exec->in_owed};
     frame.type = HUTCH_CREDIT;
@@ -159,7 +167,7 @@ int exec_credit(struct exec *exec, unsigned channel, uint32_t bytes, struct fail
     return -1;
   }
   struct exec_output *output = &exec->out[channel - HUTCH_STDOUT];
-  if (bytes == 0 || bytes > HUTCH_WINDOW - output->credit) {
+  if (bytes == 0 || bytes > exec->window - output->credit) {
     failure_set(failure, FAILURE_BAD_REQUEST, 0, "credit for no bytes, or for more than were sent");
     return -1;
   }
@@ -168,7 +176,7 @@ int exec_credit(struct exec *exec, unsigned channel, uint32_t bytes, struct fail
   return 0;
 }
 
-static void end_output(struct exec *exec, struct exec_output *output, unsigned number) {
+void exec_end_output(struct exec *exec, struct exec_output *output, unsigned number) {
   struct frame frame = {.stream = exec->stream->number, .type = HUTCH_DATA,
                         .flags = (uint8_t)(number | HUTCH_END)};
   channel_add(&exec->agent->channel, &frame, NULL);
@@ -186,7 +194,7 @@ static bool produce_terminal(struct exec *exec) {
   ssize_t sent = channel_add_from_pipe(&exec->agent->channel, exec->stream->number, HUTCH_STDOUT, output->watch.fd,
                                        output->credit);
   if (sent == -EIO && exec->reaped) {
-    end_output(exec, output, HUTCH_STDOUT);
+    exec_end_output(exec, output, HUTCH_STDOUT);
     return true;
   }
   if (sent < 0 && sent != -EIO) agent_lost(exec->agent, "read a command's terminal: error %d", (int)-sent);
@@ -205,18 +213,19 @@ static bool produce_output(struct exec *exec, unsigned index) {
   struct exec_output *output = &exec->out[index];
   uint8_t number = (uint8_t)(HUTCH_STDOUT + index);
   if (output->end_again) {
-    end_output(exec, output, number);
+    exec_end_output(exec, output, number);
     output->end_again = false;
     return true;
   }
   if (exec->tty && index == 0) return produce_terminal(exec);
-  if (exec->tty && !output->end_sent) end_output(exec, output, number);
+  if (exec->ring != NULL && index == 0) return ring_produce(exec);
+  if (exec->tty && !output->end_sent) exec_end_output(exec, output, number);
   if (output->watch.fd < 0 || !output->readable) return false;
   int waiting = 0;
   if (ioctl(output->watch.fd, FIONREAD, &waiting) < 0) waiting = 0;
   if (waiting >= NEARLY_FULL) widen(exec, output->watch.fd, &output->wide);
   if (waiting == 0 && output->hung_up) {
-    end_output(exec, output, number);
+    exec_end_output(exec, output, number);
     return true;
   }
   size_t limit = (size_t)waiting < output->credit ? (size_t)waiting : output->credit;

@@ -43,14 +43,18 @@ const char *frame_refusal(const struct frame *frame) {
   }
 }
 
+void frames_placed(struct frame_reader *reader, const struct frame_sink *sink, const uint8_t *bytes, size_t length) {
+  reader->data_left -= (uint32_t)length;
+  reader->in_data = reader->data_left > 0;
+  sink->data(sink->context, &reader->data, bytes, length, !reader->in_data);
+}
+
 static void pass_data(struct frame_reader *reader, const struct frame_sink *sink) {
   size_t have = reader->end - reader->start;
   size_t piece = have < reader->data_left ? have : reader->data_left;
-  reader->data_left -= (uint32_t)piece;
   const uint8_t *bytes = reader->buffer + reader->start;
   reader->start += piece;
-  reader->in_data = reader->data_left > 0;
-  sink->data(sink->context, &reader->data, bytes, piece, !reader->in_data);
+  frames_placed(reader, sink, bytes, piece);
 }
 
 int frames_parse(struct frame_reader *reader, const struct frame_sink *sink, const char **why) {

@@ -42,9 +42,14 @@ struct frame_sink {
   void (*message)(void *context, const struct frame *frame, const uint8_t *payload);
   /* A piece of a DATA frame; `last` with its last piece, which may be empty. */
   void (*data)(void *context, const struct frame *frame, const uint8_t *bytes, size_t length, bool last);
+  /* Where the next piece of a DATA frame under way may be put, up to `*room` bytes (1 at least), before
+   * `data` gets it; NULL: nowhere. May be NULL itself. */
+  uint8_t *(*place)(void *context, const struct frame *frame, size_t *room);
 };
 
 /* Hands on all that is whole. 0, or -EPROTO with *why set. */
 int frames_parse(struct frame_reader *reader, const struct frame_sink *sink, const char **why);
+/* Hands on a piece of the DATA frame under way that is elsewhere; no more than it has left. */
+void frames_placed(struct frame_reader *reader, const struct frame_sink *sink, const uint8_t *bytes, size_t length);
 
 #endif

@@ -13,6 +13,7 @@
 
 #define COPY_MAX_PATH 4096u /* of a path in bytes, with the NUL behind it */
 #define COPY_MAX_DEPTH 256u /* folders within one another: each costs a descriptor */
+#define COPY_LARGE (1024u * 1024) /* files from here on are worth a way of their own */
 
 /* ---- failure.c: what went wrong, and where ---- */
 
@@ -112,6 +113,7 @@ enum {
   COPY_TIMES = 1 << 8,
   COPY_FOLLOW = 1 << 9,    /* pack what symlinks lead to */
   COPY_NO_LINKS = 1 << 10, /* pack a file as often as it has names */
+  COPY_STOP_LARGE = 1 << 11, /* taking bytes stops where the content of a large file begins */
   COPY_OWNERS = 1 << 16    /* for the agent's programs: keep the tar's owners */
 };
 
@@ -128,7 +130,7 @@ struct copy_unpack;
  * first entry came. NULL: no memory. The strings are copied; the owner's ranges aren't. */
 struct copy_unpack *copy_unpack_open(const char *destination, const char *name,
                                      const struct copy_unpack_options *options);
-/* Gives how many bytes were taken: all, unless it asks about an entry. */
+/* Gives how many bytes were taken: all, unless it asks about an entry or stops at a large file. */
 int64_t copy_unpack_push(struct copy_unpack *unpack, const uint8_t *bytes, size_t length);
 /* The entry that it asks about, or NULL. */
 const struct copy_entry *copy_unpack_asks(const struct copy_unpack *unpack);
@@ -141,9 +143,9 @@ const struct copy_failure *copy_unpack_failure(const struct copy_unpack *unpack)
 uint64_t copy_unpack_entries(const struct copy_unpack *unpack);
 uint64_t copy_unpack_bytes(const struct copy_unpack *unpack);
 const char *copy_unpack_path(const struct copy_unpack *unpack);
-/* Where the next `*left` bytes of the stream belong, for somebody who can splice them; or -1. */
+/* Where the next `*left` bytes of the stream belong, for somebody who has a faster way there; or -1. */
 int copy_unpack_file(const struct copy_unpack *unpack, uint64_t *left);
-void copy_unpack_spliced(struct copy_unpack *unpack, uint64_t count);
+void copy_unpack_moved(struct copy_unpack *unpack, uint64_t count);
 
 /* ---- pack.c ---- */
 
@@ -170,13 +172,5 @@ const char *copy_pack_path(const struct copy_pack *pack);
 /* The file whose next `*left` bytes the stream goes on with; or -1. */
 int copy_pack_file(const struct copy_pack *pack, uint64_t *left);
 void copy_pack_sent(struct copy_pack *pack, uint64_t count);
-
-/* ---- programs.c: the agent's; main functions ---- */
-
-/* Arguments: FLAGS, a path, and the tree's name, as for copy_unpack_open and copy_pack_open. The tar is
- * on standard input or output; on standard error, at the end, "S ENTRIES BYTES SKIPPED\n" or
- * copy_failure_line. */
-int unpack_main(int argc, char **argv);
-int pack_main(int argc, char **argv);
 
 #endif

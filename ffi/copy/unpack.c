@@ -94,6 +94,11 @@ static int on_data(struct copy_unpack *unpack)
   return 0;
 }
 
+static bool stops(const struct copy_unpack *unpack)
+{
+  return unpack->flags & COPY_STOP_LARGE && unpack->file >= 0 && copy_reader_left(&unpack->reader) >= COPY_LARGE;
+}
+
 int64_t copy_unpack_push(struct copy_unpack *unpack, const uint8_t *bytes, size_t length)
 {
   size_t done = 0;
@@ -111,7 +116,7 @@ int64_t copy_unpack_push(struct copy_unpack *unpack, const uint8_t *bytes, size_
       copy_file_drop(unpack);
       return result;
     }
-    if (event == COPY_MORE) break;
+    if (event == COPY_MORE || (event == COPY_ENTRY && stops(unpack))) break;
   }
   return (int64_t)done;
 }
@@ -179,7 +184,7 @@ int copy_unpack_file(const struct copy_unpack *unpack, uint64_t *left)
   return *left > 0 ? unpack->file : -1;
 }
 
-void copy_unpack_spliced(struct copy_unpack *unpack, uint64_t count)
+void copy_unpack_moved(struct copy_unpack *unpack, uint64_t count)
 {
   copy_reader_took(&unpack->reader, count);
   unpack->bytes += count;

@@ -105,7 +105,8 @@ static enum verdict judge_open(struct hutch_relay *relay, struct client *client,
                                uint8_t *at, struct stream **found) {
   if (*found != NULL) return BAD;
   bool held = frame->flags & HUTCH_HELD, background = frame->flags & HUTCH_BACKGROUND;
-  if (held && client->own) return BAD;
+  bool wide = frame->flags & HUTCH_WIDE;
+  if (held && (client->own || wide)) return BAD;
   struct answerer *answerer = held ? &relay->holder : &relay->guest;
   struct stream *stream = answerer->wire.fd < 0
     ? NULL
@@ -117,7 +118,8 @@ static enum verdict judge_open(struct hutch_relay *relay, struct client *client,
   if (held) client->held++;
   else count(relay, HUTCH_RELAY_STREAMS, 1);
   if (!held && !background) atomic_store(&relay->figures[HUTCH_RELAY_IDLE_SINCE], 0);
-  at[HUTCH_HEADER_SIZE - 1] = held && background ? HUTCH_BACKGROUND : 0;
+  at[HUTCH_HEADER_SIZE - 1] = (uint8_t)(held && background ? HUTCH_BACKGROUND : wide ? HUTCH_WIDE : 0);
+  stream->rules.window = wide ? HUTCH_WIDE_WINDOW : HUTCH_WINDOW;
   *found = stream;
   return PASS;
 }

@@ -17,7 +17,7 @@ enum { BOTH = SIDE_AGENT | SIDE_HOST };
 
 static const struct shape SHAPES[] = {
   [HUTCH_HELLO] = {"HELLO", .sides = SIDE_AGENT, .connection = true, MESSAGE},
-  [HUTCH_OPEN] = {"OPEN", .sides = SIDE_HOST, .flags = HUTCH_BACKGROUND | HUTCH_HELD, MESSAGE},
+  [HUTCH_OPEN] = {"OPEN", .sides = SIDE_HOST, .flags = HUTCH_BACKGROUND | HUTCH_HELD | HUTCH_WIDE, MESSAGE},
   [HUTCH_REPLY] = {"REPLY", .sides = SIDE_AGENT, MESSAGE},
   [HUTCH_ERROR] = {"ERROR", .sides = SIDE_AGENT, MESSAGE},
   [HUTCH_DATA] = {"DATA", .sides = BOTH, .channel = true, .flags = HUTCH_END, .most = HUTCH_MAX_PAYLOAD},

@@ -18,8 +18,8 @@ static bool receive_data(struct rules *rules, const struct frame *frame, char *p
   if (frame->flags & HUTCH_END) rules->ended |= bit;
   if (channel == HUTCH_STDIN) return true;
   uint32_t total = rules->under_way[channel] + frame->length;
-  if (total > HUTCH_WINDOW)
-    return WRONG("channel %u has %u bytes under way, over %u", channel, total, HUTCH_WINDOW);
+  if (total > rules->window)
+    return WRONG("channel %u has %u bytes under way, over %u", channel, total, rules->window);
   rules->under_way[channel] = total;
   return true;
 }
@@ -57,7 +57,7 @@ bool rules_receive(struct rules *rules, const struct frame *frame, uint32_t cred
 }
 
 bool rules_send(struct rules *rules, uint32_t count) {
-  if (count > HUTCH_WINDOW - rules->under_way[HUTCH_STDIN]) return false;
+  if (count > rules->window - rules->under_way[HUTCH_STDIN]) return false;
   rules->under_way[HUTCH_STDIN] += count;
   return true;
 }

@@ -8,6 +8,7 @@
 struct rules {
   bool replied, failed, exited;
   uint8_t ended;           /* a bit per channel that the agent ended */
+  uint32_t window;         /* what may be of each channel: */
   uint32_t under_way[3];   /* payload bytes of each channel that weren't given back */
 };
 

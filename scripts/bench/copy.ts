@@ -40,6 +40,10 @@ export async function benchCopy(setting: BootSetting): Promise<Figure[]> {
     out: [] as number[],
     rawIn: [] as number[],
     rawOut: [] as number[],
+    guestIn: [] as number[],
+    guestDirectIn: [] as number[],
+    guestDirectOut: [] as number[],
+    host: [] as number[],
   };
   const bytes = mib * 2 ** 20;
   const [from, to] = [join(files, "large"), join(files, "back")];
@@ -51,8 +55,20 @@ export async function benchCopy(setting: BootSetting): Promise<Figure[]> {
     large.rawOut.push(await rawOut(machine.connection, { bytes, end: "port" }));
     large.out.push(await rate(() => box.copyOut("/large", to)));
     await Deno.remove(to);
+    large.host.push(await rate(() => writeFile(to, mib)));
+    await Deno.remove(to);
     await box.exec("rm", ["/large"]);
+    const guest = async (script: string) => mib / (await inGuest(box, script) / 1000);
+    const write = `dd if=/dev/zero of=/own bs=1M count=${mib}`;
+    large.guestIn.push(await guest(`${write} && sync`));
+    await box.exec("rm", ["/own"]);
+    large.guestDirectIn.push(await guest(`${write} oflag=direct`));
+    large.guestDirectOut.push(await guest("dd if=/own of=/dev/null bs=1M iflag=direct"));
+    await box.exec("rm", ["/own"]);
   }
+  // What the channel doesn't do, whoever brings the bytes.
+  const beside = (name: string, ours: number[], floors: number[], floorName: string) =>
+    figure({ name: `${engine}:   ${name}, beside`, ours, floors, floorName, unit: "MiB/s" });
   const small = { ours: [] as number[], tar: [] as number[] };
   await box.copyIn(join(files, "small.tar"), "/small.tar");
   for (let run = 0; run < runs; run++) {
@@ -69,6 +85,15 @@ export async function benchCopy(setting: BootSetting): Promise<Figure[]> {
       unit: "MiB/s",
       target: { atLeast: 0.8 },
     }),
+    beside("copyIn", large.in, large.guestIn, "dd and sync in the guest, to that disk"),
+    beside("copyIn", large.in, large.guestDirectIn, "dd in the guest past its page cache"),
+    figure({
+      name: `${engine}:   that dd past the page cache`,
+      ours: large.guestDirectIn,
+      floors: large.rawIn,
+      floorName: "raw channel in",
+      unit: "MiB/s",
+    }),
     figure({
       name: `${engine}: copyOut of a file of ${mib} MiB`,
       ours: large.out,
@@ -76,6 +101,15 @@ export async function benchCopy(setting: BootSetting): Promise<Figure[]> {
       floorName: "raw channel out",
       unit: "MiB/s",
       target: { atLeast: 0.8 },
+    }),
+    beside("copyOut", large.out, large.guestDirectOut, "dd in the guest past its page cache"),
+    beside("copyOut", large.out, large.host, "writing the file on the host"),
+    figure({
+      name: `${engine}:   that file on the host`,
+      ours: large.host,
+      floors: large.rawOut,
+      floorName: "raw channel out",
+      unit: "MiB/s",
     }),
     figure({
       name: `${engine}: copyIn of ${count} files of 1 KiB`,
@@ -96,6 +130,15 @@ async function inGuest(box: Box, script: string): Promise<number> {
     if (code !== 0) throw new Error(stderr);
   });
   return whole - empty;
+}
+
+/** Writes zeros in pieces as large as a frame. */
+async function writeFile(path: string, mib: number): Promise<void> {
+  const chunk = new Uint8Array(256 * 1024);
+  using file = await Deno.create(path);
+  for (let n = 0; n < mib * 4; n++) {
+    for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
+  }
 }
 
 async function makeFiles(folder: string, mib: number, count: number): Promise<void> {

@@ -53,6 +53,11 @@ export class GuestCopy implements AsyncDisposable {
     return this.#stream.stdout;
   }
 
+  /** Reads of it what there is and fits: how many bytes; 0 at the end. Instead of {@link GuestCopy.stdout}. */
+  read(into: Uint8Array<ArrayBuffer>): Promise<number> {
+    return this.#stream.readOutput(into);
+  }
+
   /** The tar that it takes. */
   get stdin(): WritableStream<Uint8Array> {
     return this.#stream.stdin;

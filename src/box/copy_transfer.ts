@@ -17,6 +17,8 @@ import type { CopyInInput, CopyOutInput } from "../plugin/contract.ts";
 import { GuestCopy } from "./copy_guest.ts";
 import type { CopyOptions, CopyOutOptions, CopyProgress, CopyResult } from "./copy_options.ts";
 
+/** Bytes that are read at once. */
+const PIECE = 1024 * 1024;
 const MAX_BYTES = 64 * 2 ** 30;
 const MAX_ENTRIES = 1_000_000;
 
@@ -59,11 +61,13 @@ export async function copyIn(
   try {
     // One piece is read while the one before is on its way.
     let writing = Promise.resolve();
-    for (let piece = await host.read(); piece; piece = await host.read()) {
+    let [room, other] = [new Uint8Array(PIECE), new Uint8Array(PIECE)];
+    for (let piece = await host.read(room); piece; piece = await host.read(room)) {
       await writing;
       writing = writer.write(piece);
       writing.catch(() => {});
       watcher.tell(host.progress);
+      [room, other] = [other, room];
     }
     await writing;
     await close(writer);
@@ -119,8 +123,9 @@ export async function copyOut(
     }
   }
   using host = HostCopy.unpack(destination, name, unpackOptions(options));
-  for await (const piece of guest.stdout) {
-    await host.push(piece);
+  const room = new Uint8Array(PIECE);
+  for (let count = await guest.read(room); count > 0; count = await guest.read(room)) {
+    await host.push(room.subarray(0, count));
     watcher.tell(host.progress);
   }
   const { skipped } = await guest.end();

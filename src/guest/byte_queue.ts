@@ -11,10 +11,20 @@ const GATHER = 64 * 1024;
 
 const nothing: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
+/** Says that some memory must stay as it is until what this gives is called, if ever. */
+export type Keep = () => () => void;
+
+interface Chunk {
+  bytes: Uint8Array<ArrayBuffer>;
+  readonly release: () => void;
+}
+
+function releaseNothing(): void {}
+
 /** A queue of byte chunks; a byte in it costs little more than a byte, however it came. */
 export class ByteQueue {
   /** Chunks before the gathered one; never many, since small parts are gathered. */
-  #chunks: Uint8Array<ArrayBuffer>[] = [];
+  #chunks: Chunk[] = [];
   /** Memory of the last chunk, to which small parts are appended. */
   #tail = nothing;
   #tailUsed = 0;
@@ -32,30 +42,47 @@ export class ByteQueue {
   }
 
   /** Adds a part; `keep` is called if its memory must stay as it is from now on. */
-  add(part: Uint8Array<ArrayBuffer>, keep: () => void): void {
+  add(part: Uint8Array<ArrayBuffer>, keep: Keep): void {
     if (part.length === 0) return;
     this.#length += part.length;
     if (this.#length > this.#peak) this.#peak = this.#length;
     if (part.length >= KEEP) {
       this.#finishTail();
-      keep();
-      this.#chunks.push(part);
+      this.#chunks.push({ bytes: part, release: keep() });
     } else {
       this.#gather(part);
     }
   }
 
-  /** Takes the oldest chunk. */
+  /** Takes the oldest chunk for good. */
   shift(): Uint8Array<ArrayBuffer> | undefined {
     if (this.#chunks.length === 0) this.#finishTail();
     const chunk = this.#chunks.shift();
-    if (chunk) this.#length -= chunk.length;
-    return chunk;
+    if (chunk) this.#length -= chunk.bytes.length;
+    return chunk?.bytes;
+  }
+
+  /** Copies the oldest bytes, as many as there are and fit, and says how many; their memory is let go of. */
+  take(into: Uint8Array<ArrayBuffer>): number {
+    this.#finishTail();
+    let at = 0;
+    for (let chunk = this.#chunks[0]; chunk && at < into.length; chunk = this.#chunks[0]) {
+      const part = chunk.bytes.subarray(0, into.length - at);
+      into.set(part, at);
+      at += part.length;
+      chunk.bytes = chunk.bytes.subarray(part.length);
+      if (chunk.bytes.length > 0) break;
+      this.#chunks.shift();
+      chunk.release();
+    }
+    this.#length -= at;
+    return at;
   }
 
   /** Drops all and says how many bytes that was. */
   clear(): number {
     const length = this.#length;
+    for (const { release } of this.#chunks) release();
     this.#chunks = [];
     this.#tail = nothing;
     this.#tailUsed = 0;
@@ -80,7 +107,8 @@ export class ByteQueue {
 
   #finishTail(): void {
     if (this.#tailUsed === 0) return;
-    this.#chunks.push(this.#tail.subarray(0, this.#tailUsed));
+    const bytes = this.#tail.subarray(0, this.#tailUsed);
+    this.#chunks.push({ bytes, release: releaseNothing });
     this.#tail = nothing;
     this.#tailUsed = 0;
   }

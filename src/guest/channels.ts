@@ -4,7 +4,7 @@
  * @module
  */
 import { HutchError } from "../errors.ts";
-import { ByteQueue } from "./byte_queue.ts";
+import { ByteQueue, type Keep } from "./byte_queue.ts";
 import { writeHeader } from "./codec.ts";
 import { Channel, END, FrameType, HEADER_SIZE, MAX_PAYLOAD, WINDOW } from "./protocol.ts";
 import type { StreamRules } from "./stream_rules.ts";
@@ -52,8 +52,22 @@ export class InChannel {
     return this.#readable;
   }
 
+  /**
+   * Waits for bytes and copies what there is, as far as it fits: how many; 0 at the end. Instead of
+   * {@link InChannel.readable}, whose chunks are new memory each. Throws what the channel failed with.
+   */
+  async read(into: Uint8Array<ArrayBuffer>): Promise<number> {
+    while (this.#queue.length === 0 && !this.#ended) {
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+    const count = this.#queue.take(into);
+    this.#consume(count);
+    if (count === 0 && this.#error) throw this.#error;
+    return count;
+  }
+
   /** Takes bytes; `keep` as of {@link ByteQueue.add}. */
-  push(part: Uint8Array<ArrayBuffer>, keep: () => void): void {
+  push(part: Uint8Array<ArrayBuffer>, keep: Keep): void {
     if (this.#dropping) return this.#consume(part.length);
     this.#queue.add(part, keep);
     this.#notify();

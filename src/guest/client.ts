@@ -366,7 +366,8 @@ export class GuestClient implements AsyncDisposable {
     throwIfAborted(signal, what);
     if (this.#ending) throw this.#lost ?? lostError(`Cannot ${what}`, undefined);
     const streaming = request.op === "exec" || held;
-    const plan = { number: this.#next(), request, readReply, streaming, background, held };
+    const wide = request.op === "exec" && !held && isCopy(request.builtin);
+    const plan = { number: this.#next(), request, readReply, streaming, background, held, wide };
     const driver = new StreamDriver(plan, {
       out: this.#out,
       forget: (number) => this.#streams.delete(number),
@@ -417,7 +418,11 @@ export class GuestClient implements AsyncDisposable {
       if (type !== FrameType.DATA) return driver.message(type, part);
       this.#receiver = driver;
     }
-    this.#receiver?.data(flags, part, () => reader.hold(), scanner.ends);
+    const keep = () => {
+      const block = reader.hold();
+      return () => reader.release(block);
+    };
+    this.#receiver?.data(flags, part, keep, scanner.ends);
   }
 
   #connectionFrame(type: number, payload: Uint8Array): void {
@@ -474,6 +479,11 @@ export class GuestClient implements AsyncDisposable {
     for (const driver of drivers) driver.lost(error);
     this.#closed.resolve();
   }
+}
+
+/** Whether it is one of the agent's programs that copy. */
+function isCopy(builtin: string | undefined): boolean {
+  return builtin === "pack" || builtin === "unpack";
 }
 
 function lostError(what: string, reason: string | undefined, cause?: unknown): HutchError {

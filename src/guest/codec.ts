@@ -13,6 +13,7 @@ import {
   HELD,
   MAX_MESSAGE,
   MAX_PAYLOAD,
+  WIDE,
 } from "./protocol.ts";
 
 /** What a header says; reused from frame to frame by whoever reads many. */
@@ -108,7 +109,7 @@ function message(name: string, from: readonly Side[], connection = false): Shape
 
 const shapes: ReadonlyMap<number, Shape> = new Map<number, Shape>([
   [FrameType.HELLO, message("HELLO", agent, true)],
-  [FrameType.OPEN, { ...message("OPEN", host), plain: BACKGROUND | HELD }],
+  [FrameType.OPEN, { ...message("OPEN", host), plain: BACKGROUND | HELD | WIDE }],
   [FrameType.REPLY, message("REPLY", agent)],
   [FrameType.ERROR, message("ERROR", agent)],
   [FrameType.DATA, {

@@ -6,7 +6,7 @@
  */
 
 /** Version that both ends must speak. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 /** Bytes before each payload: `u32 length (BE) · u32 stream (BE) · u8 type · u8 flags`. */
 export const HEADER_SIZE = 10;
 /** Largest payload of a DATA frame, in bytes. */
@@ -15,6 +15,8 @@ export const MAX_PAYLOAD = 256 * 1024;
 export const MAX_MESSAGE = 64 * 1024;
 /** Payload bytes that may be under way per stream and channel. */
 export const WINDOW = 1024 * 1024;
+/** The same of a wide stream. */
+export const WIDE_WINDOW = 4 * 1024 * 1024;
 /** Streams open at once in one guest. */
 export const MAX_STREAMS = 1024;
 /** Name of the virtio-serial port. */
@@ -52,3 +54,5 @@ export const BACKGROUND = 0x40;
  * payload is as `held_messages.ts` says.
  */
 export const HELD = 0x20;
+/** Bit of OPEN's `flags`: the stream is a copy's, whose windows are wide. */
+export const WIDE = 0x10;

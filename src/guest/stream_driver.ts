@@ -5,11 +5,12 @@
  * @module
  */
 import { HutchError } from "../errors.ts";
+import type { Keep } from "./byte_queue.ts";
 import { InChannel, OutChannel } from "./channels.ts";
 import { makeCredit, makeFrame } from "./codec.ts";
 import { type Asked, failureError, purpose } from "./failures.ts";
 import type { Exit } from "./messages.ts";
-import { BACKGROUND, Channel, CHANNEL_MASK, END, FrameType, HELD } from "./protocol.ts";
+import { BACKGROUND, Channel, CHANNEL_MASK, END, FrameType, HELD, WIDE } from "./protocol.ts";
 import type { SendQueue } from "./send_queue.ts";
 import { StreamRules } from "./stream_rules.ts";
 import { readExit, readFailure } from "./validate.ts";
@@ -32,13 +33,15 @@ export interface StreamPlan<Reply> {
   readonly background: boolean;
   /** Whether the box process answers it. */
   readonly held: boolean;
+  /** Whether its windows are wide. */
+  readonly wide: boolean;
 }
 
 /** A stream as the read loop feeds it. */
 export interface StreamInput {
   readonly rules: StreamRules;
   /** Takes a part of a DATA frame; `last` says whether it ends the frame. */
-  data(flags: number, part: Uint8Array<ArrayBuffer>, keep: () => void, last: boolean): void;
+  data(flags: number, part: Uint8Array<ArrayBuffer>, keep: Keep, last: boolean): void;
   /** Takes any other frame of the agent on this stream, whole. */
   message(type: number, payload: Uint8Array): void;
   /** The connection is gone. */
@@ -49,7 +52,7 @@ export interface StreamInput {
 export class StreamDriver<Reply> implements StreamInput {
   readonly number: number;
   readonly request: Asked;
-  readonly rules: StreamRules = new StreamRules();
+  readonly rules: StreamRules;
   readonly stdin: OutChannel;
   readonly stdout: InChannel;
   readonly stderr: InChannel;
@@ -69,6 +72,7 @@ export class StreamDriver<Reply> implements StreamInput {
     this.#link = link;
     this.number = plan.number;
     this.request = plan.request;
+    this.rules = new StreamRules(plan);
     this.stdin = new OutChannel(plan.number, this.rules, (frame) => link.out.send(frame));
     this.stdout = new InChannel((count) => this.#grant(Channel.STDOUT, count));
     this.stderr = new InChannel((count) => this.#grant(Channel.STDERR, count));
@@ -99,8 +103,8 @@ export class StreamDriver<Reply> implements StreamInput {
 
   /** Sends the encoded request. */
   open(payload: Uint8Array): void {
-    const { background, held } = this.#plan;
-    const flags = (background ? BACKGROUND : 0) | (held ? HELD : 0);
+    const { background, held, wide } = this.#plan;
+    const flags = (background ? BACKGROUND : 0) | (held ? HELD : 0) | (wide ? WIDE : 0);
     this.#link.out.copy(makeFrame(FrameType.OPEN, this.number, payload, flags));
   }
 
@@ -118,7 +122,7 @@ export class StreamDriver<Reply> implements StreamInput {
   }
 
   /** Takes a part of a DATA frame; `last` says whether it ends the frame. */
-  data(flags: number, part: Uint8Array<ArrayBuffer>, keep: () => void, last: boolean): void {
+  data(flags: number, part: Uint8Array<ArrayBuffer>, keep: Keep, last: boolean): void {
     if (this.#closing) return;
     if (!this.#plan.streaming) {
       this.giveUp(new HutchError("agent_protocol", `Cannot ${this.#what}: DATA came as answer`));

@@ -5,7 +5,7 @@
  * @module
  */
 import { typeName } from "./codec.ts";
-import { Channel, CHANNEL_MASK, END, FrameType, WINDOW } from "./protocol.ts";
+import { Channel, CHANNEL_MASK, END, FrameType, WIDE_WINDOW, WINDOW } from "./protocol.ts";
 
 /** The state of one stream, as the frames on it say. */
 export class StreamRules {
@@ -17,6 +17,12 @@ export class StreamRules {
   #stdinUnderWay = 0;
   #stdoutUnderWay = 0;
   #stderrUnderWay = 0;
+  readonly #window: number;
+
+  /** Rules of a stream that has just been opened; `wide` as its OPEN says. */
+  constructor({ wide = false }: { readonly wide?: boolean } = {}) {
+    this.#window = wide ? WIDE_WINDOW : WINDOW;
+  }
 
   /** Whether REPLY or ERROR has come. */
   get answered(): boolean {
@@ -25,7 +31,7 @@ export class StreamRules {
 
   /** Payload bytes that may be sent to the agent now. */
   get stdinCredit(): number {
-    return WINDOW - this.#stdinUnderWay;
+    return this.#window - this.#stdinUnderWay;
   }
 
   /** Payload bytes that the agent sent on `channel` and that nobody gave back. */
@@ -96,7 +102,9 @@ export class StreamRules {
     if ((this.#ended & bit) !== 0) return `DATA came after the end of channel ${channel}`;
     if ((flags & END) !== 0) this.#ended |= bit;
     const total = this.underWay(channel) + length;
-    if (total > WINDOW) return `channel ${channel} has ${total} bytes under way, over ${WINDOW}`;
+    if (total > this.#window) {
+      return `channel ${channel} has ${total} bytes under way, over ${this.#window}`;
+    }
     if (channel === Channel.STDOUT) this.#stdoutUnderWay = total;
     else if (channel === Channel.STDERR) this.#stderrUnderWay = total;
     return undefined;

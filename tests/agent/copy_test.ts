@@ -21,10 +21,13 @@ function agentTest(name: string, body: (peer: Peer, folder: string) => Promise<v
 
 const WHOLE = copyFlags({ overwrite: true, parents: true, modes: true, times: true });
 
+/** More than two direct pieces, and no whole number of blocks. */
+const LARGE = Array.from({ length: 250_000 }, (_, n) => `${n}`.padStart(10)).join("");
+
 /** Runs `unpack` on a tar that is no larger than a stream's window. */
 function unpack(peer: Peer, to: string, tar: Uint8Array, flags = WHOLE): Promise<Outcome> {
   const argv = ["unpack", `${flags}`, to, "name"];
-  const stream = peer.exec(argv, { stdin: true, env: [], more: { builtin: "unpack" } });
+  const stream = peer.exec(argv, { stdin: true, env: [], wide: true, more: { builtin: "unpack" } });
   for (let at = 0; at < tar.length; at += 60_000) stream.input(tar.subarray(at, at + 60_000));
   stream.input("", true);
   return stream.outcome();
@@ -32,15 +35,15 @@ function unpack(peer: Peer, to: string, tar: Uint8Array, flags = WHOLE): Promise
 
 function pack(peer: Peer, from: string, flags = 0): Promise<Outcome> {
   const argv = ["pack", `${flags}`, from, "."];
-  return peer.exec(argv, { env: [], more: { builtin: "pack" } }).outcome();
+  return peer.exec(argv, { env: [], wide: true, more: { builtin: "pack" } }).outcome();
 }
 
 agentTest(
-  "unpacks and packs a tree, large files by splice and sendfile too",
+  "unpacks and packs a tree, large files past the page cache",
   async (peer, folder) => {
     const tar = writeTar(
       { path: ".", type: "5", mode: 0o755, mtime: 5 },
-      { path: "./large", data: "x".repeat(400_000), mode: 0o644, pax: { mtime: "7.123456789" } },
+      { path: "./large", data: LARGE, mode: 0o644, pax: { mtime: "7.123456789" } },
       { path: "./d", type: "5", mode: 0o500, mtime: 9 },
       { path: "./d/\xff\n", data: "odd", mode: 0o600 },
       { path: "./hard", type: "1", link: "./large" },
@@ -49,11 +52,11 @@ agentTest(
     const [first, second] = [join(folder, "1"), join(folder, "2")];
     const outcome = await unpack(peer, first, tar);
     assert.deepEqual([outcome.stderr, outcome.exit], [
-      "S 6 400003 0\n",
+      "S 6 2500003 0\n",
       { code: 0, signal: null, timedOut: false },
     ]);
     const packed = await pack(peer, first);
-    assert.equal(packed.stderr, "S 6 400003 0\n");
+    assert.equal(packed.stderr, "S 6 2500003 0\n");
     using copy = HostCopy.unpack(second, "", {
       flags: { modes: true, times: true, guarded: true },
     });
@@ -97,11 +100,19 @@ agentTest("takes half a file away when nobody wants the copy any more", async (p
     data: "x".repeat(200_000),
   });
   const argv = ["unpack", `${WHOLE}`, to, "name"];
-  const stream = peer.exec(argv, { stdin: true, env: [], more: { builtin: "unpack" } });
+  const stream = peer.exec(argv, { stdin: true, env: [], wide: true, more: { builtin: "unpack" } });
   for (let at = 0; at < 150_000; at += 50_000) stream.input(tar.subarray(at, at + 50_000));
   const size = () => Deno.stat(join(to, "file")).then(({ size }) => size, () => 0);
   await until(async () => await size() > 0, () => Promise.resolve("nothing is unpacked"));
   stream.close();
   await stream.outcome();
   assert.deepEqual([...Deno.readDirSync(to)], []);
+});
+
+agentTest("wants copies to be wide, and nothing else", async (peer) => {
+  for (const [builtin, wide] of [["pack", false], ["unpack", false], ["metrics", true]] as const) {
+    const argv = [builtin, "0", "/", "."];
+    const { error } = await peer.exec(argv, { wide, more: { builtin } }).outcome();
+    assert.partialDeepStrictEqual(error, { kind: "bad_request" }, builtin);
+  }
 });

@@ -7,7 +7,14 @@
 import assert from "node:assert/strict";
 import { decodeCbor, encodeCbor } from "../../src/deps.ts";
 import { makeCredit, makeFrame } from "../../src/guest/codec.ts";
-import { Channel, CHANNEL_MASK, END, FrameType, HEADER_SIZE } from "../../src/guest/protocol.ts";
+import {
+  Channel,
+  CHANNEL_MASK,
+  END,
+  FrameType,
+  HEADER_SIZE,
+  WIDE,
+} from "../../src/guest/protocol.ts";
 
 /** A frame as it came. */
 export interface Frame {
@@ -39,6 +46,8 @@ export interface ExecFields {
   readonly cwd?: string;
   readonly user?: string;
   readonly stdin?: boolean;
+  /** Whether the stream is a copy's. @default {false} */
+  readonly wide?: boolean;
   /** Keys beside these, right or wrong. */
   readonly more?: Readonly<Record<string, unknown>>;
 }
@@ -76,10 +85,10 @@ export class Peer implements Disposable {
   }
 
   /** Opens a stream with any payload. */
-  open(message: unknown, number: number = ++this.#number): PeerStream {
+  open(message: unknown, number: number = ++this.#number, flags = 0): PeerStream {
     const stream = this.expect(number);
     const bytes = message instanceof Uint8Array ? message : encodeCbor(message);
-    this.send(FrameType.OPEN, number, bytes);
+    this.send(FrameType.OPEN, number, bytes, flags);
     return stream;
   }
 
@@ -92,15 +101,19 @@ export class Peer implements Disposable {
 
   /** Opens a stream that runs a command. */
   exec(argv: readonly string[], fields: ExecFields = {}): PeerStream {
-    return this.open({
-      op: "exec",
-      argv: [...argv],
-      env: [...fields.env ?? ["PATH=/bin:/usr/bin"]],
-      cwd: fields.cwd ?? "/",
-      user: fields.user ?? String(Deno.uid() ?? 0),
-      stdin: fields.stdin ?? false,
-      ...fields.more,
-    });
+    return this.open(
+      {
+        op: "exec",
+        argv: [...argv],
+        env: [...fields.env ?? ["PATH=/bin:/usr/bin"]],
+        cwd: fields.cwd ?? "/",
+        user: fields.user ?? String(Deno.uid() ?? 0),
+        stdin: fields.stdin ?? false,
+        ...fields.more,
+      },
+      undefined,
+      fields.wide ? WIDE : 0,
+    );
   }
 
   /** Runs a shell script to its end. */

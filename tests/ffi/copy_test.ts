@@ -26,7 +26,8 @@ async function unpack(
 async function pack(source: string, options: HostCopyOptions = { flags: {} }) {
   using copy = HostCopy.pack(source, ".", options);
   const parts: Uint8Array<ArrayBuffer>[] = [];
-  for (let part = await copy.read(); part; part = await copy.read()) parts.push(part);
+  const read = () => copy.read(new Uint8Array(512 * 1024));
+  for (let part = await read(); part; part = await read()) parts.push(part);
   return new Uint8Array(await new Blob(parts).arrayBuffer());
 }
 
@@ -253,7 +254,7 @@ Deno.test("HostCopy.pack says what it can't read", async () => {
   await Deno.remove(path("loop/dangling"));
   using _listener = Deno.listen({ transport: "unix", path: path("socket") });
   using copy = HostCopy.pack(folder.path, ".", { flags: {} });
-  while (await copy.read());
+  while (await copy.read(new Uint8Array(512 * 1024)));
   assert.deepEqual(copy.progress, { path: ".", entries: 2, bytes: 0, skipped: 1 });
 });
 

@@ -28,7 +28,7 @@ Deno.test("GuestClient.connect waits for an agent that comes later", async () =>
 });
 
 const hellos: readonly [string, AgentScript["hello"], ErrorCode, RegExp][] = [
-  ["another version", { protocol: PROTOCOL_VERSION + 1 }, "agent_protocol", /version 4, not 3/],
+  ["another version", { protocol: PROTOCOL_VERSION + 1 }, "agent_protocol", /version 5, not 4/],
   ["no CBOR", Uint8Array.of(0xff, 0), "agent_protocol", /isn't CBOR/],
   ["missing fields", encodeCbor({ protocol: 1 }), "agent_protocol", /agent isn't text/],
   ["silence", null, "boot_timeout", /within 40 ms/],

@@ -16,6 +16,7 @@ import {
   HEADER_SIZE,
   MAX_MESSAGE,
   MAX_PAYLOAD,
+  WIDE,
 } from "../../src/guest/protocol.ts";
 import { fc } from "../deps.ts";
 
@@ -63,6 +64,8 @@ const cases: readonly [string, "agent" | "host", number, number, number, number,
     ["open on stream 0", "host", T.OPEN, 0, 10, 0, /stream 0/],
     ["large reply", "agent", T.REPLY, 1, MAX_MESSAGE + 1, 0, /isn't within/],
     ["background request", "host", T.OPEN, 1, 10, BACKGROUND, null],
+    ["wide request", "host", T.OPEN, 1, 10, WIDE, null],
+    ["wide control", "host", T.CONTROL, 1, 10, WIDE, /flags 16/],
     ["request with a channel", "host", T.OPEN, 1, 10, BACKGROUND | 1, /flags 65/],
     ["background control", "host", T.CONTROL, 1, 10, BACKGROUND, /flags 64/],
     ["reply with flags", "agent", T.REPLY, 1, 10, 1, /flags 1/],

@@ -132,10 +132,16 @@ Deno.test("ByteQueue gives back what was added, whether kept or copied", () => {
       };
       for (const size of plan) {
         if (size === null) check(queue.shift());
-        else {
+        else if (size % 7 === 6) {
+          const into = new Uint8Array(size);
+          check(into.subarray(0, queue.take(into)));
+        } else {
           const part = new Uint8Array(size).map(() => value++ & 255);
           let kept = false;
-          queue.add(part, () => kept = true);
+          queue.add(part, () => {
+            kept = true;
+            return () => part.fill(0);
+          });
           if (!kept) part.fill(0);
           length += size;
         }

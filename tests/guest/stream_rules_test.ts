@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Channel, END, FrameType, WINDOW } from "../../src/guest/protocol.ts";
+import { Channel, END, FrameType, WIDE_WINDOW, WINDOW } from "../../src/guest/protocol.ts";
 import { StreamRules } from "../../src/guest/stream_rules.ts";
 import { fc } from "../deps.ts";
 
@@ -54,6 +54,13 @@ const bad: readonly [string, readonly Step[], RegExp][] = [
 for (const [name, steps, problem] of bad) {
   Deno.test(`StreamRules refuses ${name}`, () => assert.match(last(steps) ?? "", problem));
 }
+
+Deno.test("StreamRules gives a wide stream a wide window, and no more", () => {
+  const wide = () => new StreamRules({ wide: true });
+  assert.equal(wide().stdinCredit, WIDE_WINDOW);
+  assert.equal(last([reply, out(WIDE_WINDOW)], wide()), undefined);
+  assert.match(last([reply, out(WIDE_WINDOW), out(1)], wide()) ?? "", /over 4194304/);
+});
 
 Deno.test("StreamRules refuses credit of 0 and of more than is under way", () => {
   const rules = new StreamRules();

@@ -84,7 +84,7 @@ static void heard(struct end *end, const struct frame *frame) {
   }
   if (!answers && !end->hello) fail("a frame before the hello");
   if (frame->type == HUTCH_OPEN) {
-    if (end->kind == GUEST && frame->flags != 0) fail("flags for the guest");
+    if (end->kind == GUEST && (frame->flags & (uint8_t)~HUTCH_WIDE) != 0) fail("flags for the guest");
     remember(end, frame->stream);
   }
   for (unsigned i = 0; i < end->count; i++)
@@ -132,7 +132,7 @@ static void speak_as_client(struct end *end, bool own) {
     stream = 1 + chance(1000);
     remember(end, stream);
     say(end, (struct frame){.length = 1 + chance(300), .stream = stream, .type = HUTCH_OPEN,
-                            .flags = (uint8_t)((own || chance(3) ? 0 : HUTCH_HELD) | (chance(3) ? 0 : HUTCH_BACKGROUND))});
+                            .flags = (uint8_t)((own || chance(3) ? 0 : HUTCH_HELD) | (chance(3) ? 0 : HUTCH_BACKGROUND) | (chance(9) ? 0 : HUTCH_WIDE))});
     break;
   case 3: say(end, (struct frame){.length = size(), .stream = stream, .type = HUTCH_DATA}); break;
   case 4: say(end, credit_of(stream, (uint8_t)(1 + chance(2)))); break;
