@@ -16,7 +16,7 @@ export async function benchMemory(
 ): Promise<Figure[]> {
   if (engine !== "qemu") return [];
   const options = { image: "builtin:busybox", engine, memory: bare.memoryMiB };
-  await using warm = await runtime.create({ ...options, name: "bench-warm", autoRemove: true });
+  await using warm = await booting.create({ ...options, name: "bench-warm", autoRemove: true });
   await warm.exec("true");
   const { id, pausedMs, memoryBytes } = await warm.snapshots.create("ready", { memory: true });
   const machines = await BareResume.of(runtime, warm.id, id);
