@@ -29,6 +29,7 @@ export async function benchBoot(setting: BootSetting): Promise<Figure[]> {
   const ours: number[] = [];
   const booted: number[] = [];
   const floors: number[] = [];
+  const bareKills: number[] = [];
   const stages: Record<string, number[]> = {};
   const stops: number[] = [];
   const kills: number[] = [];
@@ -51,9 +52,9 @@ export async function benchBoot(setting: BootSetting): Promise<Figure[]> {
     return box;
   };
   for (let run = 0; run < runs; run++) {
-    floors.push(await timed(() => bareBoot(setting)));
-    const cold = await first(booting, `booted-${run}`, booted);
-    await cold.remove({ force: true });
+    const bare = await bareBoot(setting);
+    floors.push(bare.boot);
+    bareKills.push(bare.kill);
     const box = await first(runtime, `bench-${run}`, ours);
     for (const [stage, ms] of Object.entries((await box.info()).stages)) {
       (stages[stage] ??= []).push(ms);
@@ -67,6 +68,8 @@ export async function benchBoot(setting: BootSetting): Promise<Figure[]> {
         }),
       );
     } else kills.push(await timed(() => box.remove({ force: true })));
+    const other = await first(booting, `booted-${run}`, booted);
+    await other.remove({ force: true });
   }
   return [
     figure({
@@ -105,12 +108,22 @@ export async function benchBoot(setting: BootSetting): Promise<Figure[]> {
       unit: "ms",
       ...(lab ? { target: { atMost: 60 } } : {}),
     }),
+    figure({
+      name: `${engine}:   the same`,
+      ours: kills,
+      floors: bareKills,
+      floorName: "ending the bare engine",
+      unit: "ms",
+    }),
   ];
 }
 
-/** The same machine without hutch, up to the agent's hello. */
-async function bareBoot(setting: BootSetting): Promise<void> {
-  await using _machine = await startBare(setting, await sharedDisks(setting));
+/** The same machine without hutch: time up to the agent's hello, and of ending it, in `ms`. */
+async function bareBoot(setting: BootSetting): Promise<{ boot: number; kill: number }> {
+  const from = performance.now();
+  const machine = await startBare(setting, await sharedDisks(setting));
+  const boot = performance.now() - from;
+  return { boot, kill: await timed(async () => await machine[Symbol.asyncDispose]()) };
 }
 
 /** Starts the bare engine with some disks. */
