@@ -212,7 +212,7 @@ async function keep(
     await Deno.mkdir(own.memoryFolder, { recursive: true, mode: 0o700 });
     await keepIn(context, machine, own, id);
     await Deno.rename(own.memoryFolder, folder);
-    await prune(booted);
+    await pruneBoots(booted);
   } finally {
     await removeIfThere(making);
   }
@@ -278,8 +278,12 @@ function ending(process: BoxProcess, { lockPath }: LayoutOutput): AsyncDisposabl
   };
 }
 
-/** Removes what was used longest ago. */
-async function prune(booted: string): Promise<void> {
+/**
+ * Removes those that were used longest ago.
+ *
+ * @param booted The folder of all.
+ */
+export async function pruneBoots(booted: string): Promise<void> {
   const found: { readonly path: string; readonly usedMs: number }[] = [];
   for await (const { name } of Deno.readDir(booted)) {
     if (!KEPT.test(name)) continue;
