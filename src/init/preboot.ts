@@ -288,8 +288,8 @@ export async function pruneBoots(booted: string): Promise<void> {
   for await (const { name } of Deno.readDir(booted)) {
     if (!KEPT.test(name)) continue;
     const path = join(booted, name);
-    const { mtime } = await Deno.stat(memoryFiles(path).recordPath);
-    found.push({ path, usedMs: mtime?.getTime() ?? 0 });
+    const status = await Deno.stat(memoryFiles(path).recordPath).catch(() => undefined);
+    found.push({ path, usedMs: status?.mtime?.getTime() ?? 0 });
   }
   found.sort((a, b) => b.usedMs - a.usedMs);
   for (const { path } of found.slice(KEEP)) {
