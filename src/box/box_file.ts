@@ -12,6 +12,8 @@ import { parseConfig } from "../state/box_rows.ts";
 import type { BoxConfig } from "./options.ts";
 
 const NAME = "box.json";
+/** The disk of a box that is imported, until its record is written: without that, nothing is of any worth. */
+export const UNFINISHED = "import.new";
 /**
  * What a box that was never started has in its folder, or one whose import was killed: nothing that
  * would be missed.
@@ -65,9 +67,11 @@ export function holdsRecord(folder: string): boolean {
   return false;
 }
 
-/** Whether a box's folder holds more than a box that was never started has. */
+/** Whether a box's folder holds more than a box that was never started has, or that was never recorded. */
 export function holdsData(folder: string): boolean {
-  for (const { name, isFile } of Deno.readDirSync(folder)) {
+  const entries = [...Deno.readDirSync(folder)];
+  if (entries.some(({ name }) => name === UNFINISHED)) return false;
+  for (const { name, isFile } of entries) {
     if ((!isFile && name !== "memory") || !WORTHLESS.test(name)) return true;
   }
   return false;

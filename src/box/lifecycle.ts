@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { join } from "node:path";
+import { removeIfThereSync } from "../atomic_file.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
 import { collectDisks } from "../init/box_disk.ts";
@@ -14,6 +16,7 @@ import { requireToStart } from "../permission_sets.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { ACTIVE, type BoxRecord, NEW_STATE } from "../state/boxes.ts";
 import { type BoxProcess, isAlive, killBoxProcess, lifeOf, untilEnded } from "../vmm/machine.ts";
+import { UNFINISHED } from "./box_file.ts";
 import { continueMachine } from "./box_machine.ts";
 import { changeState, removed } from "./change.ts";
 import type { BoxContext } from "./context.ts";
@@ -87,6 +90,7 @@ async function holdAndStart(
   }
   if (options.operation === "attach") stepOf("attach", record); // throws: it has ended
   requireToStart(record.config.name, own.socketPath);
+  removeIfThereSync(join(own.folder, UNFINISHED)); // of an import that was recorded, and then killed
   let starting = changeState(context, record, {
     ...NEW_STATE,
     status: "starting",

@@ -128,7 +128,11 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
       pid: child.pid,
       answers: ready.answers,
       ended() {
-        child.ref(); // whoever waits keeps this program alive
+        try {
+          child.ref(); // whoever waits keeps this program alive
+        } catch {
+          // It has just ended, which is yet to be told.
+        }
         return ended;
       },
       detach() {

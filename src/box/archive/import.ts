@@ -4,15 +4,16 @@
  *
  * @module
  */
+import { linkSync } from "node:fs";
 import { join, relative } from "node:path";
-import { asNoSpace, EarlySync, removeIfThere } from "../../atomic_file.ts";
+import { asNoSpace, EarlySync, removeIfThere, removeIfThereSync } from "../../atomic_file.ts";
 import { diskSize } from "../../disk/qcow2.ts";
 import { OverlayWriter } from "../../disk/overlay_writer.ts";
 import { HutchError } from "../../errors.ts";
 import { FileLock } from "../../file_lock.ts";
 import { cancelled } from "../../images/wait.ts";
 import { boxPaths } from "../../runtime/paths.ts";
-import { writeBoxFile } from "../box_file.ts";
+import { UNFINISHED } from "../box_file.ts";
 import type { Box } from "../box.ts";
 import { checkName } from "../config.ts";
 import type { BoxContext } from "../context.ts";
@@ -69,9 +70,6 @@ export interface Imported {
 }
 
 const MAX_BYTES = 64 * 2 ** 30;
-/** The disk while it isn't checked; see `box_file.ts`. */
-export const UNFINISHED = "import.new";
-
 /** One import. */
 interface Import extends ImageImport {
   readonly config: BoxConfig;
@@ -202,18 +200,21 @@ async function writeDisk(
   return count;
 }
 
-/** Gives the disk its name and records the box, with nothing in between. */
+/**
+ * Gives the disk its name and records the box. The disk has its first name too until that is done: a program
+ * that dies in between leaves nothing that could be taken for a box's.
+ */
 function register({ context, head, config, keepIdentity }: Import, folder: string): void {
   const own = boxPaths(context.paths, config.id);
-  // First, so that a box whose record didn't get written can be repaired.
-  writeBoxFile(own, config);
-  if (head.disk) Deno.renameSync(join(folder, UNFINISHED), own.diskPath);
+  const unfinished = join(folder, UNFINISHED);
+  if (head.disk) linkSync(unfinished, own.diskPath);
   {
     using opened = Deno.openSync(folder);
     opened.syncSync();
   }
   const holder = context.records.add(config, { renew: head.disk !== null && !keepIdentity });
   if (holder) stepOf("create", holder); // throws: its name was taken meanwhile
+  removeIfThereSync(unfinished);
 }
 
 function refuseTaken({ records }: BoxContext, name: string): void {
