@@ -10,6 +10,7 @@ import type {
   MachineNetwork,
   MachineRunner,
   MachineSpec,
+  RunnerProcess,
 } from "../../mod.ts";
 import { QemuTalk, RAM_BLOCK } from "./qemu_control.ts";
 import { resumeArguments, resumeMachine } from "./qemu_resume.ts";
@@ -21,7 +22,7 @@ const SERVER_GRACE_MS = 500;
 const runner: MachineRunner = { start };
 export default runner;
 
-async function start(spec: MachineSpec): Promise<Machine> {
+async function start(spec: MachineSpec, { confine }: RunnerProcess): Promise<Machine> {
   const server = spec.shares ? await serveShares(spec.shares, spec.engine) : undefined;
   const { program = "", setpriv = "", flock = "" } = spec.engine;
   // QEMU dies with the box process, even when that is killed: the box process starts it from its
@@ -68,6 +69,8 @@ async function start(spec: MachineSpec): Promise<Machine> {
       throw new Error(output || "QEMU ended without a word");
     });
     try {
+      await Promise.race([talk, gone]);
+      confine([]); // what goes on in the guest, goes on at once
       await Promise.race([resumeMachine(spec, { child, talk }), gone]);
     } catch (error) {
       kill();

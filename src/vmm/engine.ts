@@ -172,7 +172,10 @@ export interface Machine {
 
 /** Default export of an engine's runner module. */
 export interface MachineRunner {
-  /** Starts the machine; throws if it can't. */
+  /**
+   * Starts the machine; throws if it can't. One that goes on from memory runs programs at once: its
+   * runner confines the process before.
+   */
   start(spec: MachineSpec, process: RunnerProcess): Promise<Machine>;
 }
 
@@ -180,8 +183,8 @@ export interface MachineRunner {
 export interface RunnerProcess {
   /**
    * Takes from this process, for good, all but the box's own files and these: other files, starting
-   * programs, making sockets, mounts and the like. For runners whose machine lives in the box process:
-   * to be called before the guest runs. For the others it is done once `start` has returned.
+   * programs, making sockets, mounts and the like. For runners whose machine lives in the box process,
+   * or goes on from memory: to be called before the guest runs. Else it is done once `start` has returned.
    */
   readonly confine: (files: readonly FileRule[]) => void;
 }
