@@ -56,10 +56,16 @@ export async function sweepFolders(context: BoxContext): Promise<void> {
         await removeIfThere(folder);
       }
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) continue; // somebody else was faster
+      if (isInUse(error)) continue;
       log(`the folder ${folder} that no box has: ${errorText(error)}`);
     }
   }
+}
+
+/** Somebody else was faster, to remove it or to make the box that it is for. */
+function isInUse(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound ||
+    error instanceof Error && "code" in error && error.code === "ENOTEMPTY";
 }
 
 /**

@@ -5,6 +5,7 @@
 #include "relay.h"
 #include "relay_dial.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -73,10 +74,22 @@ static void crowd(int guest) {
   for (int i = 0; i < MOST; i++) close(all[i]);
 }
 
+/* How many descriptors are open, of the relay's too: it is a thread of this process. */
+static int descriptors(void) {
+  int count = 0;
+  DIR *all = opendir("/proc/self/fd");
+  if (all == NULL) fail("no /proc");
+  while (readdir(all) != NULL) count++;
+  closedir(all);
+  return count;
+}
+
 /* Without descriptors nobody new is served, everybody else is, and the new ones once there are some. */
-static void starve(int guest) {
+static void starve(int guest, int before) {
   int fillers[MOST], count = 0;
   int old = dial_again();
+  /* Until it has seen that the others are gone; the channel's ends may have come after the count. */
+  for (int tries = 0; tries < 5000 && descriptors() > before + 8; tries++) usleep(1000);
   struct rlimit limit;
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = 256;
@@ -105,8 +118,9 @@ int main(int count, char **arguments) {
   if (hutch_relay_open(clients_path, channel_path, &relay) < 0) fail("can't open a relay");
   int own = dial(channel_path), holder = dial(channel_path), guest = dial(channel_path);
   say(guest, (struct frame){.length = 9, .type = HUTCH_HELLO});
+  int before = descriptors();
   crowd(guest);
-  starve(guest);
+  starve(guest, before);
   hutch_relay_close(relay);
   close(own);
   close(holder);
