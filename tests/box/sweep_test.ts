@@ -61,3 +61,20 @@ Deno.test("Runtime.create makes a box whose folder another program was about to 
   }
   assert.deepEqual(logged, []);
 });
+
+Deno.test("Runtime.list clears away what an import left that was killed before its record", async () => {
+  await using home = new TempFolder();
+  const logged: string[] = [];
+  await using runtime = await Runtime.open({
+    home: home.path,
+    log: (line) => void logged.push(line),
+  });
+  const folder = join(home.path, "boxes", "0123456789ab");
+  await Deno.mkdir(folder, { recursive: true });
+  for (const name of ["box.json", "disk.qcow2", "import.new"]) {
+    await Deno.writeTextFile(join(folder, name), "{}");
+  }
+  await runtime.list({ all: true });
+  assert.deepEqual([...Deno.readDirSync(join(home.path, "boxes"))], []);
+  assert.deepEqual(logged, []);
+});
