@@ -28,7 +28,7 @@ const box = await boxWith(runtime, await written(), { name: "first", engine: DOU
 const archive = `${home}/out/first.hutch`;
 Deno.mkdirSync(`${home}/out`);
 
-const deeds: readonly (readonly [string, () => Promise<unknown>])[] = [
+await points.play([
   ["committed", () => box.commit("team/app:1")],
   ["exported", () => box.export(archive)],
   ["imported", () => runtime.import(archive, { name: "imported" })],
@@ -40,11 +40,7 @@ const deeds: readonly (readonly [string, () => Promise<unknown>])[] = [
   ["recommitted", () => box.commit("team/app:1", { config: { cmd: ["two"] } })],
   ["replaced", () => box.export(archive, { image: false })],
   ["stop", () => box.stop()],
-];
-for (const [name, deed] of deeds) {
-  points.deed(name);
-  await deed();
-}
+]);
 points.deed("close");
 await runtime.close();
 console.log(JSON.stringify(points.passed));

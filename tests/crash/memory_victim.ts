@@ -24,7 +24,7 @@ points.deed("create");
 const box = await runtime.create({ ...DOUBLE_BOX, name: "warm" });
 points.deed("start");
 await box.start();
-const deeds: readonly (readonly [string, () => Promise<unknown>])[] = [
+await points.play([
   ["kept", () => box.snapshots.create("m1", { memory: true })],
   ["again", () => box.snapshots.create("m2", { memory: true })],
   ["forked", () => runtime.create({ from: "warm/m1", name: "fork" })],
@@ -33,11 +33,7 @@ const deeds: readonly (readonly [string, () => Promise<unknown>])[] = [
   ["removed", () => box.snapshots.remove("m1")],
   ["restored", () => box.snapshots.restore("m2", { stop: true })],
   ["gone", () => box.remove({ force: true })],
-];
-for (const [name, deed] of deeds) {
-  points.deed(name);
-  await deed();
-}
+]);
 points.deed("close");
 await runtime.close();
 console.log(JSON.stringify(points.passed));

@@ -40,6 +40,16 @@ export class CrashPoints {
     this.#deed = name;
   }
 
+  /** Does these one after the other. */
+  async play(
+    deeds: readonly (readonly [name: string, deed: () => Promise<unknown>])[],
+  ): Promise<void> {
+    for (const [name, deed] of deeds) {
+      this.deed(name);
+      await deed();
+    }
+  }
+
   /** Wraps changes of files. */
   wrapFiles(): void {
     for (const name of CHANGES) {
