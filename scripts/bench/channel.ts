@@ -5,7 +5,8 @@
  */
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
-import type { Box } from "../../mod.ts";
+import { type Box, hostPlatform } from "../../mod.ts";
+import { findBusybox } from "../../plugins/sources/builtin/busybox.ts";
 import { type BootSetting, startBare } from "./boot.ts";
 import { rawExec, rawIn, rawOut, rawRoundTrip } from "./raw.ts";
 import { type Figure, figure, timed } from "./stats.ts";
@@ -78,7 +79,7 @@ export async function benchChannel(setting: BootSetting): Promise<Figure[]> {
       name: `${engine}:   the same`,
       ours: execs,
       floors: forks,
-      floorName: "fork, exec and wait in the raw guest",
+      floorName: "fork, exec and wait of true in the raw guest",
       unit: "ms",
     }),
     ...transfer("from", "out", out),
@@ -136,14 +137,16 @@ function isGuest(size: number): boolean {
   return size % 2 ** 20 === 0 && size <= 2 ** 31;
 }
 
-/** A disk whose first program is the raw guest, compiled here. */
+/** A disk whose first program is the raw guest, compiled here; beside it the `true` that boxes have. */
 export async function rawGuestDisk(folder: string): Promise<string> {
   const tree = join(folder, "raw");
-  for (const name of ["dev", "sys", "proc"]) {
+  for (const name of ["bin", "dev", "sys", "proc"]) {
     await Deno.mkdir(join(tree, name), { recursive: true });
   }
   const source = fileURLToPath(import.meta.resolve("./raw_guest.c"));
   await run("cc", ["-static", "-O2", "-o", join(tree, "init"), source]);
+  const busybox = await findBusybox(hostPlatform(), AbortSignal.timeout(10_000));
+  await Deno.copyFile(busybox.path, join(tree, "bin/true"));
   const disk = join(folder, "raw.ext4");
   await run("mke2fs", ["-q", "-F", "-t", "ext4", "-d", tree, disk, "16M"]);
   return disk;

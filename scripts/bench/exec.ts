@@ -53,7 +53,7 @@ async function single(setting: BootSetting): Promise<Figure[]> {
       name: `${engine}: exec of true`,
       ours: execs,
       floors,
-      floorName: "2 x fork, exec and wait in the raw guest + raw round trip",
+      floorName: "2 x fork, exec and wait of true in the raw guest + raw round trip",
       unit: "ms",
       target: { atMost: 1 },
     }),
