@@ -131,7 +131,7 @@ export class OutChannel {
   #controller: WritableStreamDefaultController | undefined;
   #frame: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #wake: (() => void) | undefined;
-  #over: HutchError | undefined;
+  #over: (() => HutchError) | undefined;
   #closed = false;
   #aborted = false;
 
@@ -156,7 +156,7 @@ export class OutChannel {
         this.#controller = controller;
         // `abort` itself is called only after the write under way, which may wait for credit.
         controller.signal.addEventListener("abort", () => this.#abort());
-        if (this.#over) controller.error(this.#over);
+        if (this.#over) controller.error(this.#over());
       },
       write: (chunk) => this.#write(chunk),
       close: () => this.#end(),
@@ -172,11 +172,11 @@ export class OutChannel {
     wake?.();
   }
 
-  /** Nobody reads any more; writes fail with `error` from now on. */
-  stop(error: HutchError): void {
+  /** Nobody reads any more; writes fail from now on, for a reason that few inputs are ever asked for. */
+  stop(why: () => HutchError): void {
     if (this.#over) return;
-    this.#over = error;
-    if (!this.#closed) this.#controller?.error(error);
+    this.#over = why;
+    if (!this.#closed) this.#controller?.error(why());
     this.credited();
   }
 
@@ -206,7 +206,7 @@ export class OutChannel {
 
   /** One copy costs less than a write of its own for the header. */
   async #data(payload: Uint8Array, flags: number): Promise<void> {
-    if (this.#over) throw this.#over;
+    this.#throwIfOver();
     const size = HEADER_SIZE + payload.length;
     if (this.#frame.length < size) this.#frame = new Uint8Array(size);
     writeHeader(new DataView(this.#frame.buffer), 0, {
@@ -218,6 +218,10 @@ export class OutChannel {
     this.#frame.set(payload, HEADER_SIZE);
     this.#rules.sent(payload.length);
     await this.#send(this.#frame.subarray(0, size));
-    if (this.#over) throw this.#over;
+    this.#throwIfOver();
+  }
+
+  #throwIfOver(): void {
+    if (this.#over) throw this.#over();
   }
 }

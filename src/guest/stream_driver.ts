@@ -129,7 +129,7 @@ export class StreamDriver<Reply> implements StreamInput {
       return;
     }
     const number = flags & CHANNEL_MASK;
-    if (number === Channel.STDIN) return this.stdin.stop(unread("has closed it"));
+    if (number === Channel.STDIN) return this.stdin.stop(() => unread("has closed it"));
     const channel = number === Channel.STDOUT ? this.stdout : this.stderr;
     channel.push(part, keep);
     if (last && (flags & END) !== 0) channel.end();
@@ -191,14 +191,17 @@ export class StreamDriver<Reply> implements StreamInput {
     this.#over = true;
     this.stdout.end();
     this.stderr.end();
-    this.stdin.stop(unread("has ended"));
+    this.stdin.stop(() => unread("has ended"));
   }
 
   /** The agent's CLOSE: whatever is missing never comes. */
   #finish(): void {
+    if (this.running) {
+      this.#settle(
+        new HutchError("agent_protocol", `Cannot ${this.#what}: its stream ended early`),
+      );
+    }
     this.#over = true;
-    const short = new HutchError("agent_protocol", `Cannot ${this.#what}: its stream ended early`);
-    this.#settle(short);
     this.#link.forget(this.number);
     this.#closed.resolve();
   }
@@ -209,7 +212,7 @@ export class StreamDriver<Reply> implements StreamInput {
     this.#exit.reject(error);
     this.stdout.fail(error);
     this.stderr.fail(error);
-    this.stdin.stop(error);
+    this.stdin.stop(() => error);
   }
 }
 
