@@ -36,7 +36,7 @@ const GRACE_MS = 5_000;
 const MAIN_GRACE_MS = 30_000;
 /** How long a guest may take to answer before it counts as one that doesn't, in `ms`. */
 const ANSWER_MS = 5_000;
-/** How long a guest that said goodbye may take to be gone, in `ms`. */
+/** How long a guest that gave up may take to be gone, in `ms`. */
 const GOODBYE_GRACE_MS = 10_000;
 /** How long a machine may take to be gone once its network is, in `ms`. */
 const NETWORK_GRACE_MS = 1_000;
@@ -107,15 +107,21 @@ async function serve(file: MachineFile): Promise<void> {
     void relay.saidHeld().then(() => askToShutDown(relay.guest));
   };
   let machine: Machine | undefined;
+  /** The guest has brought its disks to rest: nothing but restarting is left to it. */
+  let clean = false;
   const relay = await Relay.open({
     library: file.library,
     socketPath: file.socketPath,
     channelPath: file.spec.channelPath,
     onHello: () => void setTimeout(() => giveMemoryBack(relay), SETTLED_MS),
     onGoodbye: (payload) => {
-      if (saysLost(payload)) leave("guest", "its agent gave up, and said why on its console");
-      else leave(windingUp?.reason ?? "shutdown", windingUp?.message ?? "");
-      setTimeout(() => kill(), GOODBYE_GRACE_MS);
+      clean = !saysLost(payload);
+      if (clean) {
+        leave(windingUp?.reason ?? "shutdown", windingUp?.message ?? "");
+      } else {
+        leave("guest", "its agent gave up, and said why on its console");
+        setTimeout(() => kill(), GOODBYE_GRACE_MS);
+      }
       consoleWatch.look(); // nothing may run here after the guest's end
     },
     held: {
@@ -133,8 +139,11 @@ async function serve(file: MachineFile): Promise<void> {
       },
     },
   });
-  void relay.ended.then(({ why, message }) => {
+  void relay.ended.then(async ({ why, message }) => {
     if (why === "agent_protocol") end("protocol", `the guest broke the protocol: ${message}`);
+    if (!clean) return;
+    await relay.drain(DRAIN_MS);
+    kill(); // restarting would take an emulated machine as long as all that it has done to end
   });
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     Deno.addSignalListener(signal, () => end("killed", ""));

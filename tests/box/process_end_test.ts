@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { type Box, Runtime } from "../../mod.ts";
 import { exists } from "../../src/atomic_file.ts";
 import { engineDouble } from "../doubles/engine.ts";
@@ -27,6 +28,22 @@ Deno.test("no process of a box is left once its program has ended it", async () 
         assert.ok(!await exists(`/proc/${pid}`), `${name}: process ${pid} is there`);
       }),
     );
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
+});
+
+Deno.test("a box has stopped once its guest is at rest, which may take for ever to restart", async () => {
+  const home = await makeDoubleHome();
+  try {
+    const agent = fileURLToPath(import.meta.resolve("../doubles/resting_process.ts"));
+    const double = engineDouble({ parts: () => ({ agent }) });
+    await using runtime = await Runtime.open({ home, plugins: [double] });
+    await using box = await runtime.create({ ...DOUBLE_BOX, autoRemove: false });
+    await box.start();
+    await box.stop();
+    // A box process that had to be killed leaves its lock.
+    assert.ok(!await exists(`${home}/boxes/${box.id}/running.lock`));
   } finally {
     await Deno.remove(home, { recursive: true });
   }
