@@ -200,6 +200,9 @@ export async function stopBox(
     if (record.state.status === "paused") await continueMachine(context, record);
     await shutDown(own.socketPath, record.config, { timeoutMs, live, signal: timer.signal });
     await Promise.race([untilEnded(own.lockPath), aborted(timer.signal)]);
+    if (timer.signal.aborted) {
+      context.log(`box "${record.config.name}": its guest shut down, but its machine didn't end`);
+    }
   } catch (error) {
     context.log(`box "${record.config.name}": the guest could not shut down: ${errorText(error)}`);
   } finally {
