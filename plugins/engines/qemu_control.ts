@@ -116,14 +116,26 @@ async function* readMessages(connection: Deno.UnixConn): AsyncGenerator<unknown,
   }
 }
 
-/** QEMU's version and what runs the guest's processors, as memory of one must fit another. */
+/** QEMU's version and what the guest's processors are, as memory of one must fit another. */
 export async function qemuMarks(talk: QemuTalk): Promise<Record<string, string>> {
   const version = await talk.ask({ execute: "query-version" });
   const kvm = await talk.ask({ execute: "query-kvm" });
   const numbers = isObject(version) && isObject(version.qemu)
     ? [version.qemu.major, version.qemu.minor, version.qemu.micro].join(".")
     : "?";
-  return { version: numbers, accelerator: isObject(kvm) && kvm.enabled === true ? "kvm" : "tcg" };
+  return {
+    version: numbers,
+    accelerator: isObject(kvm) && kvm.enabled === true ? "kvm" : "tcg",
+    smap: await hasSmap(talk) ? "on" : "off",
+  };
+}
+
+/** Whether its processors have what the kernel has built itself for when it booted. */
+async function hasSmap(talk: QemuTalk): Promise<boolean> {
+  const processors = await talk.ask({ execute: "query-cpus-fast" });
+  const [first]: unknown[] = Array.isArray(processors) ? processors : [];
+  const path = isObject(first) ? first["qom-path"] : undefined;
+  return await talk.ask({ execute: "qom-get", arguments: { path, property: "smap" } }) === true;
 }
 
 function wordsOf(error: unknown): string {

@@ -72,8 +72,8 @@ export async function resumeMachine(
 
 function check({ marks }: MachineResume, found: Readonly<Record<string, string>>): void {
   const words = (of: Readonly<Record<string, string>>) =>
-    `QEMU ${of.version} with ${of.accelerator}`;
-  if (marks.version === found.version && marks.accelerator === found.accelerator) return;
+    `QEMU ${of.version} with ${of.accelerator}, SMAP ${of.smap}`;
+  if (words(marks) === words(found)) return;
   throw new Error(`its memory was kept by ${words(marks)}, and this is ${words(found)}`);
 }
 

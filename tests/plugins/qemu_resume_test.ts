@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import runner from "../../plugins/engines/qemu_runner.ts";
+import type { MachineSpec } from "../../mod.ts";
+import runner, { machineArguments } from "../../plugins/engines/qemu_runner.ts";
 import { TempFolder } from "../support/temp.ts";
+
+const SPEC: MachineSpec = {
+  ...{ id: "box", cpus: 1, memoryMiB: 64, kernel: { path: "/kernel", commandLine: "quiet" } },
+  ...{ disks: [], folder: "/folder", consolePath: "/console" },
+  ...{ channelPath: "/channel", controlPath: "/control", engine: {} },
+};
 
 /** Speaks as QEMU does to whoever listens at a path; `heard` gets the name of each command. */
 async function playQemu(path: string, heard: (execute: string) => void): Promise<void> {
@@ -28,32 +35,71 @@ async function playQemu(path: string, heard: (execute: string) => void): Promise
   }
 }
 
-Deno.test("the runner of QEMU confines its process before a guest goes on from memory", async () => {
-  await using home = new TempFolder();
+/** Starts a machine that goes on from memory that this one kept; QEMU is played. */
+async function goOn(
+  home: TempFolder,
+  marks: Readonly<Record<string, string>>,
+  { confine, heard }: { readonly confine: () => void; readonly heard: (execute: string) => void },
+): Promise<void> {
   const path = (name: string) => join(home.path, name);
   await Deno.writeTextFile(path("qemu"), "#!/bin/sh\nexec sleep 60\n", { mode: 0o755 });
   await Deno.mkdir(path("memory"));
   await Deno.writeTextFile(path("memory/state"), "state");
-  const steps: string[] = [];
   const starting = runner.start({
-    ...{ id: "box", cpus: 1, memoryMiB: 64, kernel: { path: "/kernel", commandLine: "" } },
-    ...{ disks: [], folder: home.path, consolePath: path("console") },
+    ...SPEC,
+    ...{ folder: home.path, consolePath: path("console") },
     ...{ channelPath: path("channel"), controlPath: path("control") },
     engine: { program: path("qemu"), setpriv: "setpriv", flock: "flock", accelerator: "tcg" },
     resume: {
       ...{ ramPath: path("memory/ram"), statePath: path("memory/state"), folder: path("memory") },
-      marks: { version: "1.2.3", accelerator: "tcg" },
+      marks,
     },
-  }, { confine: () => void steps.push("confine") });
+  }, { confine });
   const talking = playQemu(path("control.own"), (execute) => {
-    steps.push(execute);
+    heard(execute);
     if (execute !== "cont") return;
     Deno.writeTextFileSync(path("console"), "hutch-agent: waiting for a host\n");
   });
-  const machine = await starting;
-  machine.kill();
-  assert.equal((await machine.exited).signal, "SIGKILL");
-  await talking;
+  try {
+    const machine = await starting;
+    machine.kill();
+    assert.equal((await machine.exited).signal, "SIGKILL");
+  } finally {
+    await talking;
+  }
+}
+
+Deno.test("the runner of QEMU confines its process before a guest goes on from memory", async () => {
+  await using home = new TempFolder();
+  const steps: string[] = [];
+  await goOn(home, { version: "1.2.3", accelerator: "tcg", smap: "off" }, {
+    confine: () => void steps.push("confine"),
+    heard: (execute) => void steps.push(execute),
+  });
   assert.equal(steps.filter((step) => step === "confine").length, 1);
   assert.ok(steps.indexOf("confine") < steps.indexOf("cont"), steps.join(" "));
+});
+
+Deno.test("memory of a guest that was built for another processor is refused, in words", async () => {
+  const steps: string[] = [];
+  for (const smap of ["on", undefined]) {
+    await using home = new TempFolder();
+    const marks = { version: "1.2.3", accelerator: "tcg", ...smap ? { smap } : {} };
+    await assert.rejects(
+      goOn(home, marks, { confine: () => {}, heard: (execute) => void steps.push(execute) }),
+      /its memory was kept by QEMU 1.2.3 with tcg, SMAP .*, and this is .*, SMAP off/,
+    );
+  }
+  assert.ok(!steps.includes("cont"), steps.join(" "));
+});
+
+Deno.test("only an emulated guest goes without what guards its kernel", () => {
+  const asked = (accelerator: string) => {
+    const all = machineArguments({ ...SPEC, engine: { accelerator } });
+    return { processor: all[all.indexOf("-cpu") + 1], kernel: all[all.indexOf("-append") + 1] };
+  };
+  assert.deepEqual(asked("kvm"), { processor: "host", kernel: "quiet" });
+  const { processor, kernel } = asked("tcg");
+  assert.match(processor ?? "", /^max,.*-smap/);
+  assert.equal(kernel, "quiet mitigations=off");
 });
