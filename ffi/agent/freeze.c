@@ -2,10 +2,10 @@
  * once they stand still, else the number of the error; it took LIMIT at most. They go on when the
  * standard input ends, this process does, or HOLD is over.
  *
- * A process of its own, in another session, does it all: it survives whoever kills this one, and
- * what it does last is to thaw. A second one makes the calls that freeze: the kernel waits in them for
- * writers and disks as long as these take, and lets nobody interrupt that. What stands still already
- * needn't wait for it. */
+ * A process of its own, in another session, sees to that: it survives whoever kills this one, and
+ * what it does last is to thaw. Another one makes the calls that freeze: in them the kernel waits for
+ * writers and disks as long as these take, and lets nobody interrupt that. What stands still by then
+ * must not wait, too. */
 #define _GNU_SOURCE 1
 #include "builtin.h"
 
@@ -37,7 +37,7 @@ struct frozen {
   dev_t devices[MAX_MOUNTS];
   int count;
   atomic_int done; /* of them, from the end: these are frozen */
-  atomic_bool over; /* nobody wants it any more; whoever finds both this and something frozen thaws that */
+  atomic_bool over; /* nobody wants it: the one who finds that and something frozen thaws it, or both do */
 };
 
 /* ---- which file systems ----------------------------------------------------------------------- */
