@@ -59,7 +59,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "agent/files_tree.c": "a1734e7c0f48e4a6fc8e79f736c1ab7dbee67faa6cfb8f5a5b417f2e2327288e",
   "agent/frames.c": "9c7171fd44ae71f6a78048656b23be3318913e5dd0690dffa3f339ad71a9e6f1",
   "agent/frames.h": "45970a4ab392431e510e9f5a72918be8c74de6cf2a2aeee170d177ed81a407fe",
-  "agent/freeze.c": "085fffd5aa556c8d98d2eb5aa0ec238a8a833cb3debf758844d69952a845f310",
+  "agent/freeze.c": "69048fe49d1eb5ff75264ed607c97070009fa226cc5baf657629a9fe0618a7d9",
   "agent/holder.c": "586e698fccaff736d8363e902135b9c08c7df30fdc1169ced3298b55608140bb",
   "agent/log.c": "774452dc96b7e6ee250e230941afd7a4af44836f5a6060bc83fd466b41230129",
   "agent/log.h": "ceb2fa8c97bf24eb9feb05a7532e5646a3d1105ea24ecb2e7d1d84f9499a3212",

@@ -2,9 +2,10 @@
  * once they stand still, else the number of the error; it took LIMIT at most. They go on when the
  * standard input ends, this process does, or HOLD is over.
  *
- * A process of its own, in another session, does it all: it survives whoever kills this one, and
- * what it does last is to thaw. (The kernel waits for writers as long as they take, and lets nobody
- * interrupt that.) */
+ * A process of its own, in another session, sees to that: it survives whoever kills this one, and
+ * what it does last is to thaw. Another one makes the calls that freeze: in them the kernel waits for
+ * writers and disks as long as these take, and lets nobody interrupt that. What stands still by then
+ * must not wait, too. */
 #define _GNU_SOURCE 1
 #include "builtin.h"
 
@@ -12,12 +13,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -28,11 +31,13 @@
 #define MAX_MOUNTS 64
 #define MOUNTS "/proc/self/mountinfo"
 
+/* Both processes have it. */
 struct frozen {
   int fds[MAX_MOUNTS]; /* roots of mounted disks; the box's own first */
   dev_t devices[MAX_MOUNTS];
   int count;
-  int done; /* of them, from the end: these are frozen */
+  atomic_int done; /* of them, from the end: these are frozen */
+  atomic_bool over; /* nobody wants it: the one who finds that and something frozen thaws it, or both do */
 };
 
 /* ---- which file systems ----------------------------------------------------------------------- */
@@ -104,30 +109,29 @@ static int find(struct frozen *frozen) {
 
 static int thaw(struct frozen *frozen) {
   int error = 0;
-  for (; frozen->done > 0; frozen->done--) {
-    int fd = frozen->fds[frozen->count - frozen->done];
-    if (fd >= 0 && ioctl(fd, FITHAW, 0) < 0) error = -errno;
+  for (int i = frozen->count - frozen->done; i < frozen->count; i++) {
+    if (frozen->fds[i] >= 0 && ioctl(frozen->fds[i], FITHAW, 0) < 0) error = -errno;
   }
   return error;
 }
 
 /* From the last to the first: what is mounted in another one stands still before it. */
 static int freeze(struct frozen *frozen) {
-  for (int i = frozen->count - 1; i >= 0; i--) {
-    if (ioctl(frozen->fds[i], FIFREEZE, 0) < 0) {
+  int error = 0;
+  for (int i = frozen->count - 1; i >= 0 && error == 0 && !frozen->over; i--) {
+    if (ioctl(frozen->fds[i], FIFREEZE, 0) == 0) {
+      frozen->done++;
+    } else if (i > 0 && (errno == EBUSY || errno == EOPNOTSUPP)) {
       /* The same disk mounted twice; or one that somebody else froze, or can't be: not the box's own. */
-      if (i > 0 && (errno == EBUSY || errno == EOPNOTSUPP)) {
-        close(frozen->fds[i]);
-        frozen->fds[i] = -1;
-      } else {
-        int error = -errno;
-        thaw(frozen);
-        return error;
-      }
+      frozen->fds[i] = -1;
+      frozen->done++;
+    } else {
+      error = -errno;
     }
-    frozen->done++;
   }
-  return 0;
+  if (error == 0 && frozen->over) error = -ETIMEDOUT;
+  if (error < 0) thaw(frozen);
+  return error;
 }
 
 /* Whether the other end says or ends something before that. */
@@ -165,23 +169,48 @@ static bool hold(int other, int ms) {
   return false;
 }
 
-/* The process that freezes and thaws; `other` ends with the one that asked. Says twice how it went. */
+static int32_t hear(int fd) {
+  int32_t word;
+  return recv(fd, &word, sizeof word, 0) == sizeof word ? word : EIO;
+}
+
+/* Has another process freeze, as long as the other end waits for it. Gives 0 or the number of the error. */
+static int32_t have_frozen(struct frozen *frozen, int other) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) return errno;
+  pid_t pid = fork();
+  if (pid < 0) return errno;
+  if (pid == 0) {
+    close(other);
+    close(ends[0]);
+    int32_t word = -freeze(frozen);
+    send(ends[1], &word, sizeof word, MSG_NOSIGNAL);
+    _exit(0);
+  }
+  close(ends[1]);
+  struct pollfd either[2] = {{.fd = ends[0], .events = POLLIN}, {.fd = other, .events = POLLIN}};
+  while (!asked_to_end && poll(either, 2, 100) <= 0) continue;
+  return either[0].revents != 0 ? hear(ends[0]) : ETIMEDOUT;
+}
+
+/* The process that thaws; `other` ends with the one that asked. Says twice how it went. */
 static _Noreturn void keep(int other, int hold_ms) {
-  static struct frozen frozen;
   struct sigaction action = {.sa_handler = on_term};
   setsid();
   signal(SIGPIPE, SIG_IGN);
   sigaction(SIGTERM, &action, NULL);
-  int error = find(&frozen);
-  if (error == 0) error = freeze(&frozen);
-  int32_t word = -error;
-  if (send(other, &word, sizeof word, MSG_NOSIGNAL) != sizeof word && error == 0) word = EPIPE;
+  struct frozen *frozen = mmap(NULL, sizeof *frozen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (frozen == MAP_FAILED) _exit(1);
+  int32_t word = -find(frozen);
+  if (word == 0) word = have_frozen(frozen, other);
+  if (send(other, &word, sizeof word, MSG_NOSIGNAL) != sizeof word && word == 0) word = EPIPE;
   if (word != 0) {
-    thaw(&frozen);
+    frozen->over = true;
+    thaw(frozen);
     _exit(1);
   }
   bool in_time = hold(other, hold_ms);
-  error = thaw(&frozen);
+  int error = thaw(frozen);
   word = !in_time ? ETIME : -error;
   send(other, &word, sizeof word, MSG_NOSIGNAL);
   _exit(0);
@@ -192,11 +221,6 @@ static _Noreturn void keep(int other, int hold_ms) {
 static int say(int32_t word) {
   uint8_t byte = word < 0 || word > 255 ? EIO : (uint8_t)word;
   return write(STDOUT_FILENO, &byte, 1) == 1 ? 0 : -1;
-}
-
-static int32_t hear(int fd) {
-  int32_t word;
-  return recv(fd, &word, sizeof word, 0) == sizeof word ? word : EIO;
 }
 
 int freeze_main(int argc, char **argv) {

@@ -5,6 +5,7 @@ import { PARTS, targetOf } from "../../ffi/parts.ts";
 import { PROTOCOL_VERSION } from "../../src/guest/protocol.ts";
 import { missingTools, runTool } from "../support/tools.ts";
 import { testKernel } from "../support/kernel.ts";
+import { FREE_DISK, STICK_DISK } from "../support/stuck_disk.ts";
 import { TempFolder } from "../support/temp.ts";
 import { projectRoot } from "./native.ts";
 import { Peer } from "./peer.ts";
@@ -327,5 +328,41 @@ Deno.test(
       if (rave) assert.partialDeepStrictEqual(await guest.peer.goodbye, { reason: "lost" });
       await isClean(guest);
     }
+  },
+);
+
+Deno.test(
+  `the agent freezes no longer than it may, and lets go what it has by then${note}`,
+  { ignore },
+  async () => {
+    await using guest = await boot();
+    await configured(guest);
+    const freeze = (limit: number) =>
+      guest.peer.exec(["freeze", `${limit}`, "10000"], {
+        ...{ stdin: true, user: "0", env: [], more: { builtin: "freeze" } },
+      });
+    // 30 s at most, else it never comes.
+    const written = (path: string) =>
+      said(
+        guest,
+        `(echo on > ${path}) >/dev/null 2>&1 & n=0; while [ ! -s ${path} ]; do ` +
+          `n=$((n + 1)); [ $n -lt 300 ] || break; sleep 0.1; done; cat ${path}`,
+      );
+    assert.equal(await said(guest, STICK_DISK), "");
+    await said(guest, `(sleep 60; ${FREE_DISK}) >/dev/null 2>&1 &`); // an end, should there be no limit
+    const late = await freeze(1000).outcome(); // of /c, and then of /b
+    assert.deepEqual([...late.raw], [110]); // ETIMEDOUT
+    assert.deepEqual(late.exit, { code: 1, signal: null, timedOut: false });
+    for (const path of ["/c/file", "/file"]) assert.equal(await written(path), "on", path);
+    await said(guest, FREE_DISK);
+    for (const path of ["/b/file", "/a/file"]) assert.equal(await written(path), "on", path);
+    const good = freeze(60_000);
+    good.input("", true);
+    const { raw, exit } = await good.outcome();
+    assert.deepEqual([[...raw], exit], [[0], { code: 0, signal: null, timedOut: false }]);
+    const end = "umount /$2 && losetup -d /dev/loop$1";
+    const ends = `for disk in "1 b" "0 a" "2 c"; do set -- $disk; ${end}; done`;
+    assert.equal(await said(guest, ends), "");
+    await shutDown(guest, 5000);
   },
 );

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { copyFlags, HostCopy } from "../../ffi/helper.ts";
+import { decodeCbor } from "../../src/deps.ts";
+import { FrameType } from "../../src/guest/protocol.ts";
 import "../support/native.ts";
 import { latin1, writeTar } from "../support/tar.ts";
 import { TempFolder } from "../support/temp.ts";
@@ -108,6 +110,41 @@ agentTest("takes half a file away when nobody wants the copy any more", async (p
   await stream.outcome();
   assert.deepEqual([...Deno.readDirSync(to)], []);
 });
+
+agentTest(
+  "takes half a file away also when it finds nobody to tell how far it is",
+  async (peer, folder) => {
+    const to = join(folder, "to");
+    const tar = writeTar({ path: ".", type: "5", mode: 0o755 }, {
+      path: "./file",
+      data: "x".repeat(200_000),
+    });
+    const argv = ["unpack", `${WHOLE}`, to, "name"];
+    const stream = peer.exec(argv, {
+      stdin: true,
+      env: [],
+      wide: true,
+      more: { builtin: "unpack" },
+    });
+    const first = await stream.next();
+    assert(first?.type === FrameType.REPLY);
+    const { pid } = decodeCbor<{ pid: number }>(first.payload);
+    stream.input(tar.subarray(0, 60_000));
+    await until(
+      async () => (await Deno.stat(join(to, "file")).catch(() => ({ size: 0 }))).size > 0,
+      () => Promise.resolve("nothing is unpacked"),
+    );
+    // It stands still until it has got more, and the ends of its pipes are closed.
+    Deno.kill(pid, "SIGSTOP");
+    stream.input(tar.subarray(60_000, 120_000));
+    stream.close();
+    const later = await peer.exec(["none"], { more: { builtin: "none" } }).outcome();
+    assert.deepEqual(later.order, ["ERROR", "CLOSE"]);
+    Deno.kill(pid, "SIGCONT");
+    await stream.outcome();
+    assert.deepEqual([...Deno.readDirSync(to)], []);
+  },
+);
 
 agentTest("wants copies to be wide, and nothing else", async (peer) => {
   for (const [builtin, wide] of [["pack", false], ["unpack", false], ["metrics", true]] as const) {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { HostCopy } from "../../ffi/helper.ts";
 import { type Box, definePlugin, type FileCopy, HutchError } from "../../mod.ts";
+import { SmallHome } from "../support/small_home.ts";
 import { latin1, type TarFields, writeTar } from "../support/tar.ts";
 import { TempFolder } from "../support/temp.ts";
 import { pictureOf } from "../support/tree_picture.ts";
@@ -10,6 +11,8 @@ import { BOX, hutch, TEST_ENGINE, until, withRuntime } from "./support.ts";
 
 /** Copies in one direction after the other; more shows what grows, and takes its time. */
 const ROUNDS = Number(Deno.env.get("COPY_RUNS") ?? 15);
+
+const MEBIBYTE = 2 ** 20;
 
 const told: string[] = [];
 const tell = (type: string) => ({ source, destination, entries, bytes }: FileCopy) =>
@@ -34,7 +37,7 @@ Deno.test(`Box.copyIn and copyOut on ${TEST_ENGINE}`, (test) =>
     await using host = new TempFolder();
     await Deno.mkdir(join(host.path, "volume"));
     const volumes = [`${host.path}/volume:/srv/volume`];
-    await using box = await runtime.create({ ...BOX, name: "box", volumes });
+    await using box = await runtime.create({ ...BOX, name: "box", volumes, disk: 64 });
     for (const [name, body] of cases) {
       await using folder = new TempFolder(host.path);
       await test.step(name, () => body(box, folder.path, home));
@@ -259,6 +262,38 @@ const cases:
       assert.equal(await said(box, "ls /root/endless 2>/dev/null || echo gone"), "gone\n");
       // Ended by now, and soon gone.
       await until(async () => await count() === before, () => Promise.resolve("a process is left"));
+    }],
+    ["Box.copyIn and copyOut to a full disk say so, leave nothing and go on", async (box, host) => {
+      const from = join(host, "from");
+      const large = join(from, "large");
+      const numbers = Uint32Array.from({ length: 2 * MEBIBYTE }, (_, n) => n);
+      await Deno.mkdir(from);
+      await Deno.writeFile(large, new Uint8Array(numbers.buffer));
+      const words = "cannot write the file: no space left on device";
+      const free = async () => Number(await said(box, "sync; echo $(($(stat -f -c '%f * %S' /)))"));
+      // Not for all of it, but for some that goes past the page cache.
+      await said(box, `fallocate -l ${await free() - 3 * MEBIBYTE} /fill`);
+      const before = await free();
+      for (const [source, path] of [[large, ""], [from, "large: "]] as const) {
+        const text = new RegExp(`^Cannot copy ${source} to box:/full: ${path}${words}`);
+        await rejects("no_space", text, () => box.copyIn(source, "/full"));
+        assert.equal(await said(box, "ls -A /full 2>/dev/null; rm -fr /full"), "");
+        assert.equal(await free(), before);
+      }
+      await said(box, "rm /fill");
+      await box.copyIn(from, "/full");
+      await box.copyOut("/full", join(host, "whole"));
+      assert.deepEqual(await Deno.readFile(join(host, "whole/large")), await Deno.readFile(large));
+      if (Deno.uid() !== 0) return;
+      await using small = await SmallHome.make("size=3m");
+      const to = join(small.path, "to");
+      for (const [source, path] of [["/full/large", ""], ["/full", "large: "]] as const) {
+        const text = new RegExp(`^Cannot copy box:${source} to ${to}: ${path}${words}`);
+        await rejects("no_space", text, () => box.copyOut(source, to));
+        const left = await Array.fromAsync(Deno.readDir(source === "/full" ? to : small.path));
+        assert.deepEqual(left, []);
+      }
+      await box.copyOut("/etc/hostname", to);
     }],
     ["Box.copyIn and copyOut grow nothing", async (box, host) => {
       await makeTree(join(host, "from"));

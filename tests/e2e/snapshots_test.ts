@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type Box, HutchError, type Plugin } from "../../mod.ts";
 import { filesIn } from "../box/snapshot_model.ts";
 import { killWhileStill } from "../box/quiesce_kill.ts";
+import { FREE_DISK, STICK_DISK } from "../support/stuck_disk.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
 import { BOX, ENGINE, until, withRuntime } from "./support.ts";
@@ -128,11 +129,23 @@ Deno.test("quiesce freezes, goes on whatever happens, and says when it couldn't"
     await box.pause();
     await crash(/paused/);
     await box.resume();
+    const run = async (script: string) => {
+      const signal = AbortSignal.timeout(60_000); // what waits for a disk can't be killed
+      const { success, stderr } = await box.exec("sh", ["-c", script], { signal });
+      assert.ok(success, stderr);
+    };
+    await run(STICK_DISK);
+    const late = await box.quiesce(() => 1);
+    assert.deepEqual([late.consistency, late.reason], ["crash", "it took longer than 5000 ms"]);
+    await run("echo on > /file; echo on > /c/file");
+    await run(`${FREE_DISK}; echo on > /a/file; echo on > /b/file; sync`);
     assert.equal((await box.quiesce(() => 1)).consistency, "filesystem");
     assert.equal(await box.sh`echo still > /file; sync; cat /file`.text(), "still");
-    const all = () => Promise.resolve(told.length === 3);
+    const all = () => Promise.resolve(told.length === 4);
     await until(all, () => Promise.resolve(JSON.stringify(told)));
-    assert.deepEqual(told, [["crash", true], ["crash", true], ["filesystem", false]]);
+    assert.deepEqual(told, [
+      ...[["crash", true], ["crash", true], ["crash", true], ["filesystem", false]],
+    ]);
     await box.remove({ force: true });
   }, { plugins: [watch] });
 });
