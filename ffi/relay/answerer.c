@@ -55,6 +55,7 @@ static void forget(struct hutch_relay *relay, struct stream *stream) {
   struct answerer *answerer = stream->answerer;
   if (answerer == &relay->holder && stream->client != NULL) stream->client->held--;
   stream_remove(&relay->table, stream, relay_now());
+  relay->stream_ended = true;
   if (answerer != &relay->guest) return;
   atomic_store(&relay->figures[HUTCH_RELAY_STREAMS], answerer->count);
   atomic_store(&relay->figures[HUTCH_RELAY_IDLE_SINCE], answerer->active > 0 ? 0 : answerer->idle_since);

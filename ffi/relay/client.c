@@ -20,7 +20,7 @@ void client_take(struct hutch_relay *relay, int fd, bool own) {
     close(fd);
     return;
   }
-  client->wire.fd = fd;
+  client->wire = (struct wire){.fd = fd, .spares = &relay->spares};
   client->own = own;
   relay->clients[relay->count++] = client;
   if (own) relay->own_count++;

@@ -21,6 +21,8 @@ struct hutch_relay {
   int wake[2]; /* a byte in it: look at `parting` and `closing` */
   unsigned came; /* connections on the channel */
   struct answerer guest, holder;
+  struct spares spares;
+  bool stream_ended; /* since `spares` were freed */
   struct stream_table table;
   struct client *clients[MOST_CLIENTS + 1];
   unsigned count;     /* of `clients` */

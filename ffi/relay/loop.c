@@ -33,16 +33,27 @@ static int accept_one(int listener) {
 #endif
 }
 
+/* Has the system take a whole frame at once, which by itself it doesn't: the rest would be copied once more,
+ * and each part wake both ends. No more than that: what is small and comes later waits behind it. */
+static void take_frames(int fd) {
+  int bytes = HUTCH_HEADER_SIZE + HUTCH_MAX_PAYLOAD;
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
 static void accept_client(struct hutch_relay *relay) {
   int fd = accept_one(relay->listener);
-  if (fd >= 0) client_take(relay, fd, false);
-  else if (fd != -EAGAIN && fd != -EINTR && fd != -ECONNABORTED)
+  if (fd >= 0) {
+    take_frames(fd);
+    client_take(relay, fd, false);
+  } else if (fd != -EAGAIN && fd != -EINTR && fd != -ECONNABORTED) {
     relay->accept_from = relay_now() + ACCEPT_AGAIN_MS * 1000000ull;
+  }
 }
 
 static void accept_on_channel(struct hutch_relay *relay) {
   int fd = accept_one(relay->channel);
   if (fd < 0) return;
+  take_frames(fd);
   relay->came++;
   if (relay->came == 1) client_take(relay, fd, true);
   else if (relay->came == 2 && !relay->over) relay->holder.wire.fd = fd;
@@ -109,6 +120,13 @@ static void end_clients(struct hutch_relay *relay) {
   }
 }
 
+/* What took much has ended then, as likely as not. */
+static void free_spares(struct hutch_relay *relay) {
+  if (!relay->stream_ended || atomic_load(&relay->figures[HUTCH_RELAY_QUEUED]) > 0) return;
+  relay->stream_ended = false;
+  spares_free(&relay->spares);
+}
+
 static void tell_those_who_drain(struct hutch_relay *relay) {
   if (atomic_load(&relay->figures[HUTCH_RELAY_QUEUED]) > 0) return;
   pthread_mutex_lock(&relay->mutex);
@@ -143,6 +161,7 @@ void *relay_run(void *given) {
     if (polled[CHANNEL].revents) accept_on_channel(relay);
     if (relay->over) end_clients(relay);
     clients_sweep(relay);
+    free_spares(relay);
     tell_those_who_drain(relay);
   }
   return NULL;

@@ -53,6 +53,7 @@ static void free_relay(struct hutch_relay *relay) {
   clients_sweep(relay);
   free_streams(relay, &relay->guest);
   free_streams(relay, &relay->holder);
+  spares_free(&relay->spares);
   const int fds[] = {relay->listener, relay->channel, relay->wake[0], relay->wake[1]};
   for (unsigned i = 0; i < sizeof fds / sizeof *fds; i++)
     if (fds[i] >= 0) close(fds[i]);
@@ -79,7 +80,7 @@ int hutch_relay_open(const char *clients, const char *channel, struct hutch_rela
   struct hutch_relay *relay = calloc(1, sizeof *relay);
   if (relay == NULL) return -ENOMEM;
   relay->listener = relay->channel = relay->wake[0] = relay->wake[1] = -1;
-  relay->guest.wire.fd = relay->holder.wire.fd = -1;
+  relay->guest.wire = relay->holder.wire = (struct wire){.fd = -1, .spares = &relay->spares};
   pthread_mutex_init(&relay->mutex, NULL);
   pthread_cond_init(&relay->changed, NULL);
   int result = open_all(relay, clients, channel);

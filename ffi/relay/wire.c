@@ -17,6 +17,8 @@
 enum { SMALL = 16 * 1024, LARGE = 2 * (HUTCH_HEADER_SIZE + HUTCH_MAX_PAYLOAD) };
 /* Least and most bytes of a chunk, and chunks per write. */
 enum { LEAST = 4 * 1024 - 64, MOST = 64 * 1024, AT_ONCE = 16 };
+/* Large chunks that are kept. */
+enum { SPARE_CHUNKS = 16 };
 
 struct chunk {
   struct chunk *next;
@@ -30,10 +32,10 @@ static int resize(struct wire *wire, size_t size) {
   size_t left = wire->end - wire->start;
   if (left > 0) memcpy(bytes, wire->in + wire->start, left);
   free(wire->in);
-  *wire = (struct wire){
-    .fd = wire->fd, .in = bytes, .end = left, .size = size,
-    .first = wire->first, .last = wire->last, .waiting = wire->waiting,
-  };
+  wire->in = bytes;
+  wire->start = 0;
+  wire->end = left;
+  wire->size = size;
   return 0;
 }
 
@@ -72,14 +74,45 @@ static long put(int fd, struct iovec *parts, int count) {
   return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS ? 0 : -errno;
 }
 
+/* NULL: there is no memory. */
+static struct chunk *make_chunk(struct spares *spares, size_t size) {
+  struct chunk *chunk = size == MOST ? spares->first : NULL;
+  if (chunk != NULL) {
+    spares->first = chunk->next;
+    spares->count--;
+  } else {
+    chunk = malloc(sizeof *chunk + size);
+    if (chunk == NULL) return NULL;
+  }
+  *chunk = (struct chunk){.size = size};
+  return chunk;
+}
+
+static void put_away(struct spares *spares, struct chunk *chunk) {
+  if (chunk->size < MOST || spares->count == SPARE_CHUNKS) {
+    free(chunk);
+    return;
+  }
+  chunk->next = spares->first;
+  spares->first = chunk;
+  spares->count++;
+}
+
+void spares_free(struct spares *spares) {
+  for (struct chunk *each = spares->first, *next; each != NULL; each = next) {
+    next = each->next;
+    free(each);
+  }
+  *spares = (struct spares){0};
+}
+
 static int wait_with(struct wire *wire, const uint8_t *bytes, size_t length) {
   while (length > 0) {
     struct chunk *last = wire->last;
     if (last == NULL || last->to == last->size) {
       size_t size = length < LEAST ? LEAST : MOST;
-      struct chunk *more = malloc(sizeof *more + size);
+      struct chunk *more = make_chunk(wire->spares, size);
       if (more == NULL) return -ENOMEM;
-      *more = (struct chunk){.size = size};
       if (last != NULL) last->next = more;
       else wire->first = more;
       wire->last = last = more;
@@ -117,7 +150,7 @@ static void took(struct wire *wire, size_t count) {
     if (first->from < first->to) break;
     wire->first = first->next;
     if (wire->first == NULL) wire->last = NULL;
-    free(first);
+    put_away(wire->spares, first);
   }
 }
 
@@ -137,7 +170,7 @@ int wire_flush(struct wire *wire) {
 void wire_forget(struct wire *wire) {
   for (struct chunk *each = wire->first, *next; each != NULL; each = next) {
     next = each->next;
-    free(each);
+    put_away(wire->spares, each);
   }
   wire->first = wire->last = NULL;
   wire->waiting = 0;
@@ -147,5 +180,5 @@ void wire_close(struct wire *wire) {
   wire_forget(wire);
   free(wire->in);
   if (wire->fd >= 0) close(wire->fd);
-  *wire = (struct wire){.fd = -1};
+  *wire = (struct wire){.fd = -1, .spares = wire->spares};
 }

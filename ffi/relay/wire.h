@@ -9,6 +9,13 @@
 
 struct chunk;
 
+/* Memory in which bytes have waited, at most a megabyte, for those that wait next: from the system, each
+ * page would cost a fault and be cleared. */
+struct spares {
+  struct chunk *first;
+  unsigned count;
+};
+
 struct wire {
   int fd; /* -1: there is none */
   /* Came, and not looked at: in[start..end]. */
@@ -17,6 +24,7 @@ struct wire {
   /* Waits. */
   struct chunk *first, *last;
   size_t waiting;
+  struct spares *spares; /* shared by wires of one thread */
 };
 
 /* Reads once. How many bytes came, 0 at the end, or a negative errno: -EAGAIN when there are none now,
@@ -34,5 +42,7 @@ void wire_forget(struct wire *wire);
 
 /* Closes it, and frees what it holds. */
 void wire_close(struct wire *wire);
+
+void spares_free(struct spares *spares);
 
 #endif

@@ -40,6 +40,14 @@ Deno.test(`hutch_relay serves 1024 clients, and goes on without descriptors${cc.
   await runTool(program, folder.path);
 });
 
+Deno.test(`hutch_relay hands frames over at once, and uses memory for what waits again${cc.note}`, {
+  ignore: cc.ignore,
+}, async () => {
+  await using folder = new TempFolder();
+  const flags = [...sanitizers, "-Wl,--wrap=malloc,--wrap=free"];
+  await runTool(await compile("relay_flow", folder.path, flags), folder.path);
+});
+
 Deno.test(`hutch_relay_trim gives stack back, and nothing that somebody has${cc.note}`, {
   ignore: cc.ignore,
 }, async () => {

@@ -373,7 +373,7 @@ Deno.test("Relay takes nothing more from a client that doesn't read for long", a
   for (let stream = 1; stream <= 6; stream++) {
     const before = box.relay.state.queuedBytes;
     await stopped.open(stream, "bytes", String(9 * WINDOW));
-    await until(() => box.relay.state.queuedBytes > before + WINDOW * 0.7 || stream === 6);
+    await until(() => box.relay.state.queuedBytes > before + WINDOW * 0.4 || stream === 6);
   }
   await until(() => box.relay.state.queuedBytes > 4.5 * WINDOW);
   const { length } = box.agent.opened;
