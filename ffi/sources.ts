@@ -90,6 +90,8 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "agent/view_names.c": "e3981b4c7bfddbdf9cbd9200cffef2c947d284be279898a87c9e64d2003698de",
   "agent/view_volumes.c": "fbe33a16fad34be9c9f6fe8ddf38c7bef109f741adb10164acbd56f5fac2b512",
   "agent/watch.c": "69086003806d9ca13b5684fa5bd0338ac9b45f6a33e3d3a0909f4eeff6902c1c",
+  "clock/clock.c": "f781c77f940be6c3b3a08dad4ff6a426a9d9337ee78d42cf84897378618c04b1",
+  "clock/clock.h": "f23867fe7a638c8368e9f35ae8e8aeda2de7355772746c47072db4dff400874f",
   "confine/calls.c": "6c359735d29e6ad8fec5f0978e1250c7513e2dd65b610ad0510dba7326814899",
   "confine/calls.h": "dc1ac458f7afeca519a73001b86c0ec01579c236a3db6225bc2dd607566d73c6",
   "confine/confine.c": "863c2787aad6f01d2b8c8db7312b60c5c95a8771c64174b0d3849c2c9e720632",

@@ -22,9 +22,14 @@ const SERVER_GRACE_MS = 500;
 const runner: MachineRunner = { start };
 export default runner;
 
-async function start(spec: MachineSpec, { confine }: RunnerProcess): Promise<Machine> {
+async function start(
+  spec: MachineSpec,
+  { confine, counterKhz }: RunnerProcess,
+): Promise<Machine> {
   const server = spec.shares ? await serveShares(spec.shares, spec.engine) : undefined;
-  const { program = "", setpriv = "", flock = "" } = spec.engine;
+  const { program = "", setpriv = "", flock = "", accelerator } = spec.engine;
+  const boots = accelerator !== "kvm" && !spec.resume;
+  const khz = boots ? await counterKhz() : undefined;
   // QEMU dies with the box process, even when that is killed: the box process starts it from its
   // main thread, which lives as long as the process does. It holds a lock while it lives, so that
   // a restart after such an end waits until the disk is free.
@@ -34,7 +39,7 @@ async function start(spec: MachineSpec, { confine }: RunnerProcess): Promise<Mac
   const child = new Deno.Command(setpriv, {
     args: [
       ...["--pdeathsig", "KILL", "--", flock, "--no-fork", "--wait", "10", lock, program],
-      ...machineArguments(spec),
+      ...machineArguments(spec, khz),
     ],
     stdin: spec.resume ? "piped" : "null",
     stdout: "null",
@@ -127,11 +132,24 @@ async function end(
  * switch of SMAP ends a piece of translated code, which made commands a sixth slower.
  */
 const EMULATED_PROCESSOR = "max,-erms,-fsrm,-smap";
-/** Detours around what processors guess: an emulated one makes none of them where the guest means them. */
-const EMULATED_KERNEL = " mitigations=off";
 
-/** QEMU's command line for a machine. */
-export function machineArguments(spec: MachineSpec): string[] {
+/**
+ * What an emulated guest's kernel is told beside. Detours around what processors guess: an emulated one
+ * doesn't make them where the guest means them. And that its counter is this machine's own, and how fast:
+ * it would find that out by its timer's ticks, of which it misses some where others keep it from its
+ * processor, and then have no other clock than those.
+ */
+function emulatedKernel(counterKhz: number | undefined): string {
+  const counter = counterKhz === undefined ? "" : ` tsc=reliable tsc_early_khz=${counterKhz}`;
+  return ` mitigations=off${counter}`;
+}
+
+/**
+ * QEMU's command line for a machine.
+ *
+ * @param counterKhz How fast this machine's time stamp counter counts, if that is known.
+ */
+export function machineArguments(spec: MachineSpec, counterKhz?: number): string[] {
   const kvm = spec.engine.accelerator === "kvm";
   return [
     ...["-M", `microvm,acpi=off${memoryBackend(spec)}`],
@@ -143,7 +161,7 @@ export function machineArguments(spec: MachineSpec): string[] {
     ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
     ...["-name", `hutch-${spec.id}`],
     ...["-kernel", spec.kernel.path],
-    ...["-append", kvm ? spec.kernel.commandLine : spec.kernel.commandLine + EMULATED_KERNEL],
+    ...["-append", spec.kernel.commandLine + (kvm ? "" : emulatedKernel(counterKhz))],
     ...spec.shares ? shareArguments(spec.shares, spec.memoryMiB) : [],
     ...spec.resume ? resumeArguments(spec.resume, spec.memoryMiB) : [],
     ...spec.disks.flatMap(diskArguments),

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { counterKhz } from "../../ffi/clock.ts";
 import { confine, type FileRule } from "../../ffi/confine.ts";
 import { FileLock } from "../file_lock.ts";
 import { answers, askToShutDown } from "./ask_guest.ts";
@@ -158,7 +159,10 @@ async function serve(file: MachineFile): Promise<void> {
     confined = true;
     confine(file.library, [...ownRules(file), ...rules]);
   };
-  const started = machine = await runner.start(file.spec, { confine: confineOnce });
+  const started = machine = await runner.start(file.spec, {
+    confine: confineOnce,
+    counterKhz: () => counterKhz(file.library),
+  });
   kill = () => started.kill();
   try {
     confineOnce([]);

@@ -187,6 +187,11 @@ export interface RunnerProcess {
    * or goes on from memory: to be called before the guest runs. Else it is done once `start` has returned.
    */
   readonly confine: (files: readonly FileRule[]) => void;
+  /**
+   * How fast this machine's time stamp counter counts, in `kHz`; undefined where it has none that counts
+   * evenly. It takes 10 ms. An emulated guest has the same counter, and can't always find that out.
+   */
+  readonly counterKhz: () => Promise<number | undefined>;
 }
 
 /** One part that an engine needs, and what to do when it is missing. */

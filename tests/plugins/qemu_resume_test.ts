@@ -54,7 +54,7 @@ async function goOn(
       ...{ ramPath: path("memory/ram"), statePath: path("memory/state"), folder: path("memory") },
       marks,
     },
-  }, { confine });
+  }, { confine, counterKhz: () => Promise.resolve(undefined) });
   const talking = playQemu(path("control.own"), (execute) => {
     heard(execute);
     if (execute !== "cont") return;
@@ -93,13 +93,13 @@ Deno.test("memory of a guest that was built for another processor is refused, in
   assert.ok(!steps.includes("cont"), steps.join(" "));
 });
 
-Deno.test("only an emulated guest goes without what guards its kernel", () => {
+Deno.test("only an emulated guest goes without what guards its kernel, and is told of its counter", () => {
   const asked = (accelerator: string) => {
-    const all = machineArguments({ ...SPEC, engine: { accelerator } });
+    const all = machineArguments({ ...SPEC, engine: { accelerator } }, 2_000_000);
     return { processor: all[all.indexOf("-cpu") + 1], kernel: all[all.indexOf("-append") + 1] };
   };
   assert.deepEqual(asked("kvm"), { processor: "host", kernel: "quiet" });
   const { processor, kernel } = asked("tcg");
   assert.match(processor ?? "", /^max,.*-smap/);
-  assert.equal(kernel, "quiet mitigations=off");
+  assert.equal(kernel, "quiet mitigations=off tsc=reliable tsc_early_khz=2000000");
 });
