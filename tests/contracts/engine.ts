@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { timingSafeEqual } from "node:crypto";
 import { join } from "node:path";
+import { counterKhz } from "../../ffi/clock.ts";
 import { boxLibraryPath } from "../../ffi/library.ts";
 import type { Engine, EngineReport, KvmReport, MachineDisk } from "../../mod.ts";
 import { errorText } from "../../src/errors.ts";
@@ -86,6 +87,14 @@ export function engineContract(
       const kib = Number((await output(client, "awk '/MemTotal/{print $2}' /proc/meminfo")).trim());
       assert.ok(kib > 80 * 1024 && kib <= 128 * 1024, `${kib} KiB`);
     });
+    await step(
+      "gives it a clock that is finer than its ticks, if this machine has one",
+      async () => {
+        if (await counterKhz(boxLibraryPath()) === undefined) return;
+        const path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+        assert.doesNotMatch(await output(client, `cat ${path}`), /jiffies/);
+      },
+    );
     await step("moves a large stream both ways unchanged", async () => {
       const stream = client.open(request("cat > /streamed; cat /streamed", true));
       const sent = new Uint8Array(STREAMED);
