@@ -2,5 +2,8 @@
 import runner from "../../plugins/engines/libkrun_runner.ts";
 
 const spec = JSON.parse(Deno.readTextFileSync(Deno.args[0] ?? ""));
-const machine = await runner.start(spec, { confine: () => {} });
+const machine = await runner.start(spec, {
+  confine: () => {},
+  counterKhz: () => Promise.resolve(undefined),
+});
 await machine.exited;

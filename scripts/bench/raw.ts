@@ -4,6 +4,8 @@
  * @module
  */
 import { join } from "node:path";
+import { counterKhz } from "../../ffi/clock.ts";
+import { boxLibraryPath } from "../../ffi/library.ts";
 import type { MachineSpec } from "../../mod.ts";
 import { machineArguments } from "../../plugins/engines/qemu_runner.ts";
 
@@ -11,6 +13,8 @@ import { machineArguments } from "../../plugins/engines/qemu_runner.ts";
 export interface RawMachine extends AsyncDisposable {
   readonly connection: Deno.Conn;
 }
+
+const counter = await counterKhz(boxLibraryPath());
 
 /** Starts QEMU alone and waits for the guest's first byte. */
 export async function startBareQemu(spec: MachineSpec): Promise<RawMachine> {
@@ -20,7 +24,7 @@ export async function startBareQemu(spec: MachineSpec): Promise<RawMachine> {
   // It comes here for orders, and doesn't start without; there are none.
   const orders = Deno.listen({ transport: "unix", path: `${spec.controlPath}.own` });
   const child = new Deno.Command(spec.engine.program ?? "", {
-    args: machineArguments(spec),
+    args: machineArguments(spec, counter),
     stdin: "null",
     stdout: "null",
     stderr: "inherit",
