@@ -113,7 +113,7 @@ agentTest("has jobs in a terminal, and hangs them up at its end", async (peer) =
 });
 
 agentTest("ends a terminal's stream though a process that it left holds it", async (peer) => {
-  const stream = terminal(peer, "(trap '' HUP; sleep 600) & echo pid=$!; exit 4");
+  const stream = terminal(peer, "trap '' HUP; sleep 600 & echo pid=$!; exit 4");
   const first = await stream.outcome("EXIT");
   assert.deepEqual(first.exit, { code: 4, signal: null, timedOut: false });
   const left = Number(/pid=(\d+)/.exec(first.stdout)?.[1]);
