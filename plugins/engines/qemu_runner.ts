@@ -26,10 +26,10 @@ async function start(
   spec: MachineSpec,
   { confine, counterKhz }: RunnerProcess,
 ): Promise<Machine> {
-  const server = spec.shares ? await serveShares(spec.shares, spec.engine) : undefined;
   const { program = "", setpriv = "", flock = "", accelerator } = spec.engine;
   const boots = accelerator !== "kvm" && !spec.resume;
   const khz = boots ? await counterKhz() : undefined;
+  const server = spec.shares ? await serveShares(spec.shares, spec.engine) : undefined;
   // QEMU dies with the box process, even when that is killed: the box process starts it from its
   // main thread, which lives as long as the process does. It holds a lock while it lives, so that
   // a restart after such an end waits until the disk is free.

@@ -95,17 +95,27 @@ agentTest(
   },
 );
 
-agentTest("takes half a file away when nobody wants the copy any more", async (peer, folder) => {
-  const to = join(folder, "to");
+/** Begins to unpack a folder with one file, of which only a part is said yet. */
+function beginHalf(peer: Peer, to: string) {
   const tar = writeTar({ path: ".", type: "5", mode: 0o755 }, {
     path: "./file",
     data: "x".repeat(200_000),
   });
   const argv = ["unpack", `${WHOLE}`, to, "name"];
   const stream = peer.exec(argv, { stdin: true, env: [], wide: true, more: { builtin: "unpack" } });
-  for (let at = 0; at < 150_000; at += 50_000) stream.input(tar.subarray(at, at + 50_000));
   const size = () => Deno.stat(join(to, "file")).then(({ size }) => size, () => 0);
-  await until(async () => await size() > 0, () => Promise.resolve("nothing is unpacked"));
+  return {
+    stream,
+    say: (from: number, end: number) => stream.input(tar.subarray(from, end)),
+    begun: () => until(async () => await size() > 0, () => Promise.resolve("nothing is unpacked")),
+  };
+}
+
+agentTest("takes half a file away when nobody wants the copy any more", async (peer, folder) => {
+  const to = join(folder, "to");
+  const { stream, say, begun } = beginHalf(peer, to);
+  for (let at = 0; at < 150_000; at += 50_000) say(at, at + 50_000);
+  await begun();
   stream.close();
   await stream.outcome();
   assert.deepEqual([...Deno.readDirSync(to)], []);
@@ -115,28 +125,15 @@ agentTest(
   "takes half a file away also when it finds nobody to tell how far it is",
   async (peer, folder) => {
     const to = join(folder, "to");
-    const tar = writeTar({ path: ".", type: "5", mode: 0o755 }, {
-      path: "./file",
-      data: "x".repeat(200_000),
-    });
-    const argv = ["unpack", `${WHOLE}`, to, "name"];
-    const stream = peer.exec(argv, {
-      stdin: true,
-      env: [],
-      wide: true,
-      more: { builtin: "unpack" },
-    });
+    const { stream, say, begun } = beginHalf(peer, to);
     const first = await stream.next();
     assert(first?.type === FrameType.REPLY);
     const { pid } = decodeCbor<{ pid: number }>(first.payload);
-    stream.input(tar.subarray(0, 60_000));
-    await until(
-      async () => (await Deno.stat(join(to, "file")).catch(() => ({ size: 0 }))).size > 0,
-      () => Promise.resolve("nothing is unpacked"),
-    );
+    say(0, 60_000);
+    await begun();
     // It stands still until it has got more, and the ends of its pipes are closed.
     Deno.kill(pid, "SIGSTOP");
-    stream.input(tar.subarray(60_000, 120_000));
+    say(60_000, 120_000);
     stream.close();
     const later = await peer.exec(["none"], { more: { builtin: "none" } }).outcome();
     assert.deepEqual(later.order, ["ERROR", "CLOSE"]);
