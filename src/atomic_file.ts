@@ -19,6 +19,28 @@ export async function exists(path: string): Promise<boolean> {
   }
 }
 
+/** Makes a private folder, and those above it; one that is removed in that very moment once more. */
+export async function makeFolder(path: string): Promise<void> {
+  for (;;) {
+    try {
+      return await Deno.mkdir(path, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      // It was there already, and wasn't any more when it was looked at.
+      if (!(error instanceof Deno.errors.AlreadyExists) || await isOther(path)) throw error;
+    }
+  }
+}
+
+/** Whether something is there that is no folder. */
+async function isOther(path: string): Promise<boolean> {
+  try {
+    return !(await Deno.lstat(path)).isDirectory;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
 /** Removes a file or folder; that it isn't there is fine. */
 export async function removeIfThere(path: string): Promise<void> {
   try {

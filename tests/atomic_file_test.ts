@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { makeOnce, writeAtomically } from "../src/atomic_file.ts";
+import { makeFolder, makeOnce, writeAtomically } from "../src/atomic_file.ts";
 import { FileLock } from "../src/file_lock.ts";
 
 async function withFolder(run: (folder: string) => Promise<void>): Promise<void> {
@@ -111,4 +111,30 @@ Deno.test("writeAtomically replaces a file in one step", () =>
     await writeAtomically(path, "two");
     assert.equal(await Deno.readTextFile(path), "two");
     assert.deepEqual(names(folder), ["file"]);
+  }));
+
+Deno.test("makeFolder makes one that was there and is removed in that very moment", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "a/b");
+    const { mkdir } = Deno;
+    let asked = 0;
+    // As Deno does when it finds one, and then doesn't.
+    Deno.mkdir = (path, options) =>
+      asked++ === 0
+        ? Promise.reject(new Deno.errors.AlreadyExists("a moment ago"))
+        : mkdir(path, options);
+    try {
+      await makeFolder(path);
+    } finally {
+      Deno.mkdir = mkdir;
+    }
+    assert.equal(asked, 2);
+    assert.ok((await Deno.stat(path)).isDirectory);
+  }));
+
+Deno.test("makeFolder says that something else is in its place", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "file");
+    await Deno.writeTextFile(path, "");
+    await assert.rejects(makeFolder(path), Deno.errors.AlreadyExists);
   }));

@@ -16,7 +16,7 @@ import { QemuTalk, RAM_BLOCK } from "./qemu_control.ts";
 import { resumeArguments, resumeMachine } from "./qemu_resume.ts";
 import { type FileServer, serveShares, shareArguments, tail } from "./qemu_shares.ts";
 
-/** How long a machine may take to end by itself once its virtiofsd has ended, in `ms`. */
+/** How long one of a machine and its virtiofsd may take to end by itself once the other has, in `ms`. */
 const SERVER_GRACE_MS = 500;
 
 const runner: MachineRunner = { start };
@@ -114,17 +114,27 @@ async function end(
   let lost = "";
   let timer: ReturnType<typeof setTimeout> | undefined;
   // A machine that ends takes it along, and may be noticed later.
-  const serverEnd = server?.exited.then((why) => {
-    lost = why;
+  const serverEnd = server?.exited.then(({ words }) => {
+    lost = words;
     timer = setTimeout(server.failed, SERVER_GRACE_MS);
   });
   const { code, signal } = await child.status;
   clearTimeout(timer);
-  const said = [lost, await output].filter((text) => text !== "").join("; ");
+  const failed = code !== 0 && !signal;
+  const why = lost === "" && failed && server ? await lateWords(server) : lost;
+  const said = [why, await output].filter((text) => text !== "").join("; ");
   server?.kill();
   await serverEnd;
   clearTimeout(timer);
   return { code: signal ? null : code, signal, output: said };
+}
+
+/** What virtiofsd has failed with, if QEMU failed for that and was the faster one to end. */
+async function lateWords(server: FileServer): Promise<string> {
+  const timer = setTimeout(server.kill, SERVER_GRACE_MS);
+  const { failed, words } = await server.exited;
+  clearTimeout(timer);
+  return failed ? words : "";
 }
 
 /**

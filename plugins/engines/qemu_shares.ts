@@ -11,10 +11,17 @@ import type { EngineParts, MachineShares } from "../../mod.ts";
 /** Text of a program's standard error that is kept for messages, in bytes. */
 const OUTPUT_LIMIT = 8 * 1024;
 
+/** How a virtiofsd ended. */
+export interface FileServerEnd {
+  /** By itself, with another code than 0. */
+  readonly failed: boolean;
+  /** That it ended, and how, with the last that it said. */
+  readonly words: string;
+}
+
 /** A virtiofsd that runs. */
 export interface FileServer {
-  /** Says how it ended, with its last words. */
-  readonly exited: Promise<string>;
+  readonly exited: Promise<FileServerEnd>;
   /** Ends it at once; idempotent. */
   kill(): void;
 }
@@ -42,18 +49,21 @@ export async function serveShares(shares: MachineShares, engine: EngineParts): P
     stderr: "piped",
     clearEnv: true,
   }).spawn();
-  const words = tail(child.stderr);
+  const output = tail(child.stderr);
   const exited = (async () => {
     const { code, signal } = await child.status;
-    const said = await words;
-    return `virtiofsd, which serves its volumes, ended with ${signal ?? `code ${code}`}${
-      said === "" ? "" : `: ${said}`
-    }`;
+    const said = await output;
+    const how = signal ?? `code ${code}`;
+    const words = `virtiofsd, which serves its volumes, ended with ${how}`;
+    return {
+      failed: code !== 0 && !signal,
+      words: said === "" ? words : `${words}: ${said}`,
+    };
   })();
   const reader = child.stdout.getReader();
   const { done } = await reader.read();
   await reader.cancel();
-  if (done) throw new Error(await exited);
+  if (done) throw new Error((await exited).words);
   return {
     exited,
     kill() {

@@ -6,6 +6,7 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { basename, join } from "node:path";
+import { makeFolder } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
 import { FileLock } from "../file_lock.ts";
 import type { LayoutOutput } from "../plugin/contract.ts";
@@ -74,7 +75,7 @@ function heldByCaller({ config }: BoxRecord): HutchError {
 /** The box's lock, in a folder that may be removed at any moment, and is made again then. */
 async function lockFolder(own: LayoutOutput): Promise<FileLock> {
   for (;;) {
-    await Deno.mkdir(own.folder, { recursive: true, mode: 0o700 });
+    await makeFolder(own.folder);
     let lock: FileLock;
     try {
       lock = await FileLock.acquire(own.operationLockPath);

@@ -7,6 +7,7 @@ import { spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { helperPath, sharePath } from "../../ffi/library.ts";
+import { makeFolder } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
 import {
   cachePackages,
@@ -50,7 +51,7 @@ export async function spawnKeeper(context: BoxContext, id: string): Promise<void
   const { folder } = boxPaths(paths, id);
   const { plugins } = keepings.of(id);
   const logPath = join(folder, "keeper.log");
-  await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolder(folder);
   // What plugins import is in no lock file of ours.
   const lock = plugins.length > 0 ? await copyLock(join(folder, "packages.lock")) : ownLock();
   await cachePackages(KEEPER_PROCESS, lock);

@@ -4,7 +4,7 @@
  * @module
  */
 import { boxLibraryPath } from "../../ffi/library.ts";
-import { removeIfThere } from "../atomic_file.ts";
+import { makeFolder, removeIfThere } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
 import type { GuestMount, Hello } from "../guest/messages.ts";
@@ -54,7 +54,7 @@ const OWN_DISKS = 2;
 /** `layout`: the box's folders. */
 export async function layout({ box, paths }: StartContext): Promise<LayoutOutput> {
   const own = boxPaths(paths, box.id);
-  await Deno.mkdir(own.folder, { recursive: true, mode: 0o700 });
+  await makeFolder(own.folder);
   await makeSocketFolder(paths.sockets);
   return own;
 }

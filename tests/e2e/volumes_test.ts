@@ -336,17 +336,20 @@ if (everywhere) {
   Deno.test(`a virtiofsd that fails is a boot_failed with its words ${on}`, () =>
     withVolumes((host) => Promise.resolve([`${host}:/srv`]), async (box, host) => {
       const program = join(host, "virtiofsd");
-      await Deno.writeTextFile(program, "#!/bin/sh\necho no luck today >&2; exit 3\n", {
-        mode: 0o755,
-      });
       Deno.env.set("HUTCH_VIRTIOFSD", program);
+      // The second has QEMU fail before it does.
+      const failures = ["echo no luck today >&2", "exec 3>&-; sleep 0.1; echo no luck today >&2"];
       try {
-        await assert.rejects(box.start(), (error: unknown) => {
-          assert.ok(error instanceof Error && "code" in error);
-          assert.equal(error.code, "boot_failed");
-          assert.match(error.message, /virtiofsd, which serves its volumes.*no luck today/);
-          return true;
-        });
+        for (const failure of failures) {
+          const script = `#!/bin/sh\n${failure}; exit 3\n`;
+          await Deno.writeTextFile(program, script, { mode: 0o755 });
+          await assert.rejects(box.start(), (error: unknown) => {
+            assert.ok(error instanceof Error && "code" in error);
+            assert.equal(error.code, "boot_failed");
+            assert.match(error.message, /virtiofsd, which serves its volumes.*no luck today/);
+            return true;
+          });
+        }
         Deno.env.set("HUTCH_SHARE", "/nowhere");
         await assert.rejects(box.start(), /there is no \/nowhere/);
         Deno.env.delete("HUTCH_SHARE");
