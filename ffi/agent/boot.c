@@ -41,8 +41,14 @@ void boot_early(void) {
   if (fd > 2) close(fd);
 }
 
-/* Opens the port whose name file says HUTCH_PORT_NAME; -ENOENT if there is none (yet). */
+/* Opens the port whose name file says HUTCH_PORT_NAME; -ENOENT if there is none (yet). It is looked for
+ * once: the machine keeps its devices, also when its memory goes on elsewhere. */
 static int open_port(void) {
+  static char device[32];
+  if (*device != '\0') {
+    int port = open(device, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    return port < 0 ? -errno : port;
+  }
   DIR *ports = opendir(PORTS);
   if (ports == NULL) return -ENOENT;
   int result = -ENOENT;
@@ -55,10 +61,11 @@ static int open_port(void) {
     ssize_t got = file < 0 ? -1 : read(file, name, sizeof name);
     if (file >= 0) close(file);
     if (got != sizeof name - 1 || memcmp(name, HUTCH_PORT_NAME "\n", sizeof name - 1) != 0) continue;
-    snprintf(path, sizeof path, "/dev/%s", entry->d_name);
-    result = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (snprintf(device, sizeof device, "/dev/%s", entry->d_name) >= (int)sizeof device) continue;
+    result = open(device, O_RDWR | O_CLOEXEC | O_NONBLOCK);
     if (result < 0) result = -errno;
   }
+  if (result < 0) *device = '\0';
   closedir(ports);
   return result;
 }

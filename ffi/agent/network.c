@@ -98,7 +98,6 @@ static int add_gateway(int fd, int index, const char *text) {
   return ask(fd, &message);
 }
 
-/* Devices appear while the first process runs already. */
 static int find_device(void) {
   unsigned index;
   for (int ms = 0; (index = if_nametoindex(DEVICE)) == 0 && ms < DEVICE_WAIT_MS; ms++) {
@@ -131,26 +130,47 @@ static void link_local(const uint8_t mac[6], char text[64]) {
   snprintf(text, 64, "fe80::%02x%02x:%02xff:fe%02x:%02x%02x/64", mac[0] ^ 2, mac[1], mac[2], mac[3], mac[4], mac[5]);
 }
 
+/* Hardware addresses whose link-local ones are to be exchanged, once `unsettled`. */
+static struct ether_addr former, present;
+static bool unsettled;
+
+/* Devices appear while the first process runs already. */
+static int hardware_address(int fd, struct ifreq *request) {
+  for (int ms = 0; ioctl(fd, SIOCGIFHWADDR, request) < 0; ms++) {
+    if (errno != ENODEV || ms == DEVICE_WAIT_MS) return -errno;
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  }
+  return 0;
+}
+
 int network_rename(const char *mac, bool has_addresses) {
   struct ifreq request = {.ifr_name = DEVICE};
-  struct ether_addr wanted;
-  char before[64], after[64];
-  if (ether_aton_r(mac, &wanted) == NULL) return -EINVAL;
-  int index = find_device(), fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-  int plain = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  int error = index == 0 || fd < 0 || plain < 0 || ioctl(plain, SIOCGIFHWADDR, &request) < 0 ? -errno : 0;
+  if (ether_aton_r(mac, &present) == NULL) return -EINVAL;
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  int error = hardware_address(fd, &request);
   if (error == 0) {
-    link_local((const uint8_t *)request.ifr_hwaddr.sa_data, before);
-    link_local(wanted.ether_addr_octet, after);
-    memcpy(request.ifr_hwaddr.sa_data, wanted.ether_addr_octet, sizeof wanted.ether_addr_octet);
-    if (ioctl(plain, SIOCSIFHWADDR, &request) < 0) error = -errno;
+    memcpy(&former, request.ifr_hwaddr.sa_data, sizeof former);
+    memcpy(request.ifr_hwaddr.sa_data, &present, sizeof present);
+    unsettled = has_addresses && memcmp(&former, &present, sizeof former) != 0;
+    if (ioctl(fd, SIOCSIFHWADDR, &request) < 0) error = -errno;
   }
-  if (error == 0 && has_addresses && strcmp(before, after) != 0) {
-    change_address(fd, index, before, false); /* somebody may have taken it away */
-    error = change_address(fd, index, after, true);
+  close(fd);
+  return error;
+}
+
+int network_settle(void) {
+  if (!unsettled) return 0;
+  char text[64];
+  int index = find_device(), fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  int error = index == 0 || fd < 0 ? -errno : 0;
+  if (error == 0) {
+    link_local(former.ether_addr_octet, text);
+    change_address(fd, index, text, false); /* somebody may have taken it away */
+    link_local(present.ether_addr_octet, text);
+    error = change_address(fd, index, text, true);
     if (error == -EEXIST || error == -EACCES || error == -EOPNOTSUPP) error = 0; /* or IPv6 at all */
   }
   if (fd >= 0) close(fd);
-  if (plain >= 0) close(plain);
   return error;
 }

@@ -12,8 +12,13 @@ struct request;
  * there are no addresses. 0, or -1 with `failure` filled. */
 int network_configure(const struct request *request, struct failure *failure);
 
-/* Gives eth0 another hardware address and, where it has addresses already, the link-local one that goes
- * with it. 0, or a negative errno. */
+/* Gives eth0 another hardware address. Where it has addresses already, the link-local one that goes with
+ * the former is left to `network_settle`. 0, or a negative errno. */
 int network_rename(const char *mac, bool has_addresses);
+
+/* Exchanges the link-local address, if it has to be; in this process, or in a child made since. It takes
+ * an emulated guest as long as a command, and nobody waits for it: the former one is as good, as no two
+ * boxes share a network. 0, or a negative errno. */
+int network_settle(void);
 
 #endif

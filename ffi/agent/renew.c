@@ -5,6 +5,7 @@
  * standard output, which says that all is changed; bringing it to the disk follows. */
 #define _GNU_SOURCE 1
 #include "builtin.h"
+#include "network.h"
 #include "request.h"
 #include "view.h"
 
@@ -138,6 +139,11 @@ int renew_main(int argc, char **argv) {
   if (bad == 0 && argc > 1) {
     if (write(STDOUT_FILENO, "", 1) != 1) bad = 1;
     sleep(WAIT_SECONDS);
+    int error = network_settle();
+    if (error < 0) {
+      errno = -error;
+      bad |= complain("exchange", "the link-local address");
+    }
   }
   sync();
   return bad;

@@ -35,6 +35,15 @@ static bool contents(int fd, char *text, size_t size) {
   return true;
 }
 
+/* Makes `text` all that the file has. It is cut only where it was longer: that takes an emulated guest
+ * half as long as a command. */
+static bool write_whole(int fd, const char *text) {
+  size_t length = strlen(text);
+  struct stat status;
+  return pwrite(fd, text, length, 0) == (ssize_t)length && fstat(fd, &status) == 0 &&
+         (status.st_size == (off_t)length || ftruncate(fd, (off_t)length) == 0);
+}
+
 static void write_hostname(const char *hostname) {
   char wanted[REQUEST_MAX_HOSTNAME + 2], present[sizeof wanted + 1];
   int fd = open_regular("/etc/hostname");
@@ -42,11 +51,9 @@ static void write_hostname(const char *hostname) {
     log_line("write /etc/hostname in the box: %s", strerror(errno));
     return;
   }
-  size_t length = (size_t)snprintf(wanted, sizeof wanted, "%s\n", hostname);
-  if (!contents(fd, present, sizeof present) || strcmp(present, wanted) != 0) {
-    if (ftruncate(fd, 0) < 0 || pwrite(fd, wanted, length, 0) != (ssize_t)length) {
-      log_line("write /etc/hostname in the box: %s", strerror(errno));
-    }
+  snprintf(wanted, sizeof wanted, "%s\n", hostname);
+  if ((!contents(fd, present, sizeof present) || strcmp(present, wanted) != 0) && !write_whole(fd, wanted)) {
+    log_line("write /etc/hostname in the box: %s", strerror(errno));
   }
   close(fd);
 }
@@ -121,8 +128,7 @@ static void write_resolv(const char *text) {
   struct stat status;
   if (lstat("/etc/resolv.conf", &status) == 0 && S_ISLNK(status.st_mode)) unlink("/etc/resolv.conf");
   int fd = open_regular("/etc/resolv.conf");
-  size_t length = strlen(text);
-  if (fd < 0 || ftruncate(fd, 0) < 0 || pwrite(fd, text, length, 0) != (ssize_t)length) {
+  if (fd < 0 || !write_whole(fd, text)) {
     log_line("write /etc/resolv.conf in the box: %s", strerror(errno));
   }
   if (fd >= 0) close(fd);

@@ -54,10 +54,8 @@ export class QemuTalk implements Disposable {
     if (this.#over) throw this.#over;
     const answer = Promise.withResolvers<unknown>();
     this.#waiting.push(answer);
-    const timer = setTimeout(
-      () => this.#end(new Error(`it didn't answer in ${TIMEOUT_MS} ms`)),
-      TIMEOUT_MS,
-    );
+    const late = () => this.#end(new Error(`it didn't answer in ${TIMEOUT_MS} ms`));
+    using _timer = after(TIMEOUT_MS, late);
     try {
       const bytes = new TextEncoder().encode(`${JSON.stringify(order)}\n`);
       for (let at = 0; at < bytes.length;) at += await this.#connection.write(bytes.subarray(at));
@@ -65,8 +63,6 @@ export class QemuTalk implements Disposable {
     } catch (error) {
       answer.promise.catch(() => {});
       throw this.#over ?? error;
-    } finally {
-      clearTimeout(timer);
     }
   }
 
@@ -140,6 +136,16 @@ async function hasSmap(talk: QemuTalk): Promise<boolean> {
 
 function wordsOf(error: unknown): string {
   return isObject(error) && typeof error.desc === "string" ? error.desc : JSON.stringify(error);
+}
+
+/**
+ * Calls `run` once after `ms`, unless it is disposed of before. Not by `setTimeout`, which loads Node's
+ * timers: a box process does without.
+ */
+export function after(ms: number, run: () => void): Disposable {
+  const signal = AbortSignal.timeout(ms);
+  signal.addEventListener("abort", run, { once: true });
+  return { [Symbol.dispose]: () => signal.removeEventListener("abort", run) };
 }
 
 /** Whether a value has keys. */

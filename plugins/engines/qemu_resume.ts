@@ -9,7 +9,7 @@
  * @module
  */
 import type { MachineResume, MachineSpec } from "../../mod.ts";
-import { isObject, qemuMarks, type QemuTalk, RAM_BLOCK } from "./qemu_control.ts";
+import { after, isObject, qemuMarks, type QemuTalk, RAM_BLOCK } from "./qemu_control.ts";
 
 /** How long QEMU may take to load a state, in `ms`. */
 const LOAD_MS = 30_000;
@@ -18,7 +18,7 @@ const AGENT_MS = 30_000;
 /** What it says then. */
 const LEFT = "hutch-agent: waiting for a host\n";
 /** Between two looks, in `ms`: at first, and later: many machines at once are kept from their work by looks. */
-const STEP_MS = { first: 1, most: 8 };
+const STEP_MS = { first: 1, grows: 1.4, most: 16 };
 
 /** QEMU's arguments: it waits for a state on its standard input, and stands still afterwards. */
 export function resumeArguments(resume: MachineResume, memoryMiB: number): string[] {
@@ -84,8 +84,12 @@ async function isLoaded(talk: QemuTalk): Promise<boolean> {
 
 async function until(done: () => Promise<boolean>, ms: number, late: string): Promise<void> {
   const end = performance.now() + ms;
-  for (let step = STEP_MS.first; !await done(); step = Math.min(step * 1.2, STEP_MS.most)) {
+  for (
+    let step = STEP_MS.first;
+    !await done();
+    step = Math.min(step * STEP_MS.grows, STEP_MS.most)
+  ) {
     if (performance.now() > end) throw new Error(`${late} in ${ms} ms`);
-    await new Promise((resolve) => setTimeout(resolve, step));
+    await new Promise<void>((resolve) => after(step, resolve));
   }
 }

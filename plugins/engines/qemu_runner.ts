@@ -12,7 +12,7 @@ import type {
   MachineSpec,
   RunnerProcess,
 } from "../../mod.ts";
-import { QemuTalk, RAM_BLOCK } from "./qemu_control.ts";
+import { after, QemuTalk, RAM_BLOCK } from "./qemu_control.ts";
 import { resumeArguments, resumeMachine } from "./qemu_resume.ts";
 import { type FileServer, serveShares, shareArguments, tail } from "./qemu_shares.ts";
 
@@ -112,28 +112,27 @@ async function end(
   server: (FileServer & { failed: () => void }) | undefined,
 ): Promise<MachineExit> {
   let lost = "";
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let timer: Disposable | undefined;
   // A machine that ends takes it along, and may be noticed later.
   const serverEnd = server?.exited.then(({ words }) => {
     lost = words;
-    timer = setTimeout(server.failed, SERVER_GRACE_MS);
+    timer = after(SERVER_GRACE_MS, server.failed);
   });
   const { code, signal } = await child.status;
-  clearTimeout(timer);
+  timer?.[Symbol.dispose]();
   const failed = code !== 0 && !signal;
   const why = lost === "" && failed && server ? await lateWords(server) : lost;
   const said = [why, await output].filter((text) => text !== "").join("; ");
   server?.kill();
   await serverEnd;
-  clearTimeout(timer);
+  timer?.[Symbol.dispose]();
   return { code: signal ? null : code, signal, output: said };
 }
 
 /** What virtiofsd has failed with, if QEMU failed for that and was the faster one to end. */
 async function lateWords(server: FileServer): Promise<string> {
-  const timer = setTimeout(server.kill, SERVER_GRACE_MS);
+  using _timer = after(SERVER_GRACE_MS, server.kill);
   const { failed, words } = await server.exited;
-  clearTimeout(timer);
   return failed ? words : "";
 }
 

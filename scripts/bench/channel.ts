@@ -27,7 +27,7 @@ export async function benchChannel(setting: BootSetting): Promise<Figure[]> {
     memory: bare.memoryMiB,
   });
   await box.exec("true");
-  await new Promise((resolve) => setTimeout(resolve, 1_000)); // idle
+  await new Promise((resolve) => setTimeout(resolve, 4_000)); // idle
   const memory = await privateMiB((await box.info()).pid ?? 0);
   await using machine = await startBare(setting, [{ path: disk, format: "raw", readOnly: true }]);
   const { connection } = machine;

@@ -17,6 +17,7 @@ import {
 } from "../guest/protocol.ts";
 import type { SendQueue } from "../guest/send_queue.ts";
 import type { Replay } from "./replay.ts";
+import { after } from "./timer.ts";
 
 /** A client's stream that the box process itself answers. */
 export interface HeldStream {
@@ -75,7 +76,7 @@ export class Attachment implements HeldStream {
   #replied = false;
   #over = false;
   #waiting = false;
-  #stall: ReturnType<typeof setTimeout> | undefined;
+  #stall: Disposable | undefined;
   /** Whether the command waits for it: while it keeps up. */
   #paces = true;
 
@@ -150,7 +151,7 @@ export class Attachment implements HeldStream {
   gone(): void {
     if (this.#over) return;
     this.#over = true;
-    clearTimeout(this.#stall);
+    this.#stall?.[Symbol.dispose]();
     this.#of.left(this);
   }
 
@@ -215,7 +216,7 @@ export class Attachment implements HeldStream {
   }
 
   #progress(): void {
-    clearTimeout(this.#stall);
+    this.#stall?.[Symbol.dispose]();
     this.#stall = undefined;
     this.#of.moved();
   }
@@ -223,15 +224,15 @@ export class Attachment implements HeldStream {
   /** It is behind: for so long the command waits for it, and not again before it caught up. */
   #watch(): void {
     if (!this.#paces || this.#stall !== undefined) return;
-    this.#stall = setTimeout(() => {
+    this.#stall = after(STALL_MS, () => {
       this.#stall = undefined;
       this.#paces = false;
       this.#of.moved();
-    }, STALL_MS);
+    });
   }
 
   #atEnd(): void {
-    clearTimeout(this.#stall);
+    this.#stall?.[Symbol.dispose]();
     this.#stall = undefined;
     this.#paces = true;
     const { exit } = this.#of;

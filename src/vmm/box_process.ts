@@ -30,6 +30,7 @@ import {
 } from "./interceptor_process.ts";
 import { type NetworkProcess, NetworkRefused, startNetwork } from "./network_process.ts";
 import { Relay } from "./relay.ts";
+import { after } from "./timer.ts";
 
 /** How long the guest gets to shut down when its creator is gone or a limit is reached, in `ms`. */
 const GRACE_MS = 5_000;
@@ -41,8 +42,11 @@ const ANSWER_MS = 5_000;
 const GOODBYE_GRACE_MS = 10_000;
 /** How long a machine may take to be gone once its network is, in `ms`. */
 const NETWORK_GRACE_MS = 1_000;
-/** How long after the guest's first word this process has what it needs from then on, in `ms`. */
-const SETTLED_MS = 500;
+/**
+ * How long after the guest's first word this process has what it needs from then on, in `ms`; and its
+ * guest's first command, and other boxes that started with it, need the processor no more.
+ */
+const SETTLED_MS = 3_000;
 /** How long clients get to read what is on its way to them when the machine has ended, in `ms`. */
 const DRAIN_MS = 2_000;
 
@@ -104,7 +108,7 @@ async function serve(file: MachineFile): Promise<void> {
   const windUp = (reason: ExitReason, message: string, graceMs = GRACE_MS) => {
     if (windingUp) return;
     windingUp = { reason, message };
-    setTimeout(() => end(reason, message), graceMs);
+    after(graceMs, () => end(reason, message));
     void relay.saidHeld().then(() => askToShutDown(relay.guest));
   };
   let machine: Machine | undefined;
@@ -114,14 +118,14 @@ async function serve(file: MachineFile): Promise<void> {
     library: file.library,
     socketPath: file.socketPath,
     channelPath: file.spec.channelPath,
-    onHello: () => void setTimeout(() => giveMemoryBack(relay), SETTLED_MS),
+    onHello: () => void after(SETTLED_MS, () => giveMemoryBack(relay)),
     onGoodbye: (payload) => {
       clean = !saysLost(payload);
       if (clean) {
         leave(windingUp?.reason ?? "shutdown", windingUp?.message ?? "");
       } else {
         leave("guest", "its agent gave up, and said why on its console");
-        setTimeout(() => kill(), GOODBYE_GRACE_MS);
+        after(GOODBYE_GRACE_MS, () => kill());
       }
       consoleWatch.look(); // nothing may run here after the guest's end
     },
@@ -171,11 +175,10 @@ async function serve(file: MachineFile): Promise<void> {
     throw error;
   }
   say({ ready: true, answers: network?.answers ?? [] });
-  // Not before: a process's first timer takes it 10 ms, which the machine would wait for.
   consoleWatch.start();
   // Its programs would wait for answers that never come.
   // (A machine that ends takes it along, and may be noticed later.)
-  void network?.ended.then((message) => setTimeout(() => end("engine", message), NETWORK_GRACE_MS));
+  void network?.ended.then((message) => after(NETWORK_GRACE_MS, () => end("engine", message)));
   void interceptor?.ended.then((message) => end("engine", message));
   void watchCreator((detached) => {
     if (detached) return started.detached?.();

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { after } from "./timer.ts";
 
 /** Size at which the file is cut, in bytes. */
 const LIMIT = 16 * 2 ** 20;
@@ -16,7 +17,7 @@ const MOST = 64 * 1024;
 
 /** A console that is watched. */
 export interface ConsoleWatch {
-  /** Looks now and then, from now on. */
+  /** Looks now and then, from now on; to be called once. */
   start(): void;
   /** Looks at once. */
   look(): void;
@@ -43,14 +44,18 @@ export function watchConsole(path: string, said: (bytes: Uint8Array) => void): C
       // No console yet, or no room for the copy: look again.
     }
   };
-  let timer: ReturnType<typeof setInterval> | undefined;
+  let timer: Disposable | undefined;
+  const goOn = () => {
+    timer = after(INTERVAL_MS, () => {
+      look();
+      goOn();
+    });
+  };
   return {
-    start() {
-      timer ??= setInterval(look, INTERVAL_MS);
-    },
+    start: goOn,
     look,
     stop() {
-      clearInterval(timer);
+      timer?.[Symbol.dispose]();
       look();
     },
   };

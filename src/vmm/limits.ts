@@ -10,6 +10,7 @@
  *
  * @module
  */
+import { after } from "./timer.ts";
 
 /** When a machine is to be ended; null for never. */
 export interface Limits {
@@ -93,11 +94,11 @@ export interface KeepLimitsOptions {
 export function keepLimits(options: KeepLimitsOptions): { stop(): void } {
   const { limits, idleSinceMs, reached } = options;
   const watch = new LimitWatch(limits, performance.now());
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let timer: Disposable | undefined;
   let stopped = false;
   const stop = () => {
     stopped = true;
-    clearTimeout(timer);
+    timer?.[Symbol.dispose]();
   };
   const end = (message: string) => {
     if (stopped) return;
@@ -123,7 +124,7 @@ export function keepLimits(options: KeepLimitsOptions): { stop(): void } {
   };
   const arm = () => {
     const wait = watch.waitMs(performance.now());
-    if (wait !== undefined) timer = setTimeout(look, wait);
+    if (wait !== undefined) timer = after(wait, look);
   };
   arm();
   return { stop };

@@ -10,6 +10,7 @@ import type { SendQueue } from "../guest/send_queue.ts";
 import type { HeldStream } from "./attachment.ts";
 import { cborTexts } from "./cbor_texts.ts";
 import type { Machine } from "./engine.ts";
+import { after } from "./timer.ts";
 
 /** Between two tries to let a machine go on, in `ms`. */
 const AGAIN_MS = 500;
@@ -75,7 +76,7 @@ export class Standstill implements HeldStream {
         break;
       } catch (error) {
         console.error(error);
-        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+        await new Promise<void>((resolve) => after(AGAIN_MS, resolve));
       }
     }
     this.#client.over();

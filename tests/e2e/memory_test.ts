@@ -102,6 +102,7 @@ Deno.test(
       assert.equal(await pending.sh`cat /scratch/note /note`.text(), "memory\ndisk");
       await attached.kill("SIGKILL");
       await goesOnFromFork(runtime, one);
+      await checkLinkLocal(two, identities);
       // Later starts boot, from what the disk has by then.
       const { machine } = await identityOf(two);
       await until(
@@ -114,6 +115,28 @@ Deno.test(
       for (const box of [warm, pending, ...forks]) await box.remove({ force: true });
     }),
 );
+
+/** Its link-local address becomes the one that goes with its hardware address, which takes a moment. */
+async function checkLinkLocal(
+  box: Box,
+  [warm, , own]: readonly Readonly<Record<string, string>>[],
+): Promise<void> {
+  const present = linkLocal(own?.mac ?? "");
+  assert.notEqual(present, linkLocal(warm?.mac ?? ""));
+  const found = async () =>
+    (await box.sh`grep eth0 /proc/net/if_inet6`.text()).match(/^fe80[0-9a-f]{28}/gm) ?? [];
+  await until(
+    async () => (await found()).join() === present,
+    async () => `has ${await found()}, not ${present}`,
+  );
+}
+
+/** RFC 4291, appendix A, as the kernel writes it down. */
+function linkLocal(mac: string): string {
+  const [first = 0, ...rest] = mac.split(":").map((byte) => parseInt(byte, 16));
+  const [b = 0, c = 0, d = 0, e = 0, f = 0] = rest;
+  return `fe80000000000000${new Uint8Array([first ^ 2, b, c, 0xff, 0xfe, d, e, f]).toHex()}`;
+}
 
 async function checkGoesOn(
   box: Box,
