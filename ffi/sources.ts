@@ -28,7 +28,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "agent/copy_programs.h": "6fa09353ba0977bf02f2b92a1fd2f047841bd73bc27b9e1bdca29bab8259ea7b",
   "agent/dispatch.c": "c45141d31d1051b5557e02739b97d574111e647ade339c19fba13c0273c2b063",
   "agent/dispatch.h": "24cff320114203be55764bc5e4d9b6c18a0c13715c60287715f57525f0b364e8",
-  "agent/ending.c": "3418095d45013d994a77338f3980c66dd7f304c5f4f36ff5c123951f7f0f267c",
+  "agent/ending.c": "3c9b0ac1c7db02f2a71614a0e5b9e4b1bcc31581c11886f41f2ecbe2b3604a0f",
   "agent/exec.c": "d426b10ccd718ea13e86034c33777fd9ecb2a29009ade08ea0f989e7ed894dd9",
   "agent/exec.h": "9aea4e2ac230a219d6bb6524d869a8276104973d85be3737ee96417c325eb0aa",
   "agent/exec_caps.c": "1ee8e4ea4231d8926d8b7c9e8dd0fa30a6b353cefabbdf2f3d3fb6f98b16fa45",

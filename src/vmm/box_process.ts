@@ -155,8 +155,10 @@ async function serve(file: MachineFile): Promise<void> {
   }
   Deno.addSignalListener("SIGHUP", () => {}); // the end of a terminal is no reason
 
-  const { interceptor, network } = await beside;
-  const { default: runner }: { default: MachineRunner } = await import(file.runner);
+  const [{ interceptor, network }, { default: runner }] = await Promise.all([
+    beside,
+    loadRunner(file),
+  ]);
   let confined = false;
   const confineOnce = (rules: readonly FileRule[]) => {
     if (confined) return;
@@ -202,6 +204,10 @@ async function serve(file: MachineFile): Promise<void> {
   limits.stop();
   await relay.drain(DRAIN_MS);
   relay.close();
+}
+
+async function loadRunner({ runner }: MachineFile): Promise<{ default: MachineRunner }> {
+  return await import(runner);
 }
 
 /** Starts what the machine's network is made of. */
