@@ -68,7 +68,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "agent/main.c": "7b304ea62c600d6c3573872ad097d048946ff3481224b4785a638ccd17b15fe0",
   "agent/metrics.c": "15d999e3a6cf25f46dd4a198a2050a5aa73cd190d0d43dd05ef80541992d5b57",
   "agent/native.c": "e68d4d90198a1f1640dc86e4e960106fa696ee6d313a7c53d0bfe4c3b7af243c",
-  "agent/network.c": "9920c3f2f41dfc103559a2f299f0d8632da1d81335e47675743676f3eb07e45b",
+  "agent/network.c": "1358dd4d8fe3eebb00f29a314d4e1db7cfb7bf8ba5006624115a6df72e4287fc",
   "agent/network.h": "8d0f40ba48db604d8fff56e5062c86305c419607f9f9b953adf66293a3f74ab3",
   "agent/program.c": "45b6a1611bcee8b1bd35268bfbbc10409986057e43714e4562c811cb7f53d691",
   "agent/program.h": "56bb61ecf7a004c39183d99f7ccb28fc4ff9939a76ee9bae9e6b0f1028ec91c8",

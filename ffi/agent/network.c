@@ -130,8 +130,8 @@ static void link_local(const uint8_t mac[6], char text[64]) {
   snprintf(text, 64, "fe80::%02x%02x:%02xff:fe%02x:%02x%02x/64", mac[0] ^ 2, mac[1], mac[2], mac[3], mac[4], mac[5]);
 }
 
-/* Hardware addresses whose link-local ones are to be exchanged, once `unsettled`. */
-static struct ether_addr former, present;
+/* The hardware address whose link-local one is to come in the others' place, once `unsettled`. */
+static struct ether_addr present;
 static bool unsettled;
 
 /* Devices appear while the first process runs already. */
@@ -150,13 +150,28 @@ int network_rename(const char *mac, bool has_addresses) {
   if (fd < 0) return -errno;
   int error = hardware_address(fd, &request);
   if (error == 0) {
-    memcpy(&former, request.ifr_hwaddr.sa_data, sizeof former);
+    unsettled = has_addresses && memcmp(request.ifr_hwaddr.sa_data, &present, sizeof present) != 0;
     memcpy(request.ifr_hwaddr.sa_data, &present, sizeof present);
-    unsettled = has_addresses && memcmp(&former, &present, sizeof former) != 0;
     if (ioctl(fd, SIOCSIFHWADDR, &request) < 0) error = -errno;
   }
   close(fd);
   return error;
+}
+
+/* Removes what IPv6 has made of hardware addresses: of the former one, and of one before that if this box's
+ * memory was kept, too, before it had settled. */
+static void remove_link_locals(int fd, int index) {
+  FILE *list = fopen("/proc/net/if_inet6", "re");
+  char digits[33], device[IFNAMSIZ], text[64];
+  while (list != NULL && fscanf(list, "%32s %*x %*x %*x %*x %15s", digits, device) == 2) {
+    if (strcmp(device, DEVICE) != 0 || strlen(digits) != 32) continue;
+    if (memcmp(digits, "fe80", 4) != 0 || memcmp(digits + 22, "fffe", 4) != 0) continue; /* somebody's own */
+    size_t length = 0;
+    for (int i = 0; i < 32; i += 4) length += (size_t)snprintf(text + length, 6, "%.4s:", digits + i);
+    strcpy(text + length - 1, "/64");
+    change_address(fd, index, text, false);
+  }
+  if (list != NULL) fclose(list);
 }
 
 int network_settle(void) {
@@ -165,8 +180,7 @@ int network_settle(void) {
   int index = find_device(), fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
   int error = index == 0 || fd < 0 ? -errno : 0;
   if (error == 0) {
-    link_local(former.ether_addr_octet, text);
-    change_address(fd, index, text, false); /* somebody may have taken it away */
+    remove_link_locals(fd, index);
     link_local(present.ether_addr_octet, text);
     error = change_address(fd, index, text, true);
     if (error == -EEXIST || error == -EACCES || error == -EOPNOTSUPP) error = 0; /* or IPv6 at all */
