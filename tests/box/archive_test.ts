@@ -103,6 +103,31 @@ Deno.test("Runtime.import makes a box that never ran of one that never ran", () 
     assert.deepEqual(copy.config.network.ports, []);
   }));
 
+Deno.test("Runtime.import takes an image whole of which one that died had come to a part", () =>
+  withHome(async (runtime) => {
+    const archive = await exported(runtime);
+    const blobs = (await partsOf(archive)).filter(({ name }) => name.startsWith("blobs/"));
+    const left: Readonly<Record<string, (content: Uint8Array) => Uint8Array>> = {
+      "half of each": (content) => content.subarray(0, content.length / 2),
+      "all, with other bytes": (content) => content.map((byte) => byte ^ 1),
+    };
+    for (const [what, leave] of Object.entries(left)) {
+      await using home = new TempFolder();
+      const partial = join(home.path, "blobs/partial");
+      await Deno.mkdir(partial, { recursive: true });
+      for (const { name, content } of blobs) {
+        await Deno.writeFile(join(partial, name.slice(name.lastIndexOf("/") + 1)), leave(content));
+      }
+      await using other = await Runtime.open({ home: home.path });
+      const { box } = await other.import(streamOf(archive));
+      assert.equal((await box.info()).status, "configured", what);
+      for (const { name, content } of blobs) {
+        assert.deepEqual(await Deno.readFile(join(home.path, name)), content, `${what}: ${name}`);
+      }
+      assert.deepEqual([...Deno.readDirSync(partial)], [], what);
+    }
+  }));
+
 Deno.test("Runtime.import refuses archives that lie, and leaves nothing of them", () =>
   withHome(async (runtime) => {
     const archive = await exported(runtime);

@@ -120,11 +120,11 @@ async function imageIn(
   const image: SourceImage = {
     digest,
     manifest,
-    async blob(wanted, { offset }) {
+    async blob(wanted) {
       if (failure !== undefined) throw failure;
       // Those that are here already aren't asked for.
       const at = rest.findIndex((blob, index) => index >= next && blob.digest === wanted);
-      if (at < 0 || offset > 0) throw badArchive(`its image's part ${wanted} isn't in its place`);
+      if (at < 0) throw badArchive(`its image's part ${wanted} isn't in its place`);
       await goTo(at + 1);
       return { start: 0, body: ReadableStream.from(remembered()) };
     },
