@@ -10,7 +10,7 @@
  * @module
  */
 import { dirname, join, relative } from "node:path";
-import { asNoSpace, removeIfThere, syncPath } from "../atomic_file.ts";
+import { asNoSpace, exists, removeIfThere, syncPath } from "../atomic_file.ts";
 import { mergeOverlays } from "../disk/merge.ts";
 import { errorText } from "../errors.ts";
 import { FileLock } from "../file_lock.ts";
@@ -88,13 +88,24 @@ export async function shortenChain(
 ): Promise<void> {
   const config = context.records.byId(box)?.config;
   if (!config || !nextMerge(context, box)) return;
-  using lock = FileLock.try(join(context.paths.home, "shorten.lock"));
+  using lock = FileLock.try(lockPath(context));
   if (!lock) return; // another program is at it
   const image = await context.baseDisk(config.image.digest, signal);
   for (;;) {
     const merge = nextMerge(context, box);
     if (!merge || !await mergeLinks(context, merge, { image, signal })) return;
   }
+}
+
+/** Takes away the lock of a program that died in the middle, when nothing is left to be done. */
+export async function sweepShortening(context: Pick<Context, "paths">): Promise<void> {
+  const path = lockPath(context);
+  if (await exists(path)) FileLock.try(path)?.[Symbol.dispose]();
+}
+
+/** What programs that share a home take turns by. */
+function lockPath({ paths }: Pick<Context, "paths">): string {
+  return join(paths.home, "shorten.lock");
 }
 
 /** What is to be merged next; undefined when all is well, or has to wait for machines. */

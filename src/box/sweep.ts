@@ -13,6 +13,7 @@ import { boxPaths } from "../runtime/paths.ts";
 import { isAlive } from "../vmm/machine.ts";
 import { holdsData } from "./box_file.ts";
 import type { BoxContext } from "./context.ts";
+import { sweepShortening } from "./shorten.ts";
 
 /** A removal first gives a folder this ending. */
 const REMOVED = ".removed";
@@ -26,7 +27,12 @@ export async function sweepFolders(context: BoxContext): Promise<void> {
   const { paths, records, log } = context;
   const names = Array.from(Deno.readDirSync(paths.boxes), ({ name }) => name);
   finishRemovals(context, names);
-  await sweepDisks(context).catch((error: unknown) => log(`backing disks: ${errorText(error)}`));
+  try {
+    await sweepShortening(context);
+    await sweepDisks(context);
+  } catch (error) {
+    log(`backing disks: ${errorText(error)}`);
+  }
   // Each box has a folder. Counting is quick; of boxes made before that was so, it may miss folders
   // that are nobody's, until one more goes.
   if (names.length <= records.count()) return;

@@ -17,6 +17,20 @@ Deno.test("Runtime.list clears away folders of boxes that no record knows, and n
   assert.deepEqual(left, ["cccccccccccc", "somebody's"]);
 });
 
+Deno.test("Runtime.list clears away what one left that died as it shortened a chain", async () => {
+  await using folder = new TempFolder();
+  await using runtime = await Runtime.open({ home: folder.path });
+  const path = join(folder.path, "shorten.lock");
+  {
+    using _lock = await FileLock.acquire(path);
+    await runtime.list({ all: true });
+    await Deno.stat(path);
+  }
+  await Deno.writeTextFile(path, "");
+  await runtime.list({ all: true });
+  await assert.rejects(Deno.stat(path), Deno.errors.NotFound);
+});
+
 Deno.test("Runtime.list keeps a folder that may hold a box's data, and one that is being worked in", async () => {
   await using folder = new TempFolder();
   const logged: string[] = [];
