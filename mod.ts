@@ -290,6 +290,8 @@ export type { RlimitName } from "./src/box/exec_limits.ts";
 export type { Rlimits } from "./src/box/exec_limits.ts";
 export type { RlimitValue } from "./src/box/exec_limits.ts";
 export type { RunnerProcess } from "./src/vmm/engine.ts";
+export type { RunnerProgram } from "./src/vmm/engine.ts";
+export type { RunningProgram } from "./src/vmm/engine.ts";
 export { Runtime } from "./src/runtime/runtime.ts";
 export type { RuleOptions } from "./src/network/rules.ts";
 export type { RuntimeMetrics } from "./src/runtime/metrics.ts";

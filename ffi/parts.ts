@@ -59,7 +59,7 @@ export const PARTS: Readonly<Record<PartName, Part>> = {
   box: {
     file: "libhutch-box.so",
     variable: "HUTCH_BOX_LIBRARY",
-    sources: ["clock", "confine", "relay"],
+    sources: ["child", "clock", "confine", "relay"],
     headers: [""],
     flags: [...COMMON, "-fPIC", "-fvisibility=hidden", "-pthread"],
     libraries: ["-shared", "-Wl,-z,defs", "-s"],

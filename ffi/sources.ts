@@ -90,6 +90,8 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "agent/view_names.c": "beae61b0c02a74aab45516621ede90a4ca519fe1efa65d810eda56c042f2bbef",
   "agent/view_volumes.c": "fbe33a16fad34be9c9f6fe8ddf38c7bef109f741adb10164acbd56f5fac2b512",
   "agent/watch.c": "69086003806d9ca13b5684fa5bd0338ac9b45f6a33e3d3a0909f4eeff6902c1c",
+  "child/child.c": "a52c7647889f47eb39e681679fd14e5f87d3e67712d8fe44e421c7b52e00cf43",
+  "child/child.h": "f7e9b88844474090e66908095c94e0de25532805df1a17a84db3373e6c22e94f",
   "clock/clock.c": "f781c77f940be6c3b3a08dad4ff6a426a9d9337ee78d42cf84897378618c04b1",
   "clock/clock.h": "f23867fe7a638c8368e9f35ae8e8aeda2de7355772746c47072db4dff400874f",
   "confine/calls.c": "6c359735d29e6ad8fec5f0978e1250c7513e2dd65b610ad0510dba7326814899",

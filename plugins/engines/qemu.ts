@@ -50,13 +50,10 @@ function engine(accelerator: "auto" | "kvm" | "tcg"): Engine {
     memory: qemuMemory,
     async probe(options) {
       const program = await findProgram("HUTCH_QEMU", [PROGRAM]);
-      const setpriv = await findProgram("HUTCH_SETPRIV", ["setpriv"]);
-      const flock = await findProgram("HUTCH_FLOCK", ["flock"]);
       const virtiofsd = await findProgram("HUTCH_VIRTIOFSD", ["virtiofsd"]);
       const kvm = accelerator === "tcg" ? undefined : await options.kvm();
       const useKvm = kvm?.usable === true;
-      const usable = program !== undefined && setpriv !== undefined && flock !== undefined &&
-        (accelerator !== "kvm" || useKvm);
+      const usable = program !== undefined && (accelerator !== "kvm" || useKvm);
       return {
         usable,
         isolated: useKvm,
@@ -64,17 +61,13 @@ function engine(accelerator: "auto" | "kvm" | "tcg"): Engine {
         preboots: !useKvm,
         parts: {
           program: program ?? "",
-          setpriv: setpriv ?? "",
-          flock: flock ?? "",
           virtiofsd: virtiofsd ?? "",
           share: sharePath(),
           accelerator: useKvm ? "kvm" : "tcg",
         },
-        permissions: setpriv === undefined ? {} : { run: [setpriv] },
+        permissions: {},
         found: [
           await part("HUTCH_QEMU", PROGRAM, program, "qemu-system-x86", options),
-          await part("HUTCH_SETPRIV", "setpriv", setpriv, "util-linux", options),
-          await part("HUTCH_FLOCK", "flock", flock, "util-linux", options),
           await part(
             "HUTCH_VIRTIOFSD",
             "virtiofsd",

@@ -20,13 +20,16 @@ const LEFT = "hutch-agent: waiting for a host\n";
 /** Between two looks, in `ms`: at first, and later: many machines at once are kept from their work by looks. */
 const STEP_MS = { first: 1, grows: 1.4, most: 16 };
 
-/** QEMU's arguments: it waits for a state on its standard input, and stands still afterwards. */
+/** The order to load a state from QEMU's standard input. */
+export const LOAD_STATE = { execute: "migrate-incoming", arguments: { uri: "fd:0" } };
+
+/** QEMU's arguments: it waits until it is told to load a state, which is its standard input, and stands still afterwards. */
 export function resumeArguments(resume: MachineResume, memoryMiB: number): string[] {
   const memory = {
     ...{ "qom-type": "memory-backend-file", id: RAM_BLOCK, size: memoryMiB * 2 ** 20 },
     ...{ "mem-path": resume.ramPath, share: false },
   };
-  return ["-object", JSON.stringify(memory), "-S", "-incoming", "fd:0"];
+  return ["-object", JSON.stringify(memory), "-S", "-incoming", "defer"];
 }
 
 /**
@@ -36,21 +39,15 @@ export function resumeArguments(resume: MachineResume, memoryMiB: number): strin
  */
 export async function resumeMachine(
   { resume, channelPath, consolePath }: MachineSpec,
-  { child, talk: connecting }: {
-    readonly child: Deno.ChildProcess;
-    readonly talk: Promise<QemuTalk>;
-  },
+  connecting: Promise<QemuTalk>,
 ): Promise<void> {
   if (!resume) return;
-  const state = Deno.readFileSync(resume.statePath);
   const talk = await connecting;
   check(resume, await qemuMarks(talk));
   // Its network is its own: nobody is there to be told that the machine is elsewhere now, and telling
   // would keep an emulated guest from its work for a while.
   await talk.ask({ execute: "migrate-set-parameters", arguments: { "announce-rounds": 0 } });
-  const stdin = child.stdin.getWriter();
-  await stdin.write(state);
-  await stdin.close();
+  await talk.ask(LOAD_STATE);
   await until(() => isLoaded(talk), LOAD_MS, "QEMU didn't load the kept memory");
   // Both are loaded; what the guest does from here on they don't fit any more.
   Deno.removeSync(resume.folder, { recursive: true });

@@ -11,10 +11,11 @@ import type {
   MachineRunner,
   MachineSpec,
   RunnerProcess,
+  RunningProgram,
 } from "../../mod.ts";
 import { after, QemuTalk, RAM_BLOCK } from "./qemu_control.ts";
 import { resumeArguments, resumeMachine } from "./qemu_resume.ts";
-import { type FileServer, serveShares, shareArguments, tail } from "./qemu_shares.ts";
+import { type FileServer, serveShares, shareArguments } from "./qemu_shares.ts";
 
 /** How long one of a machine and its virtiofsd may take to end by itself once the other has, in `ms`. */
 const SERVER_GRACE_MS = 500;
@@ -24,51 +25,35 @@ export default runner;
 
 async function start(
   spec: MachineSpec,
-  { confine, counterKhz }: RunnerProcess,
+  { confine, counterKhz, spawn }: RunnerProcess,
 ): Promise<Machine> {
-  const { program = "", setpriv = "", flock = "", accelerator } = spec.engine;
+  const { program = "", accelerator } = spec.engine;
   const boots = accelerator !== "kvm" && !spec.resume;
   const khz = boots ? await counterKhz() : undefined;
-  const server = spec.shares ? await serveShares(spec.shares, spec.engine) : undefined;
-  // QEMU dies with the box process, even when that is killed: the box process starts it from its
-  // main thread, which lives as long as the process does. It holds a lock while it lives, so that
-  // a restart after such an end waits until the disk is free.
-  const lock = `${spec.folder}/qemu.lock`;
+  const server = spec.shares ? await serveShares(spec.shares, spec.engine, spawn) : undefined;
   // This process makes no connections once it is confined: QEMU is the one that does.
   const listener = Deno.listen({ transport: "unix", path: ownPath(spec) });
-  const child = new Deno.Command(setpriv, {
-    args: [
-      ...["--pdeathsig", "KILL", "--", flock, "--no-fork", "--wait", "10", lock, program],
-      ...machineArguments(spec, khz),
-    ],
-    stdin: spec.resume ? "piped" : "null",
-    stdout: "null",
-    stderr: "piped",
-    clearEnv: true,
-    env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin" },
-  }).spawn();
-  const kill = () => {
-    try {
-      child.kill("SIGKILL");
-    } catch {
-      // It has ended already.
-    }
-  };
-  const output = tail(child.stderr);
+  const child = await spawn({
+    command: [program, ...machineArguments(spec, khz)],
+    // A restart after this process was killed waits until the disk is free.
+    lock: `${spec.folder}/qemu.lock`,
+    ...spec.resume ? { input: spec.resume.statePath } : {},
+  });
   const talk = (async () => {
     const connection = await listener.accept();
     listener.close();
     return new QemuTalk(connection);
   })();
   talk.catch(() => {}); // it ended before
-  void child.status.then(async () => {
+  void child.ended.then(async () => {
     close(listener);
     (await talk.catch(() => undefined))?.[Symbol.dispose]();
   });
   const order = async (execute: string) => {
     await (await talk).ask({ execute });
   };
-  const exited = end(child, output, server && { ...server, failed: kill });
+  const kill = () => child.kill();
+  const exited = end(child, server && { ...server, failed: kill });
   if (spec.resume) {
     const gone = exited.then(({ output }) => {
       throw new Error(output || "QEMU ended without a word");
@@ -76,11 +61,10 @@ async function start(
     try {
       await Promise.race([talk, gone]);
       confine([]); // what goes on in the guest, goes on at once
-      await Promise.race([resumeMachine(spec, { child, talk }), gone]);
+      await Promise.race([resumeMachine(spec, talk), gone]);
     } catch (error) {
       kill();
       await exited;
-      await child.stdin.abort().catch(() => {}); // unless the state was being written
       throw error;
     }
   }
@@ -107,8 +91,7 @@ function close(listener: Deno.UnixListener): void {
 
 /** Waits for the machine; one that has lost its file server is ended, since its programs hang. */
 async function end(
-  child: Deno.ChildProcess,
-  output: Promise<string>,
+  child: RunningProgram,
   server: (FileServer & { failed: () => void }) | undefined,
 ): Promise<MachineExit> {
   let lost = "";
@@ -118,15 +101,15 @@ async function end(
     lost = words;
     timer = after(SERVER_GRACE_MS, server.failed);
   });
-  const { code, signal } = await child.status;
+  const { code, signal, output } = await child.ended;
   timer?.[Symbol.dispose]();
   const failed = code !== 0 && !signal;
   const why = lost === "" && failed && server ? await lateWords(server) : lost;
-  const said = [why, await output].filter((text) => text !== "").join("; ");
+  const said = [why, output].filter((text) => text !== "").join("; ");
   server?.kill();
   await serverEnd;
   timer?.[Symbol.dispose]();
-  return { code: signal ? null : code, signal, output: said };
+  return { code, signal, output: said };
 }
 
 /** What virtiofsd has failed with, if QEMU failed for that and was the faster one to end. */

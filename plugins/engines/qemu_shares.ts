@@ -6,10 +6,7 @@
  *
  * @module
  */
-import type { EngineParts, MachineShares } from "../../mod.ts";
-
-/** Text of a program's standard error that is kept for messages, in bytes. */
-const OUTPUT_LIMIT = 8 * 1024;
+import type { EngineParts, MachineShares, RunnerProcess } from "../../mod.ts";
 
 /** How a virtiofsd ended. */
 export interface FileServerEnd {
@@ -31,49 +28,33 @@ export interface FileServer {
  *
  * @throws Error with its words when it doesn't come so far.
  */
-export async function serveShares(shares: MachineShares, engine: EngineParts): Promise<FileServer> {
-  const { setpriv = "", share = "", virtiofsd = "" } = engine;
+export async function serveShares(
+  shares: MachineShares,
+  engine: EngineParts,
+  spawn: RunnerProcess["spawn"],
+): Promise<FileServer> {
+  const { share = "", virtiofsd = "" } = engine;
   if (virtiofsd === "") {
     throw new Error("virtiofsd, which volumes need on QEMU, is missing (hutch doctor tells more)");
   }
   // A path could have a comma, which options end at.
   const options = "source=/proc/self/fd/4/.,sandbox=chroot,cache=auto,announce_submounts";
-  const child = new Deno.Command(setpriv, {
-    args: [
-      ...["--pdeathsig", "KILL", "--", share, "listen", shares.socketPath, "--"],
-      ...[virtiofsd, "--fd=3", "-o", options],
-    ],
-    cwd: shares.folder,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-    clearEnv: true,
-  }).spawn();
-  const output = tail(child.stderr);
+  const child = await spawn({
+    command: [share, "listen", shares.socketPath, "--", virtiofsd, "--fd=3", "-o", options],
+    folder: shares.folder,
+    asked: true,
+  });
   const exited = (async () => {
-    const { code, signal } = await child.status;
-    const said = await output;
+    const { code, signal, output } = await child.ended;
     const how = signal ?? `code ${code}`;
     const words = `virtiofsd, which serves its volumes, ended with ${how}`;
     return {
       failed: code !== 0 && !signal,
-      words: said === "" ? words : `${words}: ${said}`,
+      words: output === "" ? words : `${words}: ${output}`,
     };
   })();
-  const reader = child.stdout.getReader();
-  const { done } = await reader.read();
-  await reader.cancel();
-  if (done) throw new Error((await exited).words);
-  return {
-    exited,
-    kill() {
-      try {
-        child.kill("SIGKILL");
-      } catch {
-        // It has ended already.
-      }
-    },
-  };
+  if (await child.ask() === undefined) throw new Error((await exited).words);
+  return { exited, kill: () => child.kill() };
 }
 
 /** What a machine needs to have the shares: memory that virtiofsd sees too, and the device. */
@@ -85,16 +66,4 @@ export function shareArguments(shares: MachineShares, memoryMiB: number): string
     ...["-chardev", `socket,id=shares,path=${path}`],
     ...["-device", "vhost-user-fs-device,chardev=shares,tag=hutch,queue-size=1024"],
   ];
-}
-
-/** The last of what a program says. */
-export async function tail(stream: ReadableStream<Uint8Array>): Promise<string> {
-  let kept = new Uint8Array(0);
-  for await (const chunk of stream) {
-    const both = new Uint8Array(kept.length + chunk.length);
-    both.set(kept);
-    both.set(chunk, kept.length);
-    kept = both.subarray(Math.max(0, both.length - OUTPUT_LIMIT));
-  }
-  return new TextDecoder().decode(kept).trim();
 }

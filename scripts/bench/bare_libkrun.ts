@@ -5,5 +5,6 @@ const spec = JSON.parse(Deno.readTextFileSync(Deno.args[0] ?? ""));
 const machine = await runner.start(spec, {
   confine: () => {},
   counterKhz: () => Promise.resolve(undefined),
+  spawn: () => Promise.reject(new Error("the machine is in this process")),
 });
 await machine.exited;

@@ -28,11 +28,11 @@ run_parts=(
   "libcbor-dev                  : /usr/include/cbor.h"
   "libcap-ng0                   : /usr/lib/*/libcap-ng.so.0 /lib/*/libcap-ng.so.0"
   "busybox-static               : /bin/busybox"
-  "util-linux                   : setpriv"
 )
 
 # What scripts/test needs beside that.
 test_parts=(
+  "util-linux                   : setpriv"
   "skopeo                       : skopeo"
   "umoci                        : umoci"
   "crun                         : crun"

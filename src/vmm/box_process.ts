@@ -29,6 +29,7 @@ import {
   startInterceptor,
 } from "./interceptor_process.ts";
 import { type NetworkProcess, NetworkRefused, startNetwork } from "./network_process.ts";
+import { startProgram } from "./program.ts";
 import { Relay } from "./relay.ts";
 import { after } from "./timer.ts";
 
@@ -168,6 +169,7 @@ async function serve(file: MachineFile): Promise<void> {
   const started = machine = await runner.start(file.spec, {
     confine: confineOnce,
     counterKhz: () => counterKhz(file.library),
+    spawn: (program) => startProgram(file.library, program),
   });
   kill = () => started.kill();
   try {
@@ -211,7 +213,7 @@ async function loadRunner({ runner }: MachineFile): Promise<{ default: MachineRu
 }
 
 /** Starts what the machine's network is made of. */
-async function startBeside({ network, spec }: MachineFile): Promise<{
+async function startBeside({ library, network, spec }: MachineFile): Promise<{
   readonly interceptor: InterceptorProcess | undefined;
   readonly network: NetworkProcess | undefined;
 }> {
@@ -220,7 +222,7 @@ async function startBeside({ network, spec }: MachineFile): Promise<{
     line: await readSecretLine(),
     folder: spec.folder,
   });
-  return { interceptor, network: network && await startNetwork(network) };
+  return { interceptor, network: network && await startNetwork(network, library) };
 }
 
 /** What starting took is a tenth of all its memory, and wouldn't be given back by itself. */

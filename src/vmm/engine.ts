@@ -192,6 +192,41 @@ export interface RunnerProcess {
    * evenly. It takes 10 ms. An emulated guest has the same counter, and can't always find that out.
    */
   readonly counterKhz: () => Promise<number | undefined>;
+  /**
+   * Starts a program that dies with this process (Linux), with an environment of a `PATH` alone. Much
+   * cheaper than `Deno.Command`, and without a permission to run anything. Throws Error when it can't.
+   */
+  readonly spawn: (program: RunnerProgram) => Promise<RunningProgram>;
+}
+
+/** A program that a runner starts. */
+export interface RunnerProgram {
+  /** Its file's path, and its arguments; none of them empty. */
+  readonly command: readonly [string, ...string[]];
+  /** Its working folder. @default {that of the box process} */
+  readonly folder?: string;
+  /** A file that is its standard input. @default {an empty one} */
+  readonly input?: string;
+  /**
+   * A file that it holds locked (`flock`) while it lives, made where it isn't there. It isn't started before
+   * another program has let that go, for which it waits 10 s.
+   */
+  readonly lock?: string;
+  /** Whether it is to be asked: it reads lines, unless it has an `input`, and writes lines. @default {false} */
+  readonly asked?: boolean;
+}
+
+/** A program that a runner has started. */
+export interface RunningProgram {
+  /** How it ended, with the last that it said on its standard error. */
+  readonly ended: Promise<MachineExit>;
+  /**
+   * Gives it a line (without its end) if there is one, and reads its next; one at a time. Undefined when it
+   * doesn't read, ends before it has answered, or answers with more than 16 KiB.
+   */
+  ask(line?: string): Promise<string | undefined>;
+  /** Ends it at once; idempotent. */
+  kill(): void;
 }
 
 /** One part that an engine needs, and what to do when it is missing. */

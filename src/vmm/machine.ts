@@ -208,7 +208,6 @@ function boxProcessFlags(options: StartOptions): string[] {
   const ffi = [...permissions.ffi ?? [], file.library];
   const run = [
     ...permissions.run ?? [],
-    ...file.network ? [file.network.program] : [],
     ...interceptor ? [Deno.execPath()] : [],
   ];
   const readable = file.runner.startsWith("file:")

@@ -3,10 +3,8 @@
  *
  * @module
  */
+import { ChildProcess } from "../../ffi/child.ts";
 import type { MachineNetworkProcess } from "./machine_file.ts";
-
-/** Text of its standard error that is kept for messages, in characters. */
-const OUTPUT_LIMIT = 4_000;
 
 /** A network that runs. */
 export interface NetworkProcess {
@@ -41,60 +39,46 @@ export class NetworkRefused extends Error {
  *
  * @throws NetworkRefused, or Error with its words when it doesn't come so far.
  */
-export async function startNetwork(network: MachineNetworkProcess): Promise<NetworkProcess> {
-  const child = new Deno.Command(network.program, {
-    args: [network.socketPath, network.controlPath, network.macAddress],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-    clearEnv: true,
-  }).spawn();
-  const words = tail(child.stderr);
+export async function startNetwork(
+  network: MachineNetworkProcess,
+  library: string,
+): Promise<NetworkProcess> {
+  const { program, socketPath, controlPath, macAddress } = network;
+  // Its input's end ends it, also when this process is killed.
+  const child = ChildProcess.start(library, {
+    command: [program, socketPath, controlPath, macAddress],
+    asked: true,
+  });
+  if (!child) throw new Error(`${program} is locked`);
   const ended = (async () => {
-    const { code, signal } = await child.status;
-    const said = await words;
+    const { code, signal, output } = await child.ended;
     return `hutch-net, which is its network, ended with ${signal ?? `code ${code}`}${
-      said === "" ? "" : `: ${said}`
+      output === "" ? "" : `: ${output}`
     }`;
   })();
-  const kill = () => {
-    try {
-      child.kill("SIGKILL");
-    } catch {
-      // It has ended already.
-    }
-  };
-  // Kept open: its end ends the program, even when this process is killed.
-  const writer = child.stdin.getWriter();
-  const reader = child.stdout.getReader();
-  const text = new TextDecoder();
   const answers: string[] = [];
-  let rest = "";
-  const give = async (order: string): Promise<string> => {
-    await writer.write(new TextEncoder().encode(`${order}\n`));
-    while (!rest.includes("\n")) {
-      const { value, done } = await reader.read();
-      if (done) throw new Error(await ended);
-      rest += text.decode(value, { stream: true });
+  for (const [at, order] of network.orders.entries()) {
+    const answer = await child.ask(order);
+    if (answer === undefined) {
+      child.kill();
+      throw new Error(await ended);
     }
-    const answer = rest.slice(0, rest.indexOf("\n"));
-    rest = rest.slice(rest.indexOf("\n") + 1);
-    return answer;
-  };
-  try {
-    for (const order of network.orders) answers.push(await give(order));
-  } catch (error) {
-    kill();
-    throw new Error(`${await ended} (${error instanceof Error ? error.message : String(error)})`);
-  }
-  const refused = answers.findIndex((answer) => !answer.startsWith('{"ok":true'));
-  if (refused >= 0) {
-    kill();
+    answers.push(answer);
+    if (answer.startsWith('{"ok":true')) continue;
+    child.kill();
     await ended;
-    throw new NetworkRefused(refused, answers[refused] ?? "");
+    throw new NetworkRefused(at, answer);
   }
-  const quietMs = async () => quietOf(await give("counters"));
-  return { answers, ended, quietMs, kill };
+  return {
+    answers,
+    ended,
+    kill: () => child.kill(),
+    async quietMs() {
+      const answer = await child.ask("counters");
+      if (answer === undefined) throw new Error(await ended);
+      return quietOf(answer);
+    },
+  };
 }
 
 /** From the answer to the order `counters`. */
@@ -102,13 +86,4 @@ function quietOf(answer: string): number {
   const quiet: unknown = JSON.parse(answer).counters?.quietMs;
   if (typeof quiet !== "number") throw new Error(`the network has no counters: ${answer}`);
   return quiet;
-}
-
-async function tail(stream: ReadableStream<Uint8Array>): Promise<string> {
-  let kept = "";
-  const text = new TextDecoder();
-  for await (const chunk of stream) {
-    kept = (kept + text.decode(chunk, { stream: true })).slice(-OUTPUT_LIMIT);
-  }
-  return kept.trim();
 }

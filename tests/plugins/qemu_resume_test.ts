@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { boxLibraryPath } from "../../ffi/library.ts";
 import type { MachineSpec } from "../../mod.ts";
 import runner, { machineArguments } from "../../plugins/engines/qemu_runner.ts";
+import { startProgram } from "../../src/vmm/program.ts";
 import { TempFolder } from "../support/temp.ts";
 
 const SPEC: MachineSpec = {
@@ -49,12 +51,16 @@ async function goOn(
     ...SPEC,
     ...{ folder: home.path, consolePath: path("console") },
     ...{ channelPath: path("channel"), controlPath: path("control") },
-    engine: { program: path("qemu"), setpriv: "setpriv", flock: "flock", accelerator: "tcg" },
+    engine: { program: path("qemu"), accelerator: "tcg" },
     resume: {
       ...{ ramPath: path("memory/ram"), statePath: path("memory/state"), folder: path("memory") },
       marks,
     },
-  }, { confine, counterKhz: () => Promise.resolve(undefined) });
+  }, {
+    confine,
+    counterKhz: () => Promise.resolve(undefined),
+    spawn: (program) => startProgram(boxLibraryPath(), program),
+  });
   const talking = playQemu(path("control.own"), (execute) => {
     heard(execute);
     if (execute !== "cont") return;

@@ -1,0 +1,158 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { ChildProcess } from "../../ffi/child.ts";
+import { boxLibraryPath } from "../../ffi/library.ts";
+import { projectRoot, sanitizers } from "../agent/native.ts";
+import { TempFolder } from "../support/temp.ts";
+import { needs, runTool } from "../support/tools.ts";
+
+const cc = needs("cc");
+const library = boxLibraryPath();
+
+function start(script: string, options: { lock?: string; input?: string; asked?: boolean } = {}) {
+  return ChildProcess.start(library, { command: ["/bin/sh", "-c", script], ...options });
+}
+
+/** One that must start. */
+function started(...of: Parameters<typeof start>): ChildProcess {
+  return start(...of) ?? assert.fail("it is locked");
+}
+
+Deno.test("a child process tells how it ended, and the last that it said", async () => {
+  const { code, signal, output } = await started("echo so >&2; exit 7").ended;
+  assert.deepEqual({ code, signal, output }, { code: 7, signal: null, output: "so" });
+  assert.deepEqual(await started("kill -TERM $$").ended, {
+    ...{ code: null, signal: "SIGTERM", output: "" },
+  });
+  const much = await started("yes 1234567 | head -n 100000 >&2; echo last >&2").ended;
+  assert.ok(much.output.length <= 4000 && much.output.length > 3900, `${much.output.length}`);
+  assert.match(much.output, /1234567\n1234567\nlast$/);
+});
+
+Deno.test("a child process answers line by line, however they come", async () => {
+  const child = started(
+    `while read -r line; do [ "$line" = end ] && exit 3; printf '%s' "<$line"; echo '>'; done`,
+    { asked: true },
+  );
+  assert.equal(await child.ask("one"), "<one>");
+  assert.equal(await child.ask("x".repeat(10_000)), `<${"x".repeat(10_000)}>`);
+  assert.equal(await child.ask("three"), "<three>");
+  assert.equal(await child.ask("end"), undefined);
+  assert.equal((await child.ended).code, 3);
+  assert.equal(await child.ask("again"), undefined);
+});
+
+Deno.test("a child process may say several lines at once, which are read one by one", async () => {
+  const child = started("printf 'one\\n\\nthree\\nrest'; read -r line", { asked: true });
+  assert.deepEqual([await child.ask(), await child.ask(), await child.ask()], ["one", "", "three"]);
+  assert.equal(await child.ask("go"), undefined);
+  await child.ended;
+});
+
+Deno.test("an answer that is too long is none", async () => {
+  const child = started("head -c 100000 /dev/zero | tr '\\0' x; echo; cat", { asked: true });
+  assert.equal(await child.ask(), undefined);
+  child.kill();
+  assert.equal((await child.ended).signal, "SIGKILL");
+  child.kill(); // it has ended
+});
+
+Deno.test("a child process has no files, no signals set and no environment but what it is given", async () => {
+  await using folder = new TempFolder();
+  const input = join(folder.path, "input");
+  await Deno.writeTextFile(input, "from the file");
+  const { output } = await started(
+    "cat >&2; echo >&2; ls /proc/self/fd >&2; grep SigIgn /proc/self/status >&2; env >&2; pwd >&2",
+    { input },
+  ).ended;
+  const [text, ...lines] = output.split("\n");
+  assert.equal(text, "from the file");
+  // ls has the folder open, too.
+  assert.deepEqual(lines.slice(0, 4), ["0", "1", "2", "3"]);
+  assert.match(lines[4] ?? "", /^SigIgn:\s0+$/);
+  const environment = lines.slice(5).filter((line) => /^[A-Z]+=/.test(line));
+  assert.deepEqual(environment.filter((line) => !line.startsWith("PWD=")), [
+    "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+  ]);
+});
+
+Deno.test("a child process holds its lock while it lives", async () => {
+  await using folder = new TempFolder();
+  const lock = join(folder.path, "lock");
+  const child = started("read -r line", { lock, asked: true });
+  assert.equal(start("true", { lock }), undefined);
+  child.kill();
+  await child.ended;
+  assert.equal((await started("true", { lock }).ended).code, 0);
+});
+
+Deno.test("one that has ended doesn't wait for what it has started", async () => {
+  const child = started("sleep 600 & echo $! >&2");
+  const { code, output } = await child.ended;
+  assert.equal(code, 0);
+  Deno.kill(Number(output), "SIGKILL");
+});
+
+Deno.test("what can't be started is told at once, with the number of the error", async () => {
+  await using folder = new TempFolder();
+  const nothing = join(folder.path, "nothing");
+  for (
+    const options of [
+      { command: [nothing] },
+      { command: ["/bin/true"], folder: nothing },
+      { command: ["/bin/true"], input: nothing },
+      { command: ["/bin/true"], lock: join(nothing, "lock") },
+    ] as const
+  ) {
+    assert.throws(() => ChildProcess.start(library, options), /can't be started: errno 2$/);
+  }
+});
+
+Deno.test({
+  name: "a child process is killed when the one that started it is",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const module = import.meta.resolve("../../ffi/child.ts");
+    const script = `
+      const { ChildProcess } = await import(${JSON.stringify(module)});
+      const child = ChildProcess.start(${JSON.stringify(library)}, {
+        command: ["/bin/sh", "-c", "echo $$; exec sleep 600"], asked: true,
+      });
+      console.log(await child.ask());
+      await child.ended;`;
+    const parent = new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--no-config", "--no-lock", script],
+      stdout: "piped",
+    }).spawn();
+    const reader = parent.stdout.getReader();
+    const pid = Number(new TextDecoder().decode((await reader.read()).value));
+    await reader.cancel();
+    assert.ok(await Deno.stat(`/proc/${pid}`));
+    parent.kill("SIGKILL");
+    await parent.status;
+    while (isRunning(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
+  },
+});
+
+/** Not one that is about to be taken away by whoever has inherited it. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+  } catch {
+    return false;
+  }
+}
+
+Deno.test({
+  name: `hutch_child_ is sound under sanitizers${cc.note}`,
+  ignore: cc.ignore,
+  async fn() {
+    await using folder = new TempFolder();
+    const program = join(folder.path, "program");
+    const own = join(projectRoot, "ffi/child");
+    const main = join(projectRoot, "tests/ffi/child_tries.c");
+    const flags = [...sanitizers, "-pthread", `-I${own}`];
+    await runTool("cc", ...flags, "-o", program, main, `${own}/child.c`);
+    await runTool(program, join(folder.path, "lock"));
+  },
+});

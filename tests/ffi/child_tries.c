@@ -1,0 +1,83 @@
+/* Starts, asks and ends programs, many at once, from several threads. */
+#define _GNU_SOURCE 1
+#include "child.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { THREADS = 8, ROUNDS = 25 };
+
+#define CHECK(what)                                                       \
+  do {                                                                    \
+    if (!(what)) {                                                        \
+      fprintf(stderr, "%s:%d: %s (%d)\n", __FILE__, __LINE__, #what, errno); \
+      exit(1);                                                            \
+    }                                                                     \
+  } while (0)
+
+static int count_files(void) {
+  int count = 0;
+  DIR *folder = opendir("/proc/self/fd");
+  CHECK(folder != NULL);
+  while (readdir(folder) != NULL) count++;
+  closedir(folder);
+  return count;
+}
+
+static void round_of(int number) {
+  hutch_child *child = NULL;
+  char line[64], words[16];
+  uint32_t length = sizeof words;
+  CHECK(hutch_child_start("/bin/cat\0-\0", "/", "", "", HUTCH_CHILD_ASKED, &child) == 0);
+  int size = snprintf(line, sizeof line, "line %d\n", number);
+  char answer[64];
+  CHECK(hutch_child_ask(child, line, (uint64_t)size, answer, sizeof answer) == size - 1);
+  CHECK(memcmp(answer, line, (size_t)size - 1) == 0);
+  CHECK(hutch_child_ask(child, "much\nmore\n", 10, answer, 4) == 4);
+  CHECK(hutch_child_ask(child, "", 0, answer, 3) == -EMSGSIZE);
+  hutch_child_kill(child);
+  CHECK(hutch_child_wait(child, words, &length) == -SIGKILL);
+  CHECK(length == 0);
+  hutch_child_kill(child);
+  hutch_child_free(child);
+}
+
+static void *rounds(void *none) {
+  for (int n = 0; n < ROUNDS; n++) round_of(n);
+  return none;
+}
+
+int main(int count, char **arguments) {
+  CHECK(count == 2);
+  signal(SIGPIPE, SIG_IGN);
+  const char *lock = arguments[1];
+  round_of(0);
+  int files = count_files();
+  pthread_t threads[THREADS];
+  for (int i = 0; i < THREADS; i++) CHECK(pthread_create(&threads[i], NULL, rounds, NULL) == 0);
+  for (int i = 0; i < THREADS; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+
+  hutch_child *one = NULL, *two = NULL;
+  char words[16];
+  uint32_t length = sizeof words;
+  CHECK(hutch_child_start("/bin/cat\0", "", "", lock, HUTCH_CHILD_ASKED, &one) == 0);
+  CHECK(hutch_child_start("/bin/true\0", "", "", lock, 0, &two) == -EWOULDBLOCK);
+  hutch_child_kill(one);
+  CHECK(hutch_child_wait(one, words, &length) == -SIGKILL);
+  hutch_child_free(one);
+  length = sizeof words;
+  CHECK(hutch_child_start("/bin/sh\0-c\0seq 100 >&2; exit 9\0", "", "", lock, 0, &two) == 0);
+  CHECK(hutch_child_wait(two, words, &length) == 9);
+  CHECK(length == sizeof words);
+  CHECK(memcmp(words + sizeof words - 7, "99\n100\n", 7) == 0);
+  hutch_child_free(two);
+  CHECK(hutch_child_start("/nothing\0", "", "", "", HUTCH_CHILD_ASKED, &one) == -ENOENT);
+  CHECK(hutch_child_start("/bin/true\0", "", "/nothing", "", 0, &one) == -ENOENT);
+  CHECK(count_files() == files);
+  return 0;
+}
