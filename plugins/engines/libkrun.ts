@@ -63,9 +63,16 @@ function engine(): Engine {
   };
 }
 
+/** Libraries that this program has loaded, by path, time and inode. */
+const loaded = new Set<string>();
+
 function loadingProblem(path: string): string | undefined {
   try {
+    const { mtime, ino } = Deno.statSync(path);
+    const identity = JSON.stringify([path, mtime?.getTime(), ino]);
+    if (loaded.has(identity)) return undefined;
     loadLibkrun(path).close();
+    loaded.add(identity);
     return undefined;
   } catch (error) {
     return `it can't be loaded: ${error instanceof Error ? error.message : String(error)}`;

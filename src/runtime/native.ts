@@ -15,11 +15,12 @@ const KERNEL_LIBRARIES = Deno.build.os === "darwin"
 /** Where `scripts/setup` puts what the system lacks, below hutch's cache. */
 const OWN_KERNEL_LIBRARY = "tools/libkrunfw/libkrunfw.so.5";
 
-/** The agent's program. */
-export async function readAgent(): Promise<Uint8Array<ArrayBuffer>> {
+/** Where the agent's program is; throws `part_missing` when it can't be read. */
+export async function findAgent(): Promise<string> {
   const path = agentPath();
   try {
-    return await Deno.readFile(path);
+    await Deno.stat(path);
+    return path;
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error; // it may be there
     throw new HutchError("part_missing", `Cannot read the agent ${path}: ${errorText(error)}`, {

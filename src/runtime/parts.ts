@@ -37,7 +37,7 @@ import { defaultPlugins } from "./defaults.ts";
 import { makeHome, orphans } from "./home.ts";
 import { HomeLock } from "./home_lock.ts";
 import { Journal } from "./journal.ts";
-import { kernelLibrary, readAgent } from "./native.ts";
+import { kernelLibrary, findAgent } from "./native.ts";
 import { RegistryLogins } from "./logins.ts";
 import type { RuntimeOptions } from "./options.ts";
 import { readRegistries } from "./registry_config.ts";
@@ -216,7 +216,7 @@ async function system(paths: Paths): Promise<{ kernelPath: string; diskPath: str
   // Both are waited for, even when one fails: nothing is written behind a start that has failed.
   const [kernel, disk] = await Promise.allSettled([
     kernelLibrary().then((library) => kernelPath(paths.system, library, readKernel)),
-    readAgent().then((agent) => systemDiskPath(paths.system, agent, Ext4Image.create)),
+    findAgent().then((agent) => systemDiskPath(paths.system, agent, Ext4Image.create)),
   ]);
   if (kernel.status === "rejected") throw kernel.reason;
   if (disk.status === "rejected") throw disk.reason;

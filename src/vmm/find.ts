@@ -102,10 +102,21 @@ export async function libraryVersion(path: string): Promise<string | undefined> 
   return /\.so\.([\d.]+)$|\.([\d.]+)\.dylib$/.exec(basename(real))?.slice(1).find((x) => x);
 }
 
+/** What was found, by the places that were looked at: it is looked for there first. */
+const found = new Map<string, string>();
+
 async function firstFile(paths: readonly string[]): Promise<string | undefined> {
+  const places = paths.join("\0");
+  const before = found.get(places);
+  if (before !== undefined && await isFile(before)) return before;
   for (const path of paths) {
-    const found = await Deno.stat(path).catch(() => undefined);
-    if (found?.isFile) return path;
+    if (!await isFile(path)) continue;
+    found.set(places, path);
+    return path;
   }
   return undefined;
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return (await Deno.stat(path).catch(() => undefined))?.isFile === true;
 }

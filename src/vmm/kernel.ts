@@ -4,11 +4,11 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { exists, makeOnce, writeAtomically } from "../atomic_file.ts";
+import { makeOnce } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
 import type { KernelImage } from "../../ffi/helper.ts";
+import { knownDigest } from "./known_digest.ts";
 
 /**
  * What the kernel is told at boot; both engines give it the same. `no_timer_check`, which it decides by
@@ -24,8 +24,8 @@ const NOTE_PVH = 18;
 /**
  * The kernel file's path, made if it isn't cached.
  *
- * @param folder Where kernels are kept: `HEX.elf` by the digest of libkrunfw, and a small file per
- * libkrunfw (by place, size and time) that says which digest it has, so that a start hashes nothing.
+ * @param folder Where kernels are kept, as `kernel-HEX.elf` by the digest of libkrunfw, and what is known of
+ * libkrunfw's digest.
  * @throws HutchError `part_missing` when libkrunfw holds no kernel that can be used.
  */
 export async function kernelPath(
@@ -33,23 +33,12 @@ export async function kernelPath(
   libkrunfw: string,
   readKernel: (path: string) => KernelImage,
 ): Promise<string> {
-  const real = await Deno.realPath(libkrunfw);
-  const { size, mtime, ino } = await Deno.stat(real);
-  const identity = createHash("sha256")
-    .update(JSON.stringify([real, size, mtime?.getTime() ?? 0, ino])).digest("hex");
-  const known = join(folder, `libkrunfw-${identity.slice(0, 32)}`);
-  const digest = await Deno.readTextFile(known).catch(() => undefined);
-  if (digest !== undefined && /^[0-9a-f]{64}$/.test(digest)) {
-    const path = join(folder, `kernel-${digest}.elf`);
-    if (await exists(path)) return path;
-  }
-  const computed = createHash("sha256").update(await Deno.readFile(real)).digest("hex");
-  const path = join(folder, `kernel-${computed}.elf`);
+  const digest = await knownDigest(folder, "libkrunfw", libkrunfw);
+  const path = join(folder, `kernel-${digest}.elf`);
   await makeOnce(path, async (temporary) => {
-    const kernel = readKernel(real);
+    const kernel = readKernel(libkrunfw);
     await Deno.writeFile(temporary, kernelElf(kernel), { mode: 0o600 });
   });
-  await writeAtomically(known, computed);
   return path;
 }
 
