@@ -1,6 +1,6 @@
 /**
- * Builds the native parts into `build/` with the system's C compiler (`CC`, else `cc`), where
- * something changed.
+ * Builds the native parts into `build/` with the system's C compiler (`CC`, else `cc`), and the modules of
+ * box processes into one file each, where something changed.
  *
  * @module
  */
@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BuildError, buildTarget } from "../ffi/build.ts";
 import { PART_NAMES, PARTS, targetOf } from "../ffi/parts.ts";
+import { buildModules } from "./build_modules.ts";
 
 async function main(): Promise<number> {
   const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -24,6 +25,12 @@ async function main(): Promise<number> {
       if (!(error instanceof BuildError)) throw error;
       console.error(error.message);
       return 1;
+    }
+  }
+  for (const { path, result, problem } of await buildModules(root)) {
+    if (result === "built") console.error(`built ${path}`);
+    if (result === "failed") {
+      console.error(`skipped ${path}, boxes start a little slower: ${problem}`);
     }
   }
   return 0;

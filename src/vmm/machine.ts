@@ -14,6 +14,7 @@ import { errorText, HutchError } from "../errors.ts";
 import { cacheModules, cachePackages, ownCommand, processFlags } from "../own_process.ts";
 import { asPermissionError, requirePermissions } from "../permissions.ts";
 import type { EngineReport, MachineShare, MachineSpec } from "./engine.ts";
+import { builtModule } from "./built_module.ts";
 import { firstLine } from "./first_line.ts";
 import { DETACH, type MachineFile, type ReadyLine, writeExitFile } from "./machine_file.ts";
 
@@ -65,16 +66,16 @@ export interface StartOptions {
  * {@link OrderFailed}.
  */
 export async function startBoxProcess(options: StartOptions): Promise<BoxProcess> {
-  const { file } = options;
+  const file = { ...options.file, runner: builtModule(options.file.runner) };
   const { folder } = file.spec;
   const filePath = join(folder, "machine.json");
   const logPath = join(folder, "box.log");
   await writeAtomically(filePath, JSON.stringify(file));
   const own = ownCommand({
     role: "box",
-    module: BOX_PROCESS,
+    module: builtModule(BOX_PROCESS),
     args: [filePath],
-    flags: boxProcessFlags(options),
+    flags: boxProcessFlags(file, options),
     folder,
   });
   const [program, ...args] = await prepared(file.spec, own.command);
@@ -192,8 +193,8 @@ function shareMode({ readOnly, owner }: MachineShare): string {
  * The flags of a box process. It gets what its machine needs and nothing else: the box's
  * own files, the engine's programs and libraries.
  */
-function boxProcessFlags(options: StartOptions): string[] {
-  const { file, permissions } = options;
+function boxProcessFlags(file: MachineFile, options: StartOptions): string[] {
+  const { permissions } = options;
   const { interceptor } = file.network ?? {};
   const writable = [
     file.spec.folder,
@@ -210,12 +211,13 @@ function boxProcessFlags(options: StartOptions): string[] {
     ...permissions.run ?? [],
     ...interceptor ? [Deno.execPath()] : [],
   ];
-  const readable = file.runner.startsWith("file:")
-    ? `${writable},${dirname(fileURLToPath(file.runner))}`
-    : writable;
+  const built = file.runner !== options.file.runner;
+  const modules = file.runner.startsWith("file:") ? [fileURLToPath(file.runner)] : [];
+  const readable = [writable, ...built ? modules : modules.map(dirname)].join(",");
   return [
     ...processFlags([BOX_PROCESS, file.runner]),
     "--v8-flags=--expose-gc", // see `giveMemoryBack`
+    "--no-code-cache", // opening it takes longer than there is to gain
     `--allow-read=${readable}`,
     `--allow-write=${writable}`,
     `--allow-net=${
