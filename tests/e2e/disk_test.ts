@@ -189,6 +189,8 @@ Deno.test(`a box's first command has room, and later ones the whole of its disk 
       const sizeOf = ({ stdout }: { readonly stdout: string }) =>
         Number(/ (\d+) +\d+ +\d+ +\d+% /.exec(stdout)?.[1]) / 1024;
       assert.equal(first.code, 0, first.stderr);
+      const ahead = await box.exec("cat", ["/sys/block/vdb/queue/read_ahead_kb"]);
+      assert.equal(ahead.stdout, "512\n");
       assert.ok(sizeOf(first) > Math.min(mebibytes * 0.95 - 16, 1024), first.stdout);
       let size = 0;
       await until(
