@@ -17,7 +17,7 @@ static int set_flags(int fd) {
   return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-/* A socket that listens, or a negative errno. */
+/* A socket that listens, or a negative errno. One that is there already is of a box process that died. */
 static int listen_on(const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;
@@ -25,6 +25,7 @@ static int listen_on(const char *path) {
   int fd = socket(AF_UNIX, SOCK_STREAM, 0);
   if (fd < 0) return -errno;
   int result = set_flags(fd);
+  unlink(path);
   if (result == 0 && bind(fd, (struct sockaddr *)&address, sizeof address) < 0) result = -errno;
   if (result == 0 && listen(fd, BACKLOG) < 0) result = -errno;
   if (result == 0) return fd;

@@ -24,11 +24,18 @@ const SIGCONT = 18;
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 
-const runner: MachineRunner = { start };
+const runner: MachineRunner = { prepare, start };
 export default runner;
 
+let loaded: Libkrun | undefined;
+
+/** Loads the library, which is a large one. */
+function prepare(spec: MachineSpec): Libkrun {
+  return loaded ??= loadLibkrun(spec.engine.library ?? "");
+}
+
 function start(spec: MachineSpec, { confine }: RunnerProcess): Promise<Machine> {
-  const { symbols } = loadLibkrun(spec.engine.library ?? "");
+  const { symbols } = prepare(spec);
   unwrap("krun_set_log_level", symbols.krun_set_log_level(LOG_ERRORS));
   const context = unwrap("krun_create_ctx", symbols.krun_create_ctx());
   configure(symbols, context, spec);

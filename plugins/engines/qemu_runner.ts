@@ -32,7 +32,7 @@ async function start(
   const khz = boots ? await counterKhz() : undefined;
   const server = spec.shares ? await serveShares(spec.shares, spec.engine, spawn) : undefined;
   // This process makes no connections once it is confined: QEMU is the one that does.
-  const listener = Deno.listen({ transport: "unix", path: ownPath(spec) });
+  const listener = listen(ownPath(spec));
   const child = await spawn({
     command: [program, ...machineArguments(spec, khz)],
     // A restart after this process was killed waits until the disk is free.
@@ -79,6 +79,17 @@ async function start(
 /** Where QEMU finds the box process, for orders of its own. */
 function ownPath({ controlPath }: MachineSpec): string {
   return `${controlPath}.own`;
+}
+
+/** Listens, also where a box process that died has left its socket. */
+function listen(path: string): Deno.UnixListener {
+  try {
+    return Deno.listen({ transport: "unix", path });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    Deno.removeSync(path);
+    return Deno.listen({ transport: "unix", path });
+  }
 }
 
 function close(listener: Deno.UnixListener): void {

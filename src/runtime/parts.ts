@@ -37,7 +37,7 @@ import { defaultPlugins } from "./defaults.ts";
 import { makeHome, orphans } from "./home.ts";
 import { HomeLock } from "./home_lock.ts";
 import { Journal } from "./journal.ts";
-import { kernelLibrary, findAgent } from "./native.ts";
+import { findAgent, kernelLibrary } from "./native.ts";
 import { RegistryLogins } from "./logins.ts";
 import type { RuntimeOptions } from "./options.ts";
 import { readRegistries } from "./registry_config.ts";

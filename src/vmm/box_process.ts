@@ -71,16 +71,16 @@ export async function main(path: string): Promise<void> {
 
 async function run(file: MachineFile): Promise<void> {
   using _lock = await FileLock.acquire(file.lockPath); // waits for one that is just ending
-  removeIfThere(file.exitPath); // of that one, if it began when its program had died already
-  removeSockets(file);
+  removeExitFile(file); // of that one, if it began when its program had died already
+  const sockets = new Set(socketsOf(file));
   try {
-    await serve(file);
+    await serve(file, sockets);
   } finally {
-    removeSockets(file); // also when nothing came of it: they aren't in the box's folder
+    removeSockets(sockets); // also when nothing came of it: they aren't in the box's folder
   }
 }
 
-async function serve(file: MachineFile): Promise<void> {
+async function serve(file: MachineFile, sockets: Set<string>): Promise<void> {
   const beside = startBeside(file); // it takes its time, in which everything else is made ready
   beside.catch(() => {}); // seen below
   let kill: Machine["kill"] = () => Deno.exit(1); // there is no machine yet
@@ -98,7 +98,7 @@ async function serve(file: MachineFile): Promise<void> {
     } catch (error) {
       console.error(error); // a full disk, or a box that was removed, mustn't keep the machine alive
     }
-    removeSockets(file);
+    removeSockets(sockets);
   };
   const end = (reason: ExitReason, message: string) => {
     leave(reason, message);
@@ -156,10 +156,7 @@ async function serve(file: MachineFile): Promise<void> {
   }
   Deno.addSignalListener("SIGHUP", () => {}); // the end of a terminal is no reason
 
-  const [{ interceptor, network }, { default: runner }] = await Promise.all([
-    beside,
-    loadRunner(file),
-  ]);
+  const [{ interceptor, network }, runner] = await Promise.all([beside, loadRunner(file)]);
   let confined = false;
   const confineOnce = (rules: readonly FileRule[]) => {
     if (confined) return;
@@ -208,8 +205,10 @@ async function serve(file: MachineFile): Promise<void> {
   relay.close();
 }
 
-async function loadRunner({ runner }: MachineFile): Promise<{ default: MachineRunner }> {
-  return await import(runner);
+async function loadRunner({ runner, spec }: MachineFile): Promise<MachineRunner> {
+  const module: { default: MachineRunner } = await import(runner);
+  module.default.prepare?.(spec);
+  return module.default;
 }
 
 /** Starts what the machine's network is made of. */
@@ -240,13 +239,19 @@ function ownRules({ spec, socketPath }: MachineFile): readonly FileRule[] {
   ];
 }
 
-/** What can't be removed is told and left: the next one to come fails, and says why. */
-function removeSockets({ socketPath, spec, network }: MachineFile): void {
+/** All that may be there at the end. Who makes one takes one of a box process that died away before. */
+function socketsOf({ socketPath, spec, network }: MachineFile): string[] {
   const paths = [socketPath, spec.channelPath, spec.controlPath, `${spec.controlPath}.own`];
   if (spec.shares) paths.push(spec.shares.socketPath);
   if (network) paths.push(network.socketPath, network.controlPath);
   if (network?.interceptor) paths.push(network.interceptor.socketPath);
-  for (const path of paths) {
+  return paths;
+}
+
+/** What can't be removed is told and left: the next one to come fails, and says why. */
+function removeSockets(sockets: Set<string>): void {
+  for (const path of sockets) {
+    sockets.delete(path);
     try {
       removeIfThere(path);
     } catch (error) {
@@ -274,6 +279,13 @@ async function watchCreator(parted: (detached: boolean) => void): Promise<void> 
   const buffer = new Uint8Array(1);
   const n = await Deno.stdin.read(buffer).catch(() => null);
   parted(n === 1 && new TextDecoder().decode(buffer) === DETACH);
+}
+
+/** Mostly there is none, and an error for that takes longer than looking. */
+function removeExitFile({ exitPath, spec }: MachineFile): void {
+  for (const { name } of Deno.readDirSync(spec.folder)) {
+    if (`${spec.folder}/${name}` === exitPath) removeIfThere(exitPath);
+  }
 }
 
 function removeIfThere(path: string): void {

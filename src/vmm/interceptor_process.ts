@@ -54,6 +54,7 @@ export async function startInterceptor(
     ],
     folder,
   });
+  await Deno.remove(socketPath).catch(() => {}); // of a box process that died
   const child = new Deno.Command(program, {
     args,
     env,

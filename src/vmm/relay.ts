@@ -16,9 +16,9 @@ export type { RelayEnd } from "../../ffi/relay.ts";
 export interface RelayOptions {
   /** The library with the relay. */
   readonly library: string;
-  /** Unix socket for clients; nothing may be there. */
+  /** Unix socket for clients; what is there is replaced. */
   readonly socketPath: string;
-  /** Unix socket for the agent, which comes after `open` has resolved; nothing may be there. */
+  /** Unix socket for the agent, which comes after `open` has resolved; what is there is replaced. */
   readonly channelPath: string;
   /** Called once with the payload of the agent's HELLO. */
   readonly onHello?: (payload: Uint8Array<ArrayBuffer>) => void;

@@ -26,7 +26,9 @@ Deno.test("another program reads nothing but what was remembered, unless that is
   const elsewhere = async () => {
     const module = import.meta.resolve("../../src/vmm/known_digest.ts");
     const script = `const { knownDigest } = await import(${JSON.stringify(module)});
-      console.log(await knownDigest(${JSON.stringify(folder.path)}, "it", ${JSON.stringify(path)}));`;
+      console.log(await knownDigest(${JSON.stringify(folder.path)}, "it", ${
+      JSON.stringify(path)
+    }));`;
     const { stdout } = await new Deno.Command(Deno.execPath(), {
       args: ["eval", "--no-config", "--no-lock", script],
       stderr: "inherit",
