@@ -50,7 +50,7 @@ export interface ChildOptions {
   readonly input?: string;
   /** A file that it holds locked (`flock`) while it lives; made where it isn't there. */
   readonly lock?: string;
-  /** Whether it is to be asked: it reads and writes lines. @default {false} */
+  /** Whether it is to be asked: it reads lines, unless it has an `input`, and writes lines. @default {false} */
   readonly asked?: boolean;
 }
 
@@ -88,6 +88,11 @@ export class ChildProcess {
    */
   static start(library: string, options: ChildOptions): ChildProcess | undefined {
     const { command, folder = "", input = "", lock = "", asked = false } = options;
+    if (command.some((word) => word === "" || word.includes("\0"))) {
+      throw new Error(
+        `${command[0]} can't be started with an argument that is empty or has a zero`,
+      );
+    }
     const opened = Deno.dlopen(library, SYMBOLS);
     const made = new BigUint64Array(1);
     const result = opened.symbols.hutch_child_start(

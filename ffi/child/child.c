@@ -158,7 +158,8 @@ int32_t hutch_child_start(const char *words, const char *folder, const char *inp
   hutch_child *child = calloc(1, sizeof *child);
   int result = plan.words != NULL && child != NULL ? 0 : -ENOMEM;
   if (result == 0 && lock[0] != '\0' && (plan.lock = lock_file(lock)) < 0) result = plan.lock;
-  if (result == 0) result = make_file(&plan, 0, asked ? NULL : input[0] == '\0' ? null : input, &ours[0]);
+  const char *in = input[0] != '\0' ? input : asked ? NULL : null;
+  if (result == 0) result = make_file(&plan, 0, in, &ours[0]);
   if (result == 0) result = make_file(&plan, 1, asked ? NULL : null, &ours[1]);
   if (result == 0) result = make_file(&plan, 2, NULL, &ours[2]);
   pid_t pid = result == 0 ? spawn(&plan) : result;

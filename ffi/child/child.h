@@ -9,11 +9,11 @@
 
 typedef struct hutch_child hutch_child;
 
-/* The program may be asked: pipes are its standard input and output. */
+/* The program may be asked: pipes are its standard output, and its standard input unless that is a file. */
 #define HUTCH_CHILD_ASKED 1u
 
 /* Starts a program with an environment of nothing but a PATH. It gets no descriptors but these: standard input
- * (a pipe, the file `input`, or /dev/null where that is ""), standard output (a pipe, or /dev/null), standard
+ * (the file `input`; where that is "", a pipe or /dev/null), standard output (a pipe, or /dev/null), standard
  * error (a pipe). It is killed when the thread that starts it ends (Linux).
  *
  * `words` are its file's path and its arguments, each with a zero byte, and an empty one behind the last.

@@ -49,6 +49,17 @@ Deno.test("a child process may say several lines at once, which are read one by 
   await child.ended;
 });
 
+Deno.test("a child process that has a file to read says lines all the same", async () => {
+  await using folder = new TempFolder();
+  const input = join(folder.path, "input");
+  await Deno.writeTextFile(input, "one\ntwo\n");
+  const child = started("cat; sleep 600", { input, asked: true });
+  assert.deepEqual([await child.ask(), await child.ask()], ["one", "two"]);
+  assert.equal(await child.ask("it doesn't read"), undefined);
+  child.kill();
+  await child.ended;
+});
+
 Deno.test("an answer that is too long is none", async () => {
   const child = started("head -c 100000 /dev/zero | tr '\\0' x; echo; cat", { asked: true });
   assert.equal(await child.ask(), undefined);
@@ -105,6 +116,10 @@ Deno.test("what can't be started is told at once, with the number of the error",
     ] as const
   ) {
     assert.throws(() => ChildProcess.start(library, options), /can't be started: errno 2$/);
+  }
+  for (const word of ["", "a\0b"]) {
+    const command = ["/bin/true", word] as const;
+    assert.throws(() => ChildProcess.start(library, { command }), /empty or has a zero/);
   }
 });
 
