@@ -205,8 +205,8 @@ async function serve(file: MachineFile, sockets: Set<string>): Promise<void> {
   relay.close();
 }
 
-async function loadRunner({ runner, spec }: MachineFile): Promise<MachineRunner> {
-  const module: { default: MachineRunner } = await import(runner);
+async function loadRunner({ runnerModule, spec }: MachineFile): Promise<MachineRunner> {
+  const module: { default: MachineRunner } = await import(runnerModule);
   module.default.prepare?.(spec);
   return module.default;
 }

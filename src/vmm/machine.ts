@@ -52,7 +52,7 @@ export class OrderFailed extends Error {
 
 /** Options of {@link startBoxProcess}. */
 export interface StartOptions {
-  readonly file: MachineFile;
+  readonly file: Omit<MachineFile, "runnerModule">;
   readonly permissions: EngineReport["permissions"];
   readonly signal: AbortSignal;
   /** A line for its interceptor, kept out of `file`. */
@@ -66,7 +66,7 @@ export interface StartOptions {
  * {@link OrderFailed}.
  */
 export async function startBoxProcess(options: StartOptions): Promise<BoxProcess> {
-  const file = { ...options.file, runner: builtModule(options.file.runner) };
+  const file = { ...options.file, runnerModule: builtModule(options.file.runner) };
   const { folder } = file.spec;
   const filePath = join(folder, "machine.json");
   const logPath = join(folder, "box.log");
@@ -75,7 +75,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
     role: "box",
     module: builtModule(BOX_PROCESS),
     args: [filePath],
-    flags: boxProcessFlags(file, options),
+    flags: boxProcessFlags(file, options.permissions),
     folder,
   });
   const [program, ...args] = await prepared(file.spec, own.command);
@@ -193,8 +193,7 @@ function shareMode({ readOnly, owner }: MachineShare): string {
  * The flags of a box process. It gets what its machine needs and nothing else: the box's
  * own files, the engine's programs and libraries.
  */
-function boxProcessFlags(file: MachineFile, options: StartOptions): string[] {
-  const { permissions } = options;
+function boxProcessFlags(file: MachineFile, permissions: EngineReport["permissions"]): string[] {
   const { interceptor } = file.network ?? {};
   const writable = [
     file.spec.folder,
@@ -211,11 +210,13 @@ function boxProcessFlags(file: MachineFile, options: StartOptions): string[] {
     ...permissions.run ?? [],
     ...interceptor ? [Deno.execPath()] : [],
   ];
-  const built = file.runner !== options.file.runner;
-  const modules = file.runner.startsWith("file:") ? [fileURLToPath(file.runner)] : [];
-  const readable = [writable, ...built ? modules : modules.map(dirname)].join(",");
+  const { runner, runnerModule } = file;
+  const modules = runnerModule.startsWith("file:") ? [fileURLToPath(runnerModule)] : [];
+  const readable = [writable, ...runnerModule === runner ? modules.map(dirname) : modules].join(
+    ",",
+  );
   return [
-    ...processFlags([BOX_PROCESS, file.runner]),
+    ...processFlags([BOX_PROCESS, runner]),
     "--v8-flags=--expose-gc", // see `giveMemoryBack`
     "--no-code-cache", // opening it takes longer than there is to gain
     `--allow-read=${readable}`,

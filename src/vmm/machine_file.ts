@@ -14,8 +14,10 @@ export interface MachineFile {
   readonly spec: MachineSpec;
   /** The library with the relay, and what confines the box process. */
   readonly library: string;
-  /** URL of the engine's runner module. */
+  /** URL of the engine's runner module, by which its engine is known. */
   readonly runner: string;
+  /** URL of what is loaded for it: what was built from it, or itself. */
+  readonly runnerModule: string;
   /** Unix socket on which the box process serves clients. */
   readonly socketPath: string;
   /** Held by the box process as long as it lives. */

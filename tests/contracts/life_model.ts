@@ -278,7 +278,7 @@ class Life {
 
   async #boxProcesses(): Promise<{ readonly pid: number; readonly command: string }[]> {
     const all = await processesOf(this.#home);
-    return all.filter(({ command }) => command.includes("box_process.ts"));
+    return all.filter(({ command }) => /\/box_process\.[jt]s\b/.test(command));
   }
 }
 

@@ -157,7 +157,7 @@ if (everywhere) {
       ]);
       assert.deepEqual(both.map(({ code, stdout }) => [code, stdout]), [[0, "a\n"], [0, "b\n"]]);
       const started = (await processesOf(home)).filter(({ command }) =>
-        command.includes("box_process.ts")
+        /\/box_process\.[jt]s\b/.test(command)
       );
       assert.equal(started.length, 1);
       assert.equal((await hutch(home, ["rm", "-f", "one"])).code, 0);

@@ -75,5 +75,5 @@ async function race(home: string, seed: number): Promise<Readonly<Record<string,
 }
 
 async function boxProcesses(home: string): Promise<readonly { readonly pid: number }[]> {
-  return (await processesOf(home)).filter(({ command }) => command.includes("box_process.ts"));
+  return (await processesOf(home)).filter(({ command }) => /\/box_process\.[jt]s\b/.test(command));
 }
