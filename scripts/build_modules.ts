@@ -80,6 +80,7 @@ async function bundle(module: string, output: string): Promise<void> {
     signal: AbortSignal.timeout(LIMIT_MS),
   }).output();
   if (success) return;
-  const said = new TextDecoder().decode(stderr).trim();
-  throw new Error(said.split("\n").at(-1) || "deno bundle failed");
+  const said = new TextDecoder().decode(stderr).trim().split("\n");
+  // Downloads are told before it, and may have a trace behind.
+  throw new Error(said.find((line) => /error/i.test(line)) ?? said[0] ?? "deno bundle failed");
 }
