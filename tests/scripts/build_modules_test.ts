@@ -49,12 +49,12 @@ Deno.test("modules are built into one file each, and anew only when what they lo
   // What is loaded for its types alone isn't loaded.
   await Deno.writeTextFile(join(folder.path, "src/types.ts"), `export type Never = "shared";\n`);
   assert.deepEqual(await resultsOf(folder.path), all("fresh"));
-  await Deno.writeTextFile(shared, `export const shared = "another";\n`);
+  await Deno.writeTextFile(shared, `export const shared = "others";\n`);
   for (const [at, module] of BUILT_MODULES.entries()) {
     assert.equal(isBuiltFrom(built[at] ?? "", module, folder.path), false);
   }
   assert.deepEqual(await resultsOf(folder.path), all("built"));
-  assert.match(await Deno.readTextFile(built[0] ?? ""), /another/);
+  assert.match(await Deno.readTextFile(built[0] ?? ""), /others/);
 });
 
 Deno.test("a module that can't be built is told, with the reason, and leaves nothing", async () => {
