@@ -1,39 +1,20 @@
 /**
- * Programs that a box process starts, see `ffi/child/child.h`. A module without imports: every box process
- * loads it.
+ * Programs that are started without copying this process, see `ffi/child/child.h`.
  *
  * @module
  */
+import type { CHILD_SYMBOLS } from "./child_symbols.ts";
 
-const SYMBOLS = {
-  hutch_child_start: {
-    // const char *words, const char *folder, const char *input, const char *lock, uint32_t how,
-    // hutch_child **made
-    parameters: ["buffer", "buffer", "buffer", "buffer", "u32", "buffer"],
-    result: "i32",
-  },
-  hutch_child_ask: {
-    // hutch_child *child, const char *bytes, uint64_t length, char *line, uint64_t size
-    parameters: ["usize", "buffer", "u64", "buffer", "u64"],
-    result: "i64",
-    nonblocking: true,
-  },
-  hutch_child_wait: {
-    parameters: ["usize", "buffer", "buffer"], // hutch_child *child, char *words, uint32_t *length
-    result: "i32",
-    nonblocking: true,
-  },
-  hutch_child_kill: {
-    parameters: ["usize"], // hutch_child *child
-    result: "void",
-  },
-  hutch_child_free: {
-    parameters: ["usize"], // hutch_child *child
-    result: "void",
-  },
-} as const satisfies Deno.ForeignLibraryInterface;
+/** A library with what starts programs; disposed of when the program has ended. */
+export interface ChildLibrary extends Disposable {
+  /** Its functions. */
+  readonly symbols: Deno.DynamicLibrary<typeof CHILD_SYMBOLS>["symbols"];
+}
 
 const ASKED = 1;
+const PARTED = 2;
+const SIGKILL = 9;
+const SIGTERM = 15;
 const EWOULDBLOCK = Deno.build.os === "linux" ? 11 : 35;
 /** Longest answer, in bytes. */
 const LINE_LIMIT = 16 * 1024;
@@ -44,14 +25,23 @@ const WORDS_LIMIT = 4_000;
 export interface ChildOptions {
   /** Its file's path, and its arguments; none of them empty. */
   readonly command: readonly [string, ...string[]];
+  /** Its environment. @default {a `PATH` alone} */
+  readonly env?: Readonly<Record<string, string>>;
   /** Its working folder. @default {that of this process} */
   readonly folder?: string;
   /** A file that is its standard input. @default {an empty one} */
   readonly input?: string;
+  /** A file that is its standard error, cut or made. @default {what it says is kept for its end} */
+  readonly errorPath?: string;
   /** A file that it holds locked (`flock`) while it lives; made where it isn't there. */
   readonly lock?: string;
   /** Whether it is to be asked: it reads lines, unless it has an `input`, and writes lines. @default {false} */
   readonly asked?: boolean;
+  /**
+   * Whether it is in a session of its own, and lives on when this process has ended. Else it dies with
+   * this process (Linux). @default {false}
+   */
+  readonly parted?: boolean;
 }
 
 /** How a program ended. */
@@ -60,51 +50,77 @@ export interface ChildEnd {
   readonly code: number | null;
   /** The signal that ended it, or null. */
   readonly signal: string | null;
-  /** The last that it said on its standard error. */
+  /** The last that it said on its standard error, unless that is a file. */
   readonly output: string;
 }
 
-/** A program that runs. It has an environment of a `PATH` alone, and dies with this process (Linux). */
+/** A program that runs. */
 export class ChildProcess {
-  /** How it ended. */
-  readonly ended: Promise<ChildEnd>;
-  readonly #library: Deno.DynamicLibrary<typeof SYMBOLS>;
+  /** Parted ones that nobody waits for: the kernel keeps those that have ended until somebody does. */
+  static readonly #unwatched = new Set<ChildProcess>();
+
+  readonly #library: ChildLibrary;
   /** Calls that are under way on other threads, and what they work with. */
   readonly #asking = new Set<{ readonly call: Promise<bigint> }>();
   #child: bigint;
+  #ended: Promise<ChildEnd> | undefined;
 
-  private constructor(library: Deno.DynamicLibrary<typeof SYMBOLS>, child: bigint) {
+  private constructor(library: ChildLibrary, child: bigint) {
     this.#library = library;
     this.#child = child;
-    this.ended = this.#end();
   }
 
   /**
    * Starts a program.
    *
-   * @param library The library's file.
+   * @param library Disposed of when the program has ended, or wasn't started.
    * @returns Undefined while somebody else holds its lock.
    * @throws Error when it can't be started.
    */
-  static start(library: string, options: ChildOptions): ChildProcess | undefined {
-    const { command, folder = "", input = "", lock = "", asked = false } = options;
-    if (command.some((word) => word === "" || word.includes("\0"))) {
+  static start(library: ChildLibrary, options: ChildOptions): ChildProcess | undefined {
+    const { command, env = {}, folder = "", input = "", errorPath = "", lock = "" } = options;
+    const { asked = false, parted = false } = options;
+    const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+    if ([...command, ...variables].some((word) => word === "" || word.includes("\0"))) {
+      library[Symbol.dispose]();
       throw new Error(
         `${command[0]} can't be started with an argument that is empty or has a zero`,
       );
     }
-    const opened = Deno.dlopen(library, SYMBOLS);
+    ChildProcess.#collect();
     const made = new BigUint64Array(1);
-    const result = opened.symbols.hutch_child_start(
-      cString(`${command.join("\0")}\0`),
-      ...[cString(folder), cString(input), cString(lock)] as const,
-      asked ? ASKED : 0,
+    const result = library.symbols.hutch_child_start(
+      ...[cList(command), cList(variables), cString(folder)] as const,
+      ...[cString(input), cString(errorPath), cString(lock)] as const,
+      (asked ? ASKED : 0) | (parted ? PARTED : 0),
       made,
     );
-    if (result === 0) return new ChildProcess(opened, made[0] ?? 0n);
-    opened.close();
+    if (result === 0) {
+      const child = new ChildProcess(library, made[0] ?? 0n);
+      if (parted) ChildProcess.#unwatched.add(child);
+      else void child.ended; // what it says meanwhile is to be read
+      return child;
+    }
+    library[Symbol.dispose]();
     if (result === -EWOULDBLOCK) return undefined;
     throw new Error(`${command[0]} can't be started: errno ${-result}`);
+  }
+
+  static #collect(): void {
+    for (const child of ChildProcess.#unwatched) {
+      if (child.#library.symbols.hutch_child_has_ended(child.#child) === 1) void child.ended;
+    }
+  }
+
+  /** The number of its process. */
+  get pid(): number {
+    return this.#child === 0n ? 0 : this.#library.symbols.hutch_child_pid(this.#child);
+  }
+
+  /** How it ended. Who asks for it keeps this process alive until then. */
+  get ended(): Promise<ChildEnd> {
+    ChildProcess.#unwatched.delete(this);
+    return this.#ended ??= this.#end();
   }
 
   /**
@@ -127,9 +143,25 @@ export class ChildProcess {
     return length < 0 ? undefined : new TextDecoder().decode(answer.subarray(0, length));
   }
 
+  /** Ends what it reads, with a last text; not while it is asked. No-op when it has ended. */
+  tellLast(text: string): void {
+    if (this.#child === 0n) return;
+    const bytes = new TextEncoder().encode(text);
+    this.#library.symbols.hutch_child_tell_last(this.#child, bytes, BigInt(bytes.length));
+  }
+
   /** Ends it at once; idempotent. */
   kill(): void {
-    if (this.#child !== 0n) this.#library.symbols.hutch_child_kill(this.#child);
+    this.#signal(SIGKILL);
+  }
+
+  /** Asks it to end (`SIGTERM`); idempotent. */
+  terminate(): void {
+    this.#signal(SIGTERM);
+  }
+
+  #signal(number: number): void {
+    if (this.#child !== 0n) this.#library.symbols.hutch_child_signal(this.#child, number);
   }
 
   async #end(): Promise<ChildEnd> {
@@ -141,7 +173,7 @@ export class ChildProcess {
     this.#child = 0n;
     void Promise.all(Array.from(this.#asking, ({ call }) => call)).then(() => {
       symbols.hutch_child_free(child);
-      this.#library.close();
+      this.#library[Symbol.dispose]();
     });
     return {
       code: result < 0 ? null : result,
@@ -172,4 +204,9 @@ function signalName(number: number): string {
 
 function cString(text: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${text}\0`);
+}
+
+/** An empty text ends it. */
+function cList(texts: readonly string[]): Uint8Array<ArrayBuffer> {
+  return cString(texts.map((text) => `${text}\0`).join(""));
 }

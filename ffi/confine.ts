@@ -1,16 +1,9 @@
 /**
- * How a box process gives up what it doesn't need, see `ffi/confine/confine.h`. A module without
- * imports: every box process loads it.
+ * How a box process gives up what it doesn't need, see `ffi/confine/confine.h`.
  *
  * @module
  */
-
-const SYMBOLS = {
-  hutch_confine: {
-    parameters: ["buffer", "buffer"], // const char *rules, uint32_t *done
-    result: "i32",
-  },
-} as const satisfies Deno.ForeignLibraryInterface;
+import { BoxLibrary } from "./box_library.ts";
 
 const LANDLOCK = 1;
 const SECCOMP = 2;
@@ -38,19 +31,15 @@ export interface Confinement {
  * @throws Error when the kernel refuses: the process is confined in part then, and should end.
  */
 export function confine(library: string, rules: readonly FileRule[]): Confinement {
-  const opened = Deno.dlopen(library, SYMBOLS);
-  try {
-    const list = rules.map(({ may, path }) => `${may === "remove" ? "d" : may[0]}${path}\0`);
-    const done = new Uint32Array(1);
-    const result = opened.symbols.hutch_confine(
-      new TextEncoder().encode(`${list.join("")}\0`),
-      done,
-    );
-    if (result < 0) throw new Error(`the process can't be confined: errno ${-result}`);
-    return confinementOf(done[0] ?? 0);
-  } finally {
-    opened.close();
-  }
+  using opened = new BoxLibrary(library);
+  const list = rules.map(({ may, path }) => `${may === "remove" ? "d" : may[0]}${path}\0`);
+  const done = new Uint32Array(1);
+  const result = opened.symbols.hutch_confine(
+    new TextEncoder().encode(`${list.join("")}\0`),
+    done,
+  );
+  if (result < 0) throw new Error(`the process can't be confined: errno ${-result}`);
+  return confinementOf(done[0] ?? 0);
 }
 
 /** Reads the bits that the library gives. */

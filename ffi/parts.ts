@@ -41,7 +41,7 @@ export const PARTS: Readonly<Record<PartName, Part>> = {
   helper: {
     file: "libhutch.so",
     variable: "HUTCH_HELPER",
-    sources: ["helper", "copy", "confine"],
+    sources: ["helper", "child", "copy", "confine"],
     headers: [""],
     flags: [...COMMON, "-fPIC", "-fvisibility=hidden", "-pthread"],
     libraries: ["-shared", "-Wl,-z,defs", "-lext2fs", "-lcom_err", "-larchive", "-lzstd", "-ldl"],
@@ -59,7 +59,7 @@ export const PARTS: Readonly<Record<PartName, Part>> = {
   box: {
     file: "libhutch-box.so",
     variable: "HUTCH_BOX_LIBRARY",
-    sources: ["child", "clock", "confine", "relay"],
+    sources: ["child", "clock", "confine", "life", "relay"],
     headers: [""],
     flags: [...COMMON, "-fPIC", "-fvisibility=hidden", "-pthread"],
     libraries: ["-shared", "-Wl,-z,defs", "-s"],

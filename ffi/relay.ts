@@ -1,40 +1,9 @@
 /**
- * The relay's library, see `ffi/relay/relay.h`. A module without imports: every box process loads it.
+ * The relay's library, see `ffi/relay/relay.h`.
  *
  * @module
  */
-
-const SYMBOLS = {
-  hutch_relay_open: {
-    parameters: ["buffer", "buffer", "buffer"], // const char *clients, const char *channel, relay **made
-    result: "i32",
-  },
-  hutch_relay_state: {
-    parameters: ["usize", "buffer"], // relay *relay, uint64_t *figures
-    result: "void",
-  },
-  hutch_relay_ended: {
-    parameters: ["usize", "buffer", "u32"], // relay *relay, char *text, uint32_t size
-    result: "i32",
-  },
-  hutch_relay_part: {
-    parameters: ["usize"], // relay *relay
-    result: "void",
-  },
-  hutch_relay_drain: {
-    parameters: ["usize", "u32"], // relay *relay, uint32_t limit_ms
-    result: "void",
-    nonblocking: true,
-  },
-  hutch_relay_trim: {
-    parameters: [],
-    result: "void",
-  },
-  hutch_relay_close: {
-    parameters: ["usize"], // relay *relay
-    result: "void",
-  },
-} as const satisfies Deno.ForeignLibraryInterface;
+import { BoxLibrary } from "./box_library.ts";
 
 /** Why a relay ended, by the number that the library gives. */
 const REASONS = ["closed", "agent_closed", "agent_lost", "agent_protocol"] as const;
@@ -71,7 +40,7 @@ export interface RelayState {
 
 /** A relay that runs, on a thread of its own. */
 export class RelayThread {
-  readonly #library: Deno.DynamicLibrary<typeof SYMBOLS>;
+  readonly #library: BoxLibrary;
   /** Calls that are under way on other threads. */
   readonly #draining: Set<Promise<void>> = new Set();
   readonly #figures = new BigUint64Array(7);
@@ -90,11 +59,11 @@ export class RelayThread {
     library: string,
     { clients, channel }: { readonly clients: string; readonly channel: string },
   ) {
-    this.#library = Deno.dlopen(library, SYMBOLS);
+    this.#library = new BoxLibrary(library);
     const made = new BigUint64Array(1);
     const result = this.#symbols.hutch_relay_open(path(clients), path(channel), made);
     if (result < 0) {
-      this.#library.close();
+      this.#library[Symbol.dispose]();
       throw new Error(`the sockets ${clients} and ${channel} can't be made: errno ${-result}`);
     }
     this.#relay = made[0] ?? 0n;
@@ -159,7 +128,7 @@ export class RelayThread {
     this.#symbols.hutch_relay_state(relay, this.#figures);
     this.#relay = 0n;
     this.#symbols.hutch_relay_close(relay); // ends those calls
-    void Promise.all(this.#draining).then(() => this.#library.close());
+    void Promise.all(this.#draining).then(() => this.#library[Symbol.dispose]());
   }
 }
 

@@ -1,12 +1,14 @@
 /**
  * The helper library's C interface, as `ffi/helper/helper.h`, `chain.h`, `diff.h`, `pack.h`, `copy.h`
- * and `ffi/confine/confine.h` have it.
+ * `ffi/child/child.h` and `ffi/confine/confine.h` have it.
  *
  * @module
  */
+import { CHILD_SYMBOLS } from "./child_symbols.ts";
 
 /** Every function, with the C type of each parameter. */
 export const SYMBOLS = {
+  ...CHILD_SYMBOLS,
   hutch_kvm_probe: {
     parameters: ["u32", "buffer"], // uint32_t limit_ms, uint64_t *micros
     result: "i32",

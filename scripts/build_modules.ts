@@ -1,12 +1,13 @@
 /**
- * Puts the modules that a box process starts with into one file each, see `src/vmm/built_module.ts`. By
+ * Puts the modules that box processes start with into one file for each engine, see `src/vmm/built_module.ts`. By
  * Deno's own bundler (`deno bundle`), which gets esbuild from npm at its first use.
  *
  * @module
  */
 import { dirname, join, relative } from "node:path";
+import { pathToFileURL } from "node:url";
 import { importsOf } from "./checks/scan.ts";
-import { BUILT_MODULES, builtHead, builtPath, isBuiltFrom } from "../src/vmm/built_module.ts";
+import { BUILT, builtHead, builtPath, isBuiltFrom } from "../src/vmm/built_module.ts";
 
 /** How long the bundler may take, in `ms`: it may have to be fetched. */
 const LIMIT_MS = 60_000;
@@ -21,19 +22,23 @@ export interface BuiltModule {
 
 /** Builds all that aren't fresh. Hutch works without them. */
 export async function buildModules(root: string): Promise<BuiltModule[]> {
-  return await Promise.all(BUILT_MODULES.map((module) => build(root, module)));
+  return await Promise.all(BUILT.map((modules) => build(root, modules)));
 }
 
-async function build(root: string, module: string): Promise<BuiltModule> {
-  const path = builtPath(module);
+async function build(root: string, modules: readonly string[]): Promise<BuiltModule> {
+  const path = builtPath(modules);
   const output = join(root, path);
-  if (isBuiltFrom(output, module, root)) return { path, result: "fresh" };
+  if (isBuiltFrom(output, modules, root)) return { path, result: "fresh" };
   await Deno.mkdir(dirname(output), { recursive: true });
-  const temporary = `${output}.${crypto.randomUUID().slice(0, 8)}.new`;
+  const name = `${output}.${crypto.randomUUID().slice(0, 8)}`;
+  const [first, temporary] = [`${name}.ts`, `${name}.new`];
   try {
+    const seen: string[] = [];
+    for (const module of modules) modulesOf(join(root, module), seen);
     // Before they are read: what changes meanwhile isn't what was built.
-    const sources = modulesOf(join(root, module)).map((source) => entry(root, source));
-    await bundle(join(root, module), temporary);
+    const sources = seen.map((source) => entry(root, source));
+    await Deno.writeTextFile(first, firstModule(root, modules));
+    await bundle(first, temporary);
     const text = await Deno.readTextFile(temporary);
     await Deno.writeTextFile(temporary, builtHead(sources) + text);
     await Deno.rename(temporary, output);
@@ -41,8 +46,20 @@ async function build(root: string, module: string): Promise<BuiltModule> {
   } catch (error) {
     return { path, result: "failed", problem: error instanceof Error ? error.message : `${error}` };
   } finally {
-    await Deno.remove(temporary).catch(() => {});
+    for (const rest of [first, temporary]) await Deno.remove(rest).catch(() => {});
   }
+}
+
+/** What the file is made of: the box process, with a runner if there is one. */
+function firstModule(root: string, [module = "", runner]: readonly string[]): string {
+  const path = (below: string) => JSON.stringify(pathToFileURL(join(root, below)).href);
+  if (runner === undefined) {
+    return `import { main } from ${path(module)};\nawait main(Deno.args[0]);\n`;
+  }
+  return `import { main } from ${path(module)};
+import runner from ${path(runner)};
+await main(Deno.args[0], runner);
+`;
 }
 
 function entry(root: string, source: string): [path: string, size: number, mtimeMs: number] {

@@ -1,6 +1,6 @@
 /**
- * File locks, which the kernel takes away from the dead. A module of its own, and without imports:
- * every box process loads it.
+ * File locks, which the kernel takes away from the dead. A box process takes its own by
+ * `ffi/life/life.h`, which is the same kind.
  *
  * @module
  */

@@ -34,8 +34,9 @@ struct hutch_child {
 
 /* What a new process works with. It has its parent's memory until it is the program. */
 struct plan {
-  char **words;
+  char **words, **environment;
   const char *folder;
+  bool parted;
   int files[3];
   int lock;
   pid_t parent;
@@ -47,13 +48,14 @@ static void close_end(int *fd) {
   *fd = -1;
 }
 
-static char **words_of(const char *words) {
+/* Ends with NULL; NULL where there is no memory, or nothing in it. */
+static char **list_of(const char *texts) {
   size_t count = 0;
-  for (const char *at = words; *at != '\0'; at += strlen(at) + 1) count++;
+  for (const char *at = texts; *at != '\0'; at += strlen(at) + 1) count++;
   char **list = count == 0 ? NULL : calloc(count + 1, sizeof *list);
   if (list == NULL) return NULL;
   size_t n = 0;
-  for (const char *at = words; *at != '\0'; at += strlen(at) + 1) list[n++] = (char *)(uintptr_t)at;
+  for (const char *at = texts; *at != '\0'; at += strlen(at) + 1) list[n++] = (char *)(uintptr_t)at;
   return list;
 }
 
@@ -83,19 +85,19 @@ static int set_up(const struct plan *plan) {
     if (dup2(plan->files[fd], fd) < 0) return errno;
 #ifdef __linux__
   close_range(3, UINT_MAX, CLOSE_RANGE_CLOEXEC); /* what a library has opened without */
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return errno;
-  if (getppid() != plan->parent) return ECHILD; /* it was too late for that */
+  if (!plan->parted && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return errno;
+  if (!plan->parted && getppid() != plan->parent) return ECHILD; /* it was too late for that */
 #endif
+  if (plan->parted && setsid() < 0) return errno;
   if (plan->lock >= 0 && fcntl(plan->lock, F_SETFD, 0) < 0) return errno;
   return plan->folder[0] != '\0' && chdir(plan->folder) < 0 ? errno : 0;
 }
 
 static _Noreturn void become(struct plan *plan) {
-  static char *const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
   plan->failure = set_up(plan);
   if (plan->failure != 0) _exit(127);
   forget_signals();
-  execve(plan->words[0], plan->words, environment);
+  execve(plan->words[0], plan->words, plan->environment);
   plan->failure = errno;
   _exit(127);
 }
@@ -139,7 +141,7 @@ static int make_pipe(int ends[2]) {
 static int make_file(struct plan *plan, int number, const char *path, int *ours) {
   int ends[2];
   if (path != NULL) {
-    plan->files[number] = open(path, (number == 0 ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
+    plan->files[number] = open(path, (number == 0 ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC) | O_CLOEXEC, 0600);
     return plan->files[number] < 0 ? -errno : 0;
   }
   int error = make_pipe(ends);
@@ -149,23 +151,26 @@ static int make_file(struct plan *plan, int number, const char *path, int *ours)
   return 0;
 }
 
-int32_t hutch_child_start(const char *words, const char *folder, const char *input, const char *lock, uint32_t how,
-                          hutch_child **made) {
+int32_t hutch_child_start(const char *words, const char *environment, const char *folder, const char *input,
+                          const char *error, const char *lock, uint32_t how, hutch_child **made) {
   const char *null = "/dev/null";
   bool asked = (how & HUTCH_CHILD_ASKED) != 0;
-  struct plan plan = {.words = words_of(words), .folder = folder, .files = {-1, -1, -1}, .lock = -1};
+  if (environment[0] == '\0') environment = "PATH=/usr/sbin:/usr/bin:/sbin:/bin\0";
+  struct plan plan = {.words = list_of(words), .environment = list_of(environment), .folder = folder,
+                      .parted = (how & HUTCH_CHILD_PARTED) != 0, .files = {-1, -1, -1}, .lock = -1};
   int ours[3] = {-1, -1, -1};
   hutch_child *child = calloc(1, sizeof *child);
-  int result = plan.words != NULL && child != NULL ? 0 : -ENOMEM;
+  int result = plan.words != NULL && plan.environment != NULL && child != NULL ? 0 : -ENOMEM;
   if (result == 0 && lock[0] != '\0' && (plan.lock = lock_file(lock)) < 0) result = plan.lock;
   const char *in = input[0] != '\0' ? input : asked ? NULL : null;
   if (result == 0) result = make_file(&plan, 0, in, &ours[0]);
   if (result == 0) result = make_file(&plan, 1, asked ? NULL : null, &ours[1]);
-  if (result == 0) result = make_file(&plan, 2, NULL, &ours[2]);
+  if (result == 0) result = make_file(&plan, 2, error[0] != '\0' ? error : NULL, &ours[2]);
   pid_t pid = result == 0 ? spawn(&plan) : result;
   for (int i = 0; i < 3; i++) close_end(&plan.files[i]);
   close_end(&plan.lock);
   free(plan.words);
+  free(plan.environment);
   if (pid < 0) {
     for (int i = 0; i < 3; i++) close_end(&ours[i]);
     free(child);
@@ -179,6 +184,15 @@ int32_t hutch_child_start(const char *words, const char *folder, const char *inp
   pthread_mutex_init(&child->lock, NULL);
   *made = child;
   return 0;
+}
+
+int32_t hutch_child_pid(const hutch_child *child) {
+  return child->pid;
+}
+
+int32_t hutch_child_has_ended(const hutch_child *child) {
+  siginfo_t end = {.si_pid = 0};
+  return waitid(P_PID, (id_t)child->pid, &end, WEXITED | WNOHANG | WNOWAIT) == 0 && end.si_pid != 0;
 }
 
 /* ---- questions ------------------------------------------------------------------------------ */
@@ -221,6 +235,12 @@ int64_t hutch_child_ask(hutch_child *child, const char *bytes, uint64_t length, 
   return got > size ? -EMSGSIZE : (int64_t)got;
 }
 
+int32_t hutch_child_tell_last(hutch_child *child, const char *bytes, uint64_t length) {
+  int error = child->in < 0 ? -EPIPE : write_all(child->in, bytes, length);
+  close_end(&child->in);
+  return error;
+}
+
 /* ---- the end -------------------------------------------------------------------------------- */
 
 /* Keeps the last `size` bytes of what is read. What `read` answered: 0 at the end. */
@@ -250,7 +270,7 @@ int32_t hutch_child_wait(hutch_child *child, char *words, uint32_t *length) {
   siginfo_t end;
   int status = 0;
   uint32_t kept = 0;
-  hear(child, words, *length, &kept);
+  if (child->error >= 0) hear(child, words, *length, &kept);
   *length = kept;
   while (waitid(P_PID, (id_t)child->pid, &end, WEXITED | WNOWAIT) < 0 && errno == EINTR) continue;
   pthread_mutex_lock(&child->lock);
@@ -260,9 +280,9 @@ int32_t hutch_child_wait(hutch_child *child, char *words, uint32_t *length) {
   return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-void hutch_child_kill(hutch_child *child) {
+void hutch_child_signal(hutch_child *child, int32_t number) {
   pthread_mutex_lock(&child->lock);
-  if (!child->waited) kill(child->pid, SIGKILL);
+  if (!child->waited) kill(child->pid, number);
   pthread_mutex_unlock(&child->lock);
 }
 

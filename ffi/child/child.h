@@ -1,5 +1,5 @@
-/* Programs that a box process starts. Part of the library that it loads: Deno's own way copies the tables of
- * all of the process's memory for each, and loads what it needs for that. */
+/* Starting programs: a box process's, and box processes. Deno's own way copies the tables of all of the process's
+ * memory for each, and loads what it needs for that. */
 #ifndef HUTCH_CHILD_H
 #define HUTCH_CHILD_H
 
@@ -11,29 +11,40 @@ typedef struct hutch_child hutch_child;
 
 /* The program may be asked: pipes are its standard output, and its standard input unless that is a file. */
 #define HUTCH_CHILD_ASKED 1u
+/* It is the first of a session of its own, and lives on when the thread that starts it has ended. Others are
+ * killed then (Linux). */
+#define HUTCH_CHILD_PARTED 2u
 
-/* Starts a program with an environment of nothing but a PATH. It gets no descriptors but these: standard input
- * (the file `input`; where that is "", a pipe or /dev/null), standard output (a pipe, or /dev/null), standard
- * error (a pipe). It is killed when the thread that starts it ends (Linux).
+/* Starts a program. It gets no descriptors but its standard input, output (a pipe, or /dev/null) and error.
  *
- * `words` are its file's path and its arguments, each with a zero byte, and an empty one behind the last.
- * `folder` is its working folder; "" is the process's own. It holds the file `lock`, which is made where it
- * isn't there, locked for as long as it lives ("": none).
+ * `words` are its file's path and its arguments, `environment` its variables (none: a PATH alone), each with a
+ * zero byte, and an empty one behind the last. `folder` is its working folder; "" is the process's own. `input` is
+ * a file; "": a pipe, or /dev/null. `error` is a file, which is made or cut; "": a pipe. It holds the file `lock`,
+ * which is made where it isn't there, locked for as long as it lives ("": none).
  *
  * 0, or a negative errno: -EWOULDBLOCK while somebody else has the lock. */
-int32_t hutch_child_start(const char *words, const char *folder, const char *input, const char *lock, uint32_t how,
-                          hutch_child **made);
+int32_t hutch_child_start(const char *words, const char *environment, const char *folder, const char *input,
+                          const char *error, const char *lock, uint32_t how, hutch_child **made);
+
+/* Its process's number. */
+int32_t hutch_child_pid(const hutch_child *child);
+
+/* 1 when waiting for it would take no time, else 0. Not while it is waited for. */
+int32_t hutch_child_has_ended(const hutch_child *child);
 
 /* Writes `length` bytes to it and reads a line, which it gives without its end. By one thread at a time.
  * The line's length; -EPIPE when it doesn't read, or ended before a line's end; -EMSGSIZE for a longer one. */
 int64_t hutch_child_ask(hutch_child *child, const char *bytes, uint64_t length, char *line, uint64_t size);
 
+/* Writes `length` bytes to it, the last ones: its input ends. 0 or a negative errno. */
+int32_t hutch_child_tell_last(hutch_child *child, const char *bytes, uint64_t length);
+
 /* Waits until it has ended, and reads its standard error meanwhile. Gives its exit code, or the negative number
  * of the signal that ended it; `words` gets the last of what it said, `*length` in and out. Once. */
 int32_t hutch_child_wait(hutch_child *child, char *words, uint32_t *length);
 
-/* Sends SIGKILL, unless it has been waited for. By any thread. */
-void hutch_child_kill(hutch_child *child);
+/* Sends a signal, unless it has been waited for. By any thread. */
+void hutch_child_signal(hutch_child *child, int32_t number);
 
 /* After it was waited for, and when no call is under way. */
 void hutch_child_free(hutch_child *child);

@@ -5,6 +5,7 @@
  * @module
  */
 import type {
+  EngineParts,
   Machine,
   MachineExit,
   MachineNetwork,
@@ -30,12 +31,12 @@ export default runner;
 let loaded: Libkrun | undefined;
 
 /** Loads the library, which is a large one. */
-function prepare(spec: MachineSpec): Libkrun {
-  return loaded ??= loadLibkrun(spec.engine.library ?? "");
+function prepare({ library = "" }: EngineParts): Libkrun {
+  return loaded ??= loadLibkrun(library);
 }
 
 function start(spec: MachineSpec, { confine }: RunnerProcess): Promise<Machine> {
-  const { symbols } = prepare(spec);
+  const { symbols } = prepare(spec.engine);
   unwrap("krun_set_log_level", symbols.krun_set_log_level(LOG_ERRORS));
   const context = unwrap("krun_create_ctx", symbols.krun_create_ctx());
   configure(symbols, context, spec);

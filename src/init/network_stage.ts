@@ -56,11 +56,11 @@ export function deviceOf(
   return { socketPath: own.networkSocketPath, macAddress: macAddressOf(id), mtu: MTU };
 }
 
-/** The program behind the device, and what it is told first: ports at the end, in their order. */
+/** The program behind the device. */
 export async function networkProcess(
   id: string,
   network: NetworkOutput,
-  own: LayoutOutput,
+  own: Pick<LayoutOutput, "networkSocketPath" | "networkControlPath" | "secretsSocketPath">,
 ): Promise<MachineNetworkProcess | undefined> {
   if (network.mode === "none") return undefined;
   const program = netPath();
@@ -70,7 +70,6 @@ export async function networkProcess(
     socketPath: own.networkSocketPath,
     controlPath: own.networkControlPath,
     macAddress: macAddressOf(id),
-    orders: [...firstOrders(network, own), ...network.ports.map(publishOrder)],
     interceptor: isIntercepted(network)
       ? {
         module: INTERCEPTOR_MODULE,
@@ -82,7 +81,13 @@ export async function networkProcess(
   };
 }
 
-/** What a network is told before its ports. */
+/** What a network is told before its machine starts: ports at the end, in their order. */
+export function networkOrders(network: NetworkOutput, own: LayoutOutput): readonly string[] {
+  if (network.mode === "none") return [];
+  return [...firstOrders(network, own), ...network.ports.map(publishOrder)];
+}
+
+/** What it is told before its ports. */
 function firstOrders(network: NetworkOutput, own: LayoutOutput): readonly string[] {
   if (network.mode === "none") return [];
   const { mode, rules, nameServers, bandwidth, secrets, hooks, logConnections } = network;

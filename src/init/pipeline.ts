@@ -1,6 +1,6 @@
 /**
  * A box's start, from its record to a guest that takes commands. Stages that don't need each
- * other run side by side:
+ * other run side by side, and the box process makes itself ready beside them (`ahead.ts`):
  *
  *     layout, image ‖ system, disk ‖ volumes ‖ network, boot, connect, configure, main
  *
@@ -12,6 +12,7 @@ import type { GuestClient } from "../guest/client.ts";
 import type { Stages } from "../plugin/contract.ts";
 import { type StartScope, withinStart } from "../plugin/scope.ts";
 import { type BoxProcess, untilEnded } from "../vmm/machine.ts";
+import { ProcessAhead } from "./ahead.ts";
 import type { StartContext } from "./context.ts";
 import { deviceOf, network as networkOf } from "./network_stage.ts";
 import { keptMemory } from "./kept.ts";
@@ -68,6 +69,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
   await using guard = new AsyncDisposableStack();
 
   const own = await stage("layout", { box }, () => stages.layout(context));
+  await using ahead = new ProcessAhead(context, own);
   const [image, system] = await all([
     stage("image", { box }, () => stages.image(context)),
     stage("system", {}, () => stages.system(context)),
@@ -98,7 +100,7 @@ async function run(context: StartContext, scope: StartScope): Promise<StartedBox
     ...kept ? { resume: kept.resume } : {},
   };
   const booted = await stage("boot", { spec, engine: box.engine, network }, async (input) => {
-    const made = await stages.boot(context, input, own, kept);
+    const made = await stages.boot(context, input, own, { ahead, kept });
     process = made.process;
     preboot = made.preboot;
     guard.defer(async () => {

@@ -243,19 +243,23 @@ async function keepIn(
     engine: report.parts,
   };
   const process = await startBoxProcess({
-    file: {
-      spec: kept,
+    plan: {
+      ...{ folder, channelPath, controlPath, consolePath },
+      ...{ socketPath: own.socketPath, lockPath: own.lockPath, exitPath: own.exitPath },
+      library: boxLibraryPath(),
+      runner: engine.runner,
+      engine: report.parts,
+      log: { folder: own.outputFolder, maxBytes: 1_000_000, files: 1 },
       network: network && {
         ...{ program: netPath(), socketPath: own.networkSocketPath },
         ...{ controlPath: own.networkControlPath, macAddress: network.macAddress },
-        orders: ["mode nat"],
       },
-      ...{ library: boxLibraryPath(), runner: engine.runner, socketPath: own.socketPath },
-      ...{ lockPath: own.lockPath, exitPath: own.exitPath },
-      limits: { maxDurationMs: null, idleTimeoutMs: null },
-      log: { folder: own.outputFolder, maxBytes: 1_000_000, files: 1 },
     },
     permissions: report.permissions,
+  }, {
+    spec: kept,
+    limits: { maxDurationMs: null, idleTimeoutMs: null },
+    orders: network ? ["mode nat"] : [],
     signal,
   });
   await using _end = ending(process, own);

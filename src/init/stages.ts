@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { boxLibraryPath } from "../../ffi/library.ts";
 import { makeFolder, removeIfThere } from "../atomic_file.ts";
 import { HutchError } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
@@ -29,22 +28,16 @@ import type {
   MachineShares,
 } from "../vmm/engine.ts";
 import { KERNEL_COMMAND_LINE } from "../vmm/kernel.ts";
-import {
-  type BoxProcess,
-  lifeOf,
-  OrderFailed,
-  startBoxProcess,
-  tailOf,
-  untilEnded,
-} from "../vmm/machine.ts";
+import { type BoxProcess, lifeOf, OrderFailed, tailOf, untilEnded } from "../vmm/machine.ts";
 import { readExitFile } from "../vmm/machine_file.ts";
-import { selectEngine } from "../vmm/select.ts";
 import { resolveVolumes } from "../volumes/resolve.ts";
+import type { ProcessAhead } from "./ahead.ts";
 import { ensureDisk, filesBelow } from "./box_disk.ts";
 import type { StartContext } from "./context.ts";
 import { checkKept, goOn, type Kept } from "./kept.ts";
 import { type Preboot, preboot } from "./preboot.ts";
-import { networkProcess, portsOf, refusedOrder, secretLine } from "./network_stage.ts";
+import { networkOrders, portsOf, refusedOrder, secretLine } from "./network_stage.ts";
+import { processOptions } from "./process_options.ts";
 
 /** Text of the console that goes into an error, in characters. */
 const CONSOLE_TAIL = 1_500;
@@ -172,39 +165,32 @@ export async function boot(
   context: StartContext,
   input: Stages["boot"]["input"],
   own: LayoutOutput,
-  kept: Kept | undefined,
+  { ahead, kept }: { readonly ahead: ProcessAhead; readonly kept: Kept | undefined },
 ): Promise<Booted> {
-  const { box, engines, handle, kvm, plugins, signal } = context;
-  const { engine, report } = await selectEngine(
-    input.engine,
-    engines,
-    { kvm, versions: false, signal },
-    (usable) => plugins.ask("engine", { box: box.id, usable }, { signal, box: handle }),
-  );
+  const { box, signal } = context;
+  const selected = await ahead.engine(input.engine);
+  const { engine, report } = selected;
   if (kept) await checkKept(kept, own, { ...input.spec, engine: engine.name });
   const machine = { engine, report, spec: input.spec };
   const early = kept ? undefined : await preboot(context, machine, own);
+  const options = await processOptions(context, own, {
+    engine: selected,
+    machine: input.spec,
+    network: input.network,
+  });
   const start = async (resume: MachineResume | undefined) => {
-    await removeIfThere(own.exitPath);
+    const waiting = await ahead.process(options);
     await removeIfThere(own.consolePath);
-    return await startBoxProcess({
-      file: {
-        spec: { ...input.spec, engine: report.parts, ...resume ? { resume } : {} },
-        network: await networkProcess(box.id, input.network, own),
-        library: boxLibraryPath(),
-        runner: engine.runner,
-        socketPath: own.socketPath,
-        lockPath: own.lockPath,
-        exitPath: own.exitPath,
-        limits: { maxDurationMs: box.maxDurationMs, idleTimeoutMs: box.idleTimeoutMs },
-        log: { folder: own.outputFolder, ...box.log },
-      },
-      permissions: report.permissions,
-      signal,
+    return await waiting.start({
+      spec: { ...input.spec, engine: report.parts, ...resume ? { resume } : {} },
+      limits: { maxDurationMs: box.maxDurationMs, idleTimeoutMs: box.idleTimeoutMs },
+      orders: networkOrders(input.network, own),
       secretLine: await secretLine(context, input.network, own),
+      signal,
     });
   };
-  const process = await start(early?.resume ?? input.spec.resume).catch(async (error: unknown) => {
+  const resume = early?.resume ?? input.spec.resume;
+  const process = await start(resume).catch(async (error: unknown) => {
     if (error instanceof OrderFailed) throw refusedOrder(input.network, own, error);
     if (!early?.resume) throw error;
     await early.failed(error);

@@ -23,7 +23,7 @@ export async function beOwnProcess({ plugins = {} }: CompiledModules = {}): Prom
   if (ticket?.role === "box") {
     // What the program may do is more than a box process has use for.
     for (const name of ["env", "sys", "import"] as const) Deno.permissions.revokeSync({ name });
-    const { main } = await import("../vmm/box_process.ts");
+    const { main } = await import("../vmm/box_main.ts");
     return await main(ticket.args[0] ?? "");
   }
   if (ticket?.role === "interceptor") {

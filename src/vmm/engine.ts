@@ -172,8 +172,8 @@ export interface Machine {
 
 /** Default export of an engine's runner module. */
 export interface MachineRunner {
-  /** Does what needs nothing but the engine's parts, while what the machine needs beside is started. */
-  prepare?(spec: MachineSpec): void;
+  /** Does what needs nothing but the engine's parts, while what the machine needs is still being made. */
+  prepare?(parts: EngineParts): void;
   /**
    * Starts the machine; throws if it can't. One that goes on from memory runs programs at once: its
    * runner confines the process before.

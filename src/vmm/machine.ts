@@ -3,26 +3,34 @@
  *
  * @module
  */
-import { spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { missingPart, sharePath } from "../../ffi/library.ts";
+import { type ChildLibrary, ChildProcess } from "../../ffi/child.ts";
+import { helper, missingPart, sharePath } from "../../ffi/library.ts";
 import { exists, writeAtomically } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
 import { cacheModules, cachePackages, ownCommand, processFlags } from "../own_process.ts";
 import { asPermissionError, requirePermissions } from "../permissions.ts";
-import type { EngineReport, MachineShare, MachineSpec } from "./engine.ts";
-import { builtModule } from "./built_module.ts";
-import { firstLine } from "./first_line.ts";
-import { DETACH, type MachineFile, type ReadyLine, writeExitFile } from "./machine_file.ts";
+import type { DiskLock, EngineReport, MachineShare, MachineShares, MachineSpec } from "./engine.ts";
+import { type BoxProcessModule, boxProcessModule } from "./built_module.ts";
+import {
+  type BoxProcessPlan,
+  DETACH,
+  type MachineFile,
+  machineFilePath,
+  type ReadyLine,
+  START,
+  writeExitFile,
+} from "./machine_file.ts";
 
 const BOX_PROCESS = import.meta.resolve("./box_process.ts");
 /** Longer than a program holds a dead one's lock, in `ms`. */
 const MOMENT_MS = 5;
 /** Text of a box process's log that goes into an error, in characters. */
 const LOG_TAIL = 2_000;
+/** How long one that isn't wanted may take to end by itself, in `ms`. */
+const GIVE_UP_MS = 5_000;
 
 /** A box process that this program started. */
 export interface BoxProcess {
@@ -50,13 +58,148 @@ export class OrderFailed extends Error {
   }
 }
 
-/** Options of {@link startBoxProcess}. */
-export interface StartOptions {
-  readonly file: Omit<MachineFile, "runnerModule">;
+/** A box process, and what it needs beside its plan to be started. */
+export interface BoxProcessOptions {
+  readonly plan: BoxProcessPlan;
   readonly permissions: EngineReport["permissions"];
-  readonly signal: AbortSignal;
-  /** A line for its interceptor, kept out of `file`. */
+  /** {@link MachineSpec.shares}. */
+  readonly shares?: MachineShares | undefined;
+  /** {@link MachineSpec.locks}. */
+  readonly locks?: readonly DiskLock[] | undefined;
+}
+
+/** What a box process is told to start. */
+export interface MachineOrder {
+  readonly spec: MachineSpec;
+  readonly limits: MachineFile["limits"];
+  readonly orders: readonly string[];
+  /** A line for its interceptor, kept out of the file. */
   readonly secretLine?: string | undefined;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * A box process that makes itself ready, and waits for its machine. Until that is started, it ends with
+ * this program.
+ */
+export class WaitingBoxProcess implements AsyncDisposable {
+  readonly #options: BoxProcessOptions;
+  readonly #child: ChildProcess;
+  #started = false;
+
+  private constructor(options: BoxProcessOptions, child: ChildProcess) {
+    this.#options = options;
+    this.#child = child;
+  }
+
+  /**
+   * Starts one.
+   *
+   * @throws HutchError `part_missing`; Error when the system refuses.
+   */
+  static async open(options: BoxProcessOptions): Promise<WaitingBoxProcess> {
+    const { plan } = options;
+    const { folder, network, runner } = plan;
+    const module = boxProcessModule(runner);
+    const own = ownCommand({
+      role: "box",
+      module: module.url,
+      args: [JSON.stringify(plan)],
+      flags: boxProcessFlags(options, module),
+      folder,
+    });
+    const command = await prepared(options, own.command);
+    await cacheModules([BOX_PROCESS, runner]);
+    if (network?.interceptor) {
+      await cachePackages(network.interceptor.module, network.interceptor.lock);
+    }
+    const child = ChildProcess.start(childLibrary(), {
+      command,
+      env: { ...environment(), ...own.env },
+      folder,
+      errorPath: logPathOf(folder),
+      asked: true,
+      parted: true, // the terminal's Ctrl-C is for the user's program
+    });
+    if (!child) throw new Error(`${command[0]} is locked`);
+    return new WaitingBoxProcess(options, child);
+  }
+
+  /** Whether it still waits, and was started with just these. */
+  isFor(options: BoxProcessOptions): boolean {
+    return !this.#started && JSON.stringify(options) === JSON.stringify(this.#options);
+  }
+
+  /**
+   * Starts the machine, and waits until the process serves its sockets. To be called once; when it fails,
+   * the process has ended.
+   *
+   * @throws HutchError `boot_failed` when the engine can't start the machine; {@link OrderFailed}.
+   */
+  async start({ secretLine, signal, ...machine }: MachineOrder): Promise<BoxProcess> {
+    this.#started = true;
+    const child = this.#child;
+    const abort = () => child.terminate();
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      signal.throwIfAborted();
+      const { folder } = machine.spec;
+      const file: MachineFile = { ...machine, runner: this.#options.plan.runner };
+      await writeAtomically(machineFilePath(folder), JSON.stringify(file));
+      const line = await child.ask(secretLine === undefined ? START : `${START}\n${secretLine}`);
+      signal.throwIfAborted();
+      const ready = parseReady(line ?? "");
+      if (ready && "ready" in ready) return running(child, ready.answers);
+      child.kill();
+      await child.ended;
+      if (ready?.order !== undefined) throw new OrderFailed(ready.order, ready.answer ?? "");
+      const logPath = logPathOf(folder);
+      const said = ready ? ready.error : await tailOf(logPath, LOG_TAIL);
+      throw new HutchError(
+        "boot_failed",
+        `Cannot start the machine: ${said || "its process ended without a word"}`,
+        { hint: `see ${logPath}` },
+      );
+    } catch (error) {
+      child.terminate();
+      await child.ended;
+      throw error;
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  /** Ends it, unless its machine was started; returns when it has ended. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#started) return;
+    this.#started = true;
+    this.#child.tellLast("");
+    const timer = setTimeout(() => this.#child.kill(), GIVE_UP_MS);
+    await this.#child.ended;
+    clearTimeout(timer);
+  }
+}
+
+function running(child: ChildProcess, answers: readonly string[]): BoxProcess {
+  return {
+    pid: child.pid,
+    answers,
+    async ended() {
+      const { code, signal } = await child.ended;
+      return signal === null ? `code ${code}` : `signal ${signal}`;
+    },
+    detach() {
+      child.tellLast(DETACH);
+    },
+    kill() {
+      child.terminate();
+    },
+  };
+}
+
+/** The helper, which stays open. */
+function childLibrary(): ChildLibrary {
+  return { symbols: helper(), [Symbol.dispose]() {} };
 }
 
 /**
@@ -65,93 +208,16 @@ export interface StartOptions {
  * @throws HutchError `boot_failed` when the engine can't start the machine, `part_missing`;
  * {@link OrderFailed}.
  */
-export async function startBoxProcess(options: StartOptions): Promise<BoxProcess> {
-  const file = { ...options.file, runnerModule: builtModule(options.file.runner) };
-  const { folder } = file.spec;
-  const filePath = join(folder, "machine.json");
-  const logPath = join(folder, "box.log");
-  await writeAtomically(filePath, JSON.stringify(file));
-  const own = ownCommand({
-    role: "box",
-    module: builtModule(BOX_PROCESS),
-    args: [filePath],
-    flags: boxProcessFlags(file, options.permissions),
-    folder,
-  });
-  const [program, ...args] = await prepared(file.spec, own.command);
-  const { interceptor } = file.network ?? {};
-  await cacheModules([BOX_PROCESS, file.runner]);
-  if (interceptor) await cachePackages(interceptor.module, interceptor.lock);
-  options.signal.throwIfAborted();
-  const log = openSync(logPath, "w", 0o600);
-  const child = (() => {
-    try {
-      return spawn(program, args, {
-        detached: true, // a session of its own: the terminal's Ctrl-C is for the user's program
-        stdio: ["pipe", "pipe", log],
-        cwd: folder,
-        env: { ...environment(), ...own.env },
-      });
-    } finally {
-      closeSync(log);
-    }
-  })();
-  const ended = new Promise<string>((resolve) => {
-    child.once("exit", (code, signal) => resolve(signal ? `signal ${signal}` : `code ${code}`));
-    child.once("error", (error) => resolve(errorText(error)));
-  });
-  const abort = () => child.kill("SIGTERM");
-  options.signal.addEventListener("abort", abort, { once: true });
-  const { stdin, stdout } = child;
-  // A write to one that has just died must not end this program.
-  stdin?.on("error", () => {});
-  if (options.secretLine !== undefined) stdin?.write(`${options.secretLine}\n`);
-  try {
-    const line = stdout ? await firstLine(stdout) : "";
-    options.signal.throwIfAborted();
-    const ready = parseReady(line);
-    if (child.pid === undefined || !ready || "error" in ready) {
-      child.kill("SIGKILL");
-      await ended;
-      if (ready && "error" in ready && ready.order !== undefined) {
-        throw new OrderFailed(ready.order, ready.answer ?? "");
-      }
-      const said = ready && "error" in ready ? ready.error : await tailOf(logPath, LOG_TAIL);
-      throw new HutchError(
-        "boot_failed",
-        `Cannot start the machine: ${said || "its process ended without a word"}`,
-        { hint: `see ${logPath}` },
-      );
-    }
-    child.unref();
-    stdout?.destroy();
-    return {
-      pid: child.pid,
-      answers: ready.answers,
-      ended() {
-        try {
-          child.ref(); // whoever waits keeps this program alive
-        } catch {
-          // It has just ended, which is yet to be told.
-        }
-        return ended;
-      },
-      detach() {
-        stdin?.end(DETACH);
-      },
-      kill() {
-        child.kill("SIGTERM");
-      },
-    };
-  } catch (error) {
-    child.kill("SIGTERM");
-    stdin?.destroy();
-    stdout?.destroy();
-    await ended;
-    throw error;
-  } finally {
-    options.signal.removeEventListener("abort", abort);
-  }
+export async function startBoxProcess(
+  options: BoxProcessOptions,
+  order: MachineOrder,
+): Promise<BoxProcess> {
+  const waiting = await WaitingBoxProcess.open(options);
+  return await waiting.start(order);
+}
+
+function logPathOf(folder: string): string {
+  return join(folder, "box.log");
 }
 
 /**
@@ -159,7 +225,7 @@ export async function startBoxProcess(options: StartOptions): Promise<BoxProcess
  * none. The program that does so becomes the command: the process stays the same.
  */
 async function prepared(
-  { shares, locks = [] }: MachineSpec,
+  { shares, locks = [] }: BoxProcessOptions,
   command: readonly [string, ...string[]],
 ): Promise<readonly [string, ...string[]]> {
   const list = shares?.list ?? [];
@@ -193,38 +259,33 @@ function shareMode({ readOnly, owner }: MachineShare): string {
  * The flags of a box process. It gets what its machine needs and nothing else: the box's
  * own files, the engine's programs and libraries.
  */
-function boxProcessFlags(file: MachineFile, permissions: EngineReport["permissions"]): string[] {
-  const { interceptor } = file.network ?? {};
+function boxProcessFlags(
+  { plan, permissions }: BoxProcessOptions,
+  { hasRunner }: BoxProcessModule,
+): string[] {
+  const { folder, socketPath, channelPath, controlPath, sharesSocketPath, network, runner } = plan;
+  const { interceptor } = network ?? {};
+  const served = [socketPath, channelPath, `${controlPath}.own`];
   const writable = [
-    file.spec.folder,
-    file.socketPath,
-    file.spec.channelPath,
-    file.spec.controlPath,
-    `${file.spec.controlPath}.own`,
-    ...(file.spec.shares ? [file.spec.shares.socketPath] : []),
-    ...(file.network ? [file.network.socketPath, file.network.controlPath] : []),
+    ...[folder, ...served, controlPath],
+    ...(sharesSocketPath === undefined ? [] : [sharesSocketPath]),
+    ...(network ? [network.socketPath, network.controlPath] : []),
     ...(interceptor ? [interceptor.socketPath] : []),
   ].join(",");
-  const ffi = [...permissions.ffi ?? [], file.library];
+  const ffi = [...permissions.ffi ?? [], plan.library];
   const run = [
     ...permissions.run ?? [],
     ...interceptor ? [Deno.execPath()] : [],
   ];
-  const { runner, runnerModule } = file;
-  const modules = runnerModule.startsWith("file:") ? [fileURLToPath(runnerModule)] : [];
-  const readable = [writable, ...runnerModule === runner ? modules.map(dirname) : modules].join(
-    ",",
-  );
+  const modules = !hasRunner && runner.startsWith("file:") ? [dirname(fileURLToPath(runner))] : [];
+  const readable = [writable, ...modules].join(",");
   return [
     ...processFlags([BOX_PROCESS, runner]),
     "--v8-flags=--expose-gc", // see `giveMemoryBack`
     "--no-code-cache", // opening it takes longer than there is to gain
     `--allow-read=${readable}`,
     `--allow-write=${writable}`,
-    `--allow-net=${
-      [file.socketPath, file.spec.channelPath, `${file.spec.controlPath}.own`]
-        .map((path) => `unix:${path}`).join(",")
-    }`,
+    `--allow-net=${served.map((path) => `unix:${path}`).join(",")}`,
     ...(run.length > 0 ? [`--allow-run=${run.join(",")}`] : []),
     `--allow-ffi=${ffi.join(",")}`,
   ];

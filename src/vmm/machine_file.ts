@@ -1,34 +1,61 @@
 /**
- * What a box process is told, and what it leaves behind: two small JSON files in the box's folder.
+ * What a box process is told, and what it leaves behind: its plan, which is its argument, and two small
+ * JSON files in the box's folder.
  *
  * @module
  */
 import type { ProcessLock } from "../own_process.ts";
-import type { MachineSpec } from "./engine.ts";
+import type { EngineParts, MachineSpec } from "./engine.ts";
 import type { MainExit } from "./exit_payload.ts";
 import type { LogLimits } from "./log_files.ts";
 import type { Limits } from "./limits.ts";
 
-/** Written by the starting program, read by the box process. */
-export interface MachineFile {
-  readonly spec: MachineSpec;
+/**
+ * What a box process starts with, as JSON: enough for all that doesn't depend on the machine to be made
+ * ready, while others are still making what the machine needs.
+ */
+export interface BoxProcessPlan {
+  /** The box's own folder. */
+  readonly folder: string;
   /** The library with the relay, and what confines the box process. */
   readonly library: string;
-  /** URL of the engine's runner module, by which its engine is known. */
+  /** URL of the engine's runner module. */
   readonly runner: string;
-  /** URL of what is loaded for it: what was built from it, or itself. */
-  readonly runnerModule: string;
+  /** {@link MachineSpec.engine}. */
+  readonly engine: EngineParts;
   /** Unix socket on which the box process serves clients. */
   readonly socketPath: string;
+  /** {@link MachineSpec.channelPath}. */
+  readonly channelPath: string;
+  /** {@link MachineSpec.controlPath}. */
+  readonly controlPath: string;
+  /** {@link MachineSpec.consolePath}. */
+  readonly consolePath: string;
+  /** Where the volumes are served; undefined for a machine without any. */
+  readonly sharesSocketPath?: string | undefined;
   /** Held by the box process as long as it lives. */
   readonly lockPath: string;
   /** Where it says how the machine ended. */
   readonly exitPath: string;
-  readonly limits: Limits;
   /** The box's log: its folder, and how much of it is kept. */
   readonly log: LogLimits & { readonly folder: string };
   /** The program that is the machine's network; undefined for a machine without one. */
   readonly network?: MachineNetworkProcess | undefined;
+}
+
+/** The machine, written by the starting program, read by the box process once it is told to. */
+export interface MachineFile {
+  readonly spec: MachineSpec;
+  /** {@link BoxProcessPlan.runner}, by which its engine is known. */
+  readonly runner: string;
+  readonly limits: Limits;
+  /** What its network is told before the machine starts; see `ffi/net/control.h`. */
+  readonly orders: readonly string[];
+}
+
+/** Where a box's machine is written. */
+export function machineFilePath(folder: string): string {
+  return `${folder}/machine.json`;
 }
 
 /** How the box process starts a network. */
@@ -40,9 +67,7 @@ export interface MachineNetworkProcess {
   readonly controlPath: string;
   /** The device's, such as `52:48:55:54:43:02`. */
   readonly macAddress: string;
-  /** What it is told before the machine starts; see `ffi/net/control.h`. */
-  readonly orders: readonly string[];
-  /** Started before it, for a box with secrets. */
+  /** Started before it is told anything, for a box with secrets. */
   readonly interceptor?: MachineInterceptor | undefined;
 }
 
@@ -139,5 +164,7 @@ export type ReadyLine =
   /** With the order that the network refused, and its answer, if that was it. */
   | { readonly error: string; readonly order?: number; readonly answer?: string };
 
-/** Written to the box process's standard input: from now on its creator's end doesn't end it. */
+/** A line to the box process's standard input: its machine's file is there. The input's end before ends it. */
+export const START = "S";
+/** Written there later: from now on its creator's end doesn't end it. */
 export const DETACH = "D";

@@ -3,15 +3,21 @@
  *
  * @module
  */
+import { BoxLibrary } from "../../ffi/box_library.ts";
 import { ChildProcess } from "../../ffi/child.ts";
 import type { MachineNetworkProcess } from "./machine_file.ts";
 
 /** A network that runs. */
 export interface NetworkProcess {
-  /** What it answered to each order. */
-  readonly answers: readonly string[];
   /** Says how it ended, with its last words. */
   readonly ended: Promise<string>;
+  /**
+   * Gives it orders, one after the other; when this returns, it listens for the machine.
+   *
+   * @returns What it answered to each.
+   * @throws NetworkRefused, or Error with its words when it doesn't come so far; it has ended then.
+   */
+  order(orders: readonly string[]): Promise<readonly string[]>;
   /**
    * For how long no conversation has carried anything, in `ms`. Never resolves when the network
    * doesn't answer; one question at a time.
@@ -35,44 +41,40 @@ export class NetworkRefused extends Error {
 }
 
 /**
- * Starts it, and gives it its first orders; when this returns, it listens for the machine.
+ * Starts it.
  *
- * @throws NetworkRefused, or Error with its words when it doesn't come so far.
+ * @throws Error when it can't be started.
  */
-export async function startNetwork(
-  network: MachineNetworkProcess,
-  library: string,
-): Promise<NetworkProcess> {
+export function startNetwork(network: MachineNetworkProcess, library: string): NetworkProcess {
   const { program, socketPath, controlPath, macAddress } = network;
   // Its input's end ends it, also when this process is killed.
-  const child = ChildProcess.start(library, {
+  const child = ChildProcess.start(new BoxLibrary(library), {
     command: [program, socketPath, controlPath, macAddress],
     asked: true,
   });
   if (!child) throw new Error(`${program} is locked`);
-  const ended = (async () => {
-    const { code, signal, output } = await child.ended;
-    return `hutch-net, which is its network, ended with ${signal ?? `code ${code}`}${
+  const ended = child.ended.then(({ code, signal, output }) =>
+    `hutch-net, which is its network, ended with ${signal ?? `code ${code}`}${
       output === "" ? "" : `: ${output}`
-    }`;
-  })();
-  const answers: string[] = [];
-  for (const [at, order] of network.orders.entries()) {
-    const answer = await child.ask(order);
-    if (answer === undefined) {
-      child.kill();
-      throw new Error(await ended);
-    }
-    answers.push(answer);
-    if (answer.startsWith('{"ok":true')) continue;
-    child.kill();
-    await ended;
-    throw new NetworkRefused(at, answer);
-  }
+    }`
+  );
   return {
-    answers,
     ended,
     kill: () => child.kill(),
+    async order(orders) {
+      const answers: string[] = [];
+      for (const [at, order] of orders.entries()) {
+        const answer = await child.ask(order);
+        if (answer?.startsWith('{"ok":true')) {
+          answers.push(answer);
+          continue;
+        }
+        child.kill();
+        const end = await ended;
+        throw answer === undefined ? new Error(end) : new NetworkRefused(at, answer);
+      }
+      return answers;
+    },
     async quietMs() {
       const answer = await child.ask("counters");
       if (answer === undefined) throw new Error(await ended);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { BoxLibrary } from "../../ffi/box_library.ts";
 import { ChildProcess } from "../../ffi/child.ts";
 import type { RunnerProgram, RunningProgram } from "./engine.ts";
 import { after } from "./timer.ts";
@@ -23,7 +24,7 @@ export async function startProgram(
   program: RunnerProgram,
 ): Promise<RunningProgram> {
   for (let left = LOCK_MS; left > 0; left -= STEP_MS) {
-    const child = ChildProcess.start(library, program);
+    const child = ChildProcess.start(new BoxLibrary(library), program);
     if (child) return child;
     await new Promise<void>((resolve) => after(STEP_MS, resolve));
   }

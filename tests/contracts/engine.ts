@@ -216,29 +216,31 @@ async function start(
   ];
   const exitPath = join(folder, "exit.json");
   const consolePath = join(folder, "console.log");
+  const channelPath = join(folder, "guest");
+  const controlPath = join(folder, "control");
   const process = await startBoxProcess({
-    file: {
-      spec: {
-        id: "contract",
-        cpus,
-        memoryMiB: 128,
-        kernel: { path: parts.kernelPath, commandLine: parts.commandLine },
-        disks,
-        consolePath,
-        channelPath: join(folder, "guest"),
-        controlPath: join(folder, "control"),
-        folder,
-        engine: report.parts,
-      },
+    plan: {
+      ...{ folder, channelPath, controlPath, consolePath, exitPath },
       library: boxLibraryPath(),
       runner: engine.runner,
+      engine: report.parts,
       socketPath: join(folder, "sock"),
       lockPath: join(folder, "running.lock"),
-      exitPath,
-      limits: { maxDurationMs: null, idleTimeoutMs: null },
       log: { folder: join(folder, "log"), maxBytes: 10 * 2 ** 20, files: 3 },
     },
     permissions: report.permissions,
+  }, {
+    spec: {
+      ...{ folder, channelPath, controlPath, consolePath },
+      id: "contract",
+      cpus,
+      memoryMiB: 128,
+      kernel: { path: parts.kernelPath, commandLine: parts.commandLine },
+      disks,
+      engine: report.parts,
+    },
+    limits: { maxDurationMs: null, idleTimeoutMs: null },
+    orders: [],
     signal: new AbortController().signal,
   });
   kept.defer(async () => {

@@ -94,7 +94,7 @@ Deno.test(`A secret gets to its host alone, on ${TEST_ENGINE}${curl.note}`, {
     const info = await box.info();
     assert(!JSON.stringify(info).includes(VALUE));
     const interceptors = async () =>
-      (await processesOf(home)).filter(({ command }) => command.includes("/intercept/main.ts"));
+      (await processesOf(home)).filter(({ command }) => /\/intercept\/main\.ts $/.test(command));
     assert.equal((await interceptors()).length, 1);
     Deno.kill(info.pid ?? 0, "SIGKILL");
     await until(

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { BoxLibrary } from "../../ffi/box_library.ts";
 import { ChildProcess } from "../../ffi/child.ts";
 import { boxLibraryPath } from "../../ffi/library.ts";
 import { projectRoot, sanitizers } from "../agent/native.ts";
@@ -10,7 +11,10 @@ const cc = needs("cc");
 const library = boxLibraryPath();
 
 function start(script: string, options: { lock?: string; input?: string; asked?: boolean } = {}) {
-  return ChildProcess.start(library, { command: ["/bin/sh", "-c", script], ...options });
+  return ChildProcess.start(new BoxLibrary(library), {
+    command: ["/bin/sh", "-c", script],
+    ...options,
+  });
 }
 
 /** One that must start. */
@@ -115,11 +119,17 @@ Deno.test("what can't be started is told at once, with the number of the error",
       { command: ["/bin/true"], lock: join(nothing, "lock") },
     ] as const
   ) {
-    assert.throws(() => ChildProcess.start(library, options), /can't be started: errno 2$/);
+    assert.throws(
+      () => ChildProcess.start(new BoxLibrary(library), options),
+      /can't be started: errno 2$/,
+    );
   }
   for (const word of ["", "a\0b"]) {
     const command = ["/bin/true", word] as const;
-    assert.throws(() => ChildProcess.start(library, { command }), /empty or has a zero/);
+    assert.throws(
+      () => ChildProcess.start(new BoxLibrary(library), { command }),
+      /empty or has a zero/,
+    );
   }
 });
 
@@ -128,9 +138,11 @@ Deno.test({
   ignore: Deno.build.os !== "linux",
   async fn() {
     const module = import.meta.resolve("../../ffi/child.ts");
+    const libraries = import.meta.resolve("../../ffi/box_library.ts");
     const script = `
       const { ChildProcess } = await import(${JSON.stringify(module)});
-      const child = ChildProcess.start(${JSON.stringify(library)}, {
+      const { BoxLibrary } = await import(${JSON.stringify(libraries)});
+      const child = ChildProcess.start(new BoxLibrary(${JSON.stringify(library)}), {
         command: ["/bin/sh", "-c", "echo $$; exec sleep 600"], asked: true,
       });
       console.log(await child.ask());
@@ -147,6 +159,65 @@ Deno.test({
     await parent.status;
     while (isRunning(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
   },
+});
+
+Deno.test({
+  name: "a parted process lives on when the one that started it is killed, in a session of its own",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    await using folder = new TempFolder();
+    const errorPath = join(folder.path, "error");
+    await Deno.writeTextFile(errorPath, "of the one before");
+    const module = import.meta.resolve("../../ffi/child.ts");
+    const libraries = import.meta.resolve("../../ffi/box_library.ts");
+    const options = {
+      command: ["/bin/sh", "-c", 'echo "$WORD" >&2; echo $$; read -r _; read -r _; sleep 600'],
+      env: { WORD: "said" },
+      ...{ errorPath, asked: true, parted: true },
+    };
+    const script = `
+      const { ChildProcess } = await import(${JSON.stringify(module)});
+      const { BoxLibrary } = await import(${JSON.stringify(libraries)});
+      const library = new BoxLibrary(${JSON.stringify(library)});
+      const child = ChildProcess.start(library, ${JSON.stringify(options)});
+      console.log(await child.ask("one"), child.pid);
+      child.tellLast("last\\n");
+      setInterval(() => {}, 1000);`;
+    const parent = new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--no-config", "--no-lock", script],
+      stdout: "piped",
+    }).spawn();
+    const reader = parent.stdout.getReader();
+    const [said, pid] = new TextDecoder().decode((await reader.read()).value).trim().split(" ");
+    await reader.cancel();
+    assert.equal(said, pid);
+    parent.kill("SIGKILL");
+    await parent.status;
+    assert.ok(isRunning(Number(pid)));
+    const [, , , , , session] = Deno.readTextFileSync(`/proc/${pid}/stat`).split(" ");
+    assert.equal(session, pid);
+    Deno.kill(Number(pid), "SIGKILL");
+    assert.equal(await Deno.readTextFile(errorPath), "said\n");
+  },
+});
+
+Deno.test("a program that nobody waits for keeps no process alive, and is collected by the next one", async () => {
+  const start = (script: string) =>
+    ChildProcess.start(new BoxLibrary(library), {
+      command: ["/bin/sh", "-c", script],
+      ...{ asked: true, parted: true },
+    }) ?? assert.fail("it is locked");
+  const first = start("read -r _; exit 5");
+  const { pid } = first;
+  first.tellLast("");
+  while (isRunning(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
+  const second = start("exec sleep 600");
+  assert.equal((await first.ended).code, 5);
+  assert.equal(first.pid, 0);
+  first.tellLast("it has ended");
+  first.terminate();
+  second.terminate();
+  assert.equal((await second.ended).signal, "SIGTERM");
 });
 
 /** Not one that is about to be taken away by whoever has inherited it. */

@@ -33,17 +33,17 @@ static void round_of(int number) {
   hutch_child *child = NULL;
   char line[64], words[16];
   uint32_t length = sizeof words;
-  CHECK(hutch_child_start("/bin/cat\0-\0", "/", "", "", HUTCH_CHILD_ASKED, &child) == 0);
+  CHECK(hutch_child_start("/bin/cat\0-\0", "", "/", "", "", "", HUTCH_CHILD_ASKED, &child) == 0);
   int size = snprintf(line, sizeof line, "line %d\n", number);
   char answer[64];
   CHECK(hutch_child_ask(child, line, (uint64_t)size, answer, sizeof answer) == size - 1);
   CHECK(memcmp(answer, line, (size_t)size - 1) == 0);
   CHECK(hutch_child_ask(child, "much\nmore\n", 10, answer, 4) == 4);
   CHECK(hutch_child_ask(child, "", 0, answer, 3) == -EMSGSIZE);
-  hutch_child_kill(child);
+  hutch_child_signal(child, SIGKILL);
   CHECK(hutch_child_wait(child, words, &length) == -SIGKILL);
   CHECK(length == 0);
-  hutch_child_kill(child);
+  hutch_child_signal(child, SIGKILL);
   hutch_child_free(child);
 }
 
@@ -65,19 +65,19 @@ int main(int count, char **arguments) {
   hutch_child *one = NULL, *two = NULL;
   char words[16];
   uint32_t length = sizeof words;
-  CHECK(hutch_child_start("/bin/cat\0", "", "", lock, HUTCH_CHILD_ASKED, &one) == 0);
-  CHECK(hutch_child_start("/bin/true\0", "", "", lock, 0, &two) == -EWOULDBLOCK);
-  hutch_child_kill(one);
+  CHECK(hutch_child_start("/bin/cat\0", "", "", "", "", lock, HUTCH_CHILD_ASKED, &one) == 0);
+  CHECK(hutch_child_start("/bin/true\0", "", "", "", "", lock, 0, &two) == -EWOULDBLOCK);
+  hutch_child_signal(one, SIGKILL);
   CHECK(hutch_child_wait(one, words, &length) == -SIGKILL);
   hutch_child_free(one);
   length = sizeof words;
-  CHECK(hutch_child_start("/bin/sh\0-c\0seq 100 >&2; exit 9\0", "", "", lock, 0, &two) == 0);
+  CHECK(hutch_child_start("/bin/sh\0-c\0seq 100 >&2; exit 9\0", "", "", "", "", lock, 0, &two) == 0);
   CHECK(hutch_child_wait(two, words, &length) == 9);
   CHECK(length == sizeof words);
   CHECK(memcmp(words + sizeof words - 7, "99\n100\n", 7) == 0);
   hutch_child_free(two);
-  CHECK(hutch_child_start("/nothing\0", "", "", "", HUTCH_CHILD_ASKED, &one) == -ENOENT);
-  CHECK(hutch_child_start("/bin/true\0", "", "/nothing", "", 0, &one) == -ENOENT);
+  CHECK(hutch_child_start("/nothing\0", "", "", "", "", "", HUTCH_CHILD_ASKED, &one) == -ENOENT);
+  CHECK(hutch_child_start("/bin/true\0", "", "", "/nothing", "", "", 0, &one) == -ENOENT);
   CHECK(count_files() == files);
   return 0;
 }

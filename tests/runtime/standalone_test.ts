@@ -19,7 +19,7 @@ Deno.test("firstModule has all that its processes load, and the plugins", async 
   const { modules } = JSON.parse(new TextDecoder().decode(stdout));
   const found = modules.map(({ specifier }: { specifier: string }) => specifier);
   const wanted = [
-    ...["src/vmm/box_process.ts", "src/runtime/keeper_process.ts", "src/cli/main.ts"],
+    ...["src/vmm/box_main.ts", "src/runtime/keeper_process.ts", "src/cli/main.ts"],
     "src/network/intercept/main.ts",
     ...["plugins/engines/qemu_runner.ts", "plugins/engines/libkrun_runner.ts", "plugins/audit.ts"],
     "src/cli/run.ts",

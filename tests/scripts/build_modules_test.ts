@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { buildModules } from "../../scripts/build_modules.ts";
-import { BUILT_MODULES, builtModule, builtPath, isBuiltFrom } from "../../src/vmm/built_module.ts";
+import { boxProcessModule, BUILT, builtPath, isBuiltFrom } from "../../src/vmm/built_module.ts";
 import { projectRoot } from "../agent/native.ts";
 import { TempFolder } from "../support/temp.ts";
 
 /** A project whose modules to be built are small ones, with one that all of them import. */
 async function project(folder: string): Promise<string> {
   const shared = join(folder, "src/shared.ts");
-  for (const module of BUILT_MODULES) {
+  for (const module of new Set(BUILT.flat())) {
     const path = join(folder, module);
     await Deno.mkdir(dirname(path), { recursive: true });
     const up = "../".repeat(module.split("/").length - 1);
@@ -17,7 +17,8 @@ async function project(folder: string): Promise<string> {
       `import type { Never } from "${up}src/types.ts";
 import { shared } from "${up}src/shared.ts";
 const text: Never = shared;
-if (import.meta.main) console.log(text);
+export const main = (plan: string, runner = "none") => console.log(text, plan, runner);
+export default "${module} and " + text;
 `,
     );
   }
@@ -30,31 +31,36 @@ async function resultsOf(folder: string): Promise<string[]> {
   return (await buildModules(folder)).map(({ result, problem = "" }) => `${result}${problem}`);
 }
 
-Deno.test("modules are built into one file each, and anew only when what they load has changed", async () => {
+Deno.test("a box process is built into one file with each runner, and anew only when what it loads has changed", async () => {
   await using folder = new TempFolder();
   const shared = await project(folder.path);
-  const all = (result: string) => BUILT_MODULES.map(() => result);
+  const all = (result: string) => BUILT.map(() => result);
   assert.deepEqual(await resultsOf(folder.path), all("built"));
-  const built = BUILT_MODULES.map((module) => join(folder.path, builtPath(module)));
-  for (const path of built) {
+  const built = BUILT.map((modules) => join(folder.path, builtPath(modules)));
+  for (const [at, path] of built.entries()) {
     await using alone = new TempFolder(); // without what it was built from
     await Deno.copyFile(path, join(alone.path, "module.js"));
+    const module = join(alone.path, "module.js");
     const { stdout } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-config", "--no-lock", "--cached-only", join(alone.path, "module.js")],
+      args: ["run", "--no-config", "--no-lock", "--cached-only", module, "PLAN"],
       stderr: "inherit",
     }).output();
-    assert.equal(new TextDecoder().decode(stdout), "shared\n");
+    const runner = BUILT[at]?.[1];
+    const said = runner === undefined ? "none" : `${runner} and shared`;
+    assert.equal(new TextDecoder().decode(stdout), `shared PLAN ${said}\n`);
   }
   assert.deepEqual(await resultsOf(folder.path), all("fresh"));
   // What is loaded for its types alone isn't loaded.
   await Deno.writeTextFile(join(folder.path, "src/types.ts"), `export type Never = "shared";\n`);
   assert.deepEqual(await resultsOf(folder.path), all("fresh"));
   await Deno.writeTextFile(shared, `export const shared = "others";\n`);
-  for (const [at, module] of BUILT_MODULES.entries()) {
-    assert.equal(isBuiltFrom(built[at] ?? "", module, folder.path), false);
+  for (const [at, modules] of BUILT.entries()) {
+    assert.equal(isBuiltFrom(built[at] ?? "", modules, folder.path), false);
   }
   assert.deepEqual(await resultsOf(folder.path), all("built"));
   assert.match(await Deno.readTextFile(built[0] ?? ""), /others/);
+  const left = [...Deno.readDirSync(join(folder.path, "build"))].map(({ name }) => name);
+  assert.deepEqual(left.sort(), ["box_process.js", "libkrun_runner", "qemu_runner"]);
 });
 
 Deno.test("a module that can't be built is told, with the reason, and leaves nothing", async () => {
@@ -65,21 +71,31 @@ Deno.test("a module that can't be built is told, with the reason, and leaves not
     assert.equal(result, "failed");
     assert.match(problem ?? "", /error/i);
   }
-  assert.deepEqual([...Deno.readDirSync(join(folder.path, "build"))], []);
+  for (const modules of BUILT) {
+    const made = dirname(join(folder.path, builtPath(modules)));
+    assert.deepEqual([...Deno.readDirSync(made)].filter(({ isFile }) => isFile), []);
+  }
 });
 
 Deno.test("what was built is taken where it fits its sources, and else the module itself", async () => {
   await using folder = new TempFolder();
-  const [module = ""] = BUILT_MODULES;
+  const [modules = []] = BUILT;
   const file = join(folder.path, "box_process.js");
   for (const text of ["", "// built from [", "// built from []\n", "export {};\n"]) {
     await Deno.writeTextFile(file, text);
-    assert.equal(isBuiltFrom(file, module, projectRoot), false, text);
+    assert.equal(isBuiltFrom(file, modules, projectRoot), false, text);
   }
-  assert.equal(isBuiltFrom(join(folder.path, "none"), module, projectRoot), false);
-  for (const url of ["https://example.com/src/vmm/box_process.ts", import.meta.url]) {
-    assert.equal(builtModule(url), url);
+  assert.equal(isBuiltFrom(join(folder.path, "none"), modules, projectRoot), false);
+  for (const runner of ["https://example.com/plugins/engines/qemu_runner.ts", import.meta.url]) {
+    const { url, hasRunner } = boxProcessModule(runner);
+    assert.match(url, /\/(build\/box_process\.js|src\/vmm\/box_process\.ts)$/);
+    assert.equal(hasRunner, false);
   }
-  const own = import.meta.resolve("../../src/vmm/box_process.ts");
-  assert.match(builtModule(own), /\/(build\/box_process\.js|src\/vmm\/box_process\.ts)$/);
+  const { url, hasRunner } = boxProcessModule(
+    import.meta.resolve("../../plugins/engines/qemu_runner.ts"),
+  );
+  assert.match(
+    url,
+    hasRunner ? /\/build\/qemu_runner\/box_process\.js$/ : /\/src\/vmm\/box_process\.ts$/,
+  );
 });
