@@ -22,6 +22,12 @@ const PORT_NAME = "hutch.agent";
 const SHARES_TAG = "hutch";
 const PR_SET_PDEATHSIG = 1;
 const SIGCONT = 18;
+const PROT_NONE = 0;
+const MAP_PRIVATE_ANONYMOUS_NORESERVE = 0x2 | 0x20 | 0x4000; // as Linux has them
+const PAGE = 4096n;
+const HUGE_PAGE = 2n << 20n;
+/** Room for what else is mapped when a machine starts: stacks of threads. */
+const SMALL = 32n << 20n;
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 
@@ -44,6 +50,7 @@ function start(spec: MachineSpec, { confine }: RunnerProcess): Promise<Machine> 
   // Linux continues it at that moment; elsewhere it ends when it is resumed.
   continueAtEnd(symbols, SIGCONT);
   confine(filesOf(spec));
+  alignMemory(symbols, BigInt(spec.memoryMiB) << 20n);
   return Promise.resolve({
     exited: enter(symbols, context),
     // As by SIGKILL. Deno.exit would run exit handlers beside a machine that goes on, and may hang.
@@ -67,6 +74,23 @@ function filesOf(spec: MachineSpec): Parameters<RunnerProcess["confine"]>[0] {
       ({ may: "read", path }) as const
     ),
   ];
+}
+
+/**
+ * Has the kernel put the guest's memory, the next large thing that is mapped, where it can be of huge pages
+ * for the processor too: kernels before 6.7 put it below whatever was mapped last, and a guest whose every
+ * page is a small one boots 15 % slower. A gap stays above it for the small things that are mapped before.
+ */
+function alignMemory({ mmap, munmap }: Libkrun["symbols"], bytes: bigint): void {
+  if (Deno.build.os !== "linux") return;
+  const length = bytes + SMALL + HUGE_PAGE + PAGE;
+  const at = mmap(0n, length, PROT_NONE, MAP_PRIVATE_ANONYMOUS_NORESERVE, -1, 0n);
+  const end = at + length;
+  if (at % PAGE !== 0n) return; // it failed: so will the machine, and say why
+  const start = (end - SMALL - PAGE - bytes) / HUGE_PAGE * HUGE_PAGE;
+  const wall = start + bytes; // one page stays, which parts the gap from the memory
+  munmap(at, wall - at);
+  munmap(wall + PAGE, end - wall - PAGE);
 }
 
 /** Says which signal the kernel sends this process when its parent ends; 0 for none. */

@@ -68,6 +68,15 @@ const SYMBOLS = {
     result: "i32",
     optional: true, // Linux alone has it
   },
+  mmap: {
+    // void *address, size_t length, int protection, int flags, int fd, off_t offset
+    parameters: ["usize", "usize", "i32", "i32", "i32", "i64"],
+    result: "usize", // (size_t)-1 on failure
+  },
+  munmap: {
+    parameters: ["usize", "usize"], // void *address, size_t length
+    result: "i32",
+  },
   socket: {
     parameters: ["i32", "i32", "i32"], // int domain, int type, int protocol
     result: "i32", // descriptor, or -1

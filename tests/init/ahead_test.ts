@@ -30,7 +30,10 @@ async function withHome(
 }
 
 /** Has the stage `disk` wait for a box process that serves its sockets. */
-function meeting(home: string, met: (pids: readonly number[]) => void): NonNullable<Plugin["stages"]> {
+function meeting(
+  home: string,
+  met: (pids: readonly number[]) => void,
+): NonNullable<Plugin["stages"]> {
   return {
     disk: {
       async before(_input, { box }) {
