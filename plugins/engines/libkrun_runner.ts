@@ -24,7 +24,9 @@ const PR_SET_PDEATHSIG = 1;
 const SIGCONT = 18;
 const PROT_NONE = 0;
 const MAP_PRIVATE_ANONYMOUS_NORESERVE = 0x2 | 0x20 | 0x4000; // as Linux has them
-const PAGE = 4096n;
+const MAP_FAILED = 2n ** 64n - 1n;
+/** The largest page that is a small one anywhere. */
+const PAGE = 64n << 10n;
 const HUGE_PAGE = 2n << 20n;
 /** Room for what else is mapped when a machine starts: stacks of threads. */
 const SMALL = 32n << 20n;
@@ -85,8 +87,8 @@ function alignMemory({ mmap, munmap }: Libkrun["symbols"], bytes: bigint): void 
   if (Deno.build.os !== "linux") return;
   const length = bytes + SMALL + HUGE_PAGE + PAGE;
   const at = mmap(0n, length, PROT_NONE, MAP_PRIVATE_ANONYMOUS_NORESERVE, -1, 0n);
+  if (at === MAP_FAILED) return; // so will the machine, and say why
   const end = at + length;
-  if (at % PAGE !== 0n) return; // it failed: so will the machine, and say why
   const start = (end - SMALL - PAGE - bytes) / HUGE_PAGE * HUGE_PAGE;
   const wall = start + bytes; // one page stays, which parts the gap from the memory
   munmap(at, wall - at);

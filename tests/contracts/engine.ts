@@ -17,6 +17,7 @@ import { processPauser } from "../../src/vmm/pauser.ts";
 
 /** How long a test may take once its machine runs: an emulated processor can lose a wake-up. */
 const LONGEST_MS = 240_000;
+const MIB = 2 ** 20;
 /** What is streamed both ways: eight windows of the protocol. */
 const STREAMED = 2 ** 21;
 
@@ -86,6 +87,12 @@ export function engineContract(
       assert.equal(await output(client, "grep -c ^processor /proc/cpuinfo"), "2\n");
       const kib = Number((await output(client, "awk '/MemTotal/{print $2}' /proc/meminfo")).trim());
       assert.ok(kib > 80 * 1024 && kib <= 128 * 1024, `${kib} KiB`);
+    });
+    await step("puts its memory where it can be of huge pages", () => {
+      if (Deno.build.os !== "linux") return;
+      const ends = memoryEnds(machine.process.pid, 128 * MIB);
+      assert.ok(ends.length > 0, "no mapping is as large as the guest's memory");
+      for (const end of ends) assert.equal(end % (2 * MIB), 0, end.toString(16));
     });
     await step(
       "gives it a clock that is finer than its ticks, if this machine has one",
@@ -181,6 +188,27 @@ export function engineContract(
     machine.process.kill();
     await machine.process.ended();
     assert.equal((await readExitFile(machine.exitPath))?.reason, "killed");
+  });
+}
+
+/** Where the mappings end that may be a guest's memory, of a process and those that it has started. */
+function memoryEnds(pid: number, bytes: number): number[] {
+  const ends: number[] = [];
+  for (const of of [pid, ...childrenOf(pid)]) {
+    for (const line of Deno.readTextFileSync(`/proc/${of}/maps`).split("\n")) {
+      const [, from = "", to = ""] = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line) ?? [];
+      const [start, end] = [parseInt(from, 16), parseInt(to, 16)];
+      // What is mapped below it later may have become one with it.
+      if (end - start >= bytes && end - start < bytes * 1.25) ends.push(end);
+    }
+  }
+  return ends;
+}
+
+function childrenOf(pid: number): number[] {
+  return [...Deno.readDirSync(`/proc/${pid}/task`)].flatMap(({ name }) => {
+    const list = Deno.readTextFileSync(`/proc/${pid}/task/${name}/children`).trim();
+    return list === "" ? [] : list.split(" ").map(Number);
   });
 }
 
