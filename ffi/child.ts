@@ -185,21 +185,30 @@ export class ChildProcess {
 
 /** Signals that programs end by. */
 const SIGNALS: Readonly<Record<number, string>> = {
-  ...{
-    1: "SIGHUP",
-    2: "SIGINT",
-    3: "SIGQUIT",
-    4: "SIGILL",
-    5: "SIGTRAP",
-    6: "SIGABRT",
-    8: "SIGFPE",
-  },
-  ...{ 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM" },
-  ...Deno.build.os === "linux" ? { 7: "SIGBUS", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS" } : {},
+  1: "SIGHUP",
+  2: "SIGINT",
+  3: "SIGQUIT",
+  4: "SIGILL",
+  5: "SIGTRAP",
+  6: "SIGABRT",
+  8: "SIGFPE",
+  9: "SIGKILL",
+  11: "SIGSEGV",
+  13: "SIGPIPE",
+  14: "SIGALRM",
+  15: "SIGTERM",
+};
+/** Those whose numbers are Linux's own. */
+const LINUX_SIGNALS: Readonly<Record<number, string>> = {
+  7: "SIGBUS",
+  24: "SIGXCPU",
+  25: "SIGXFSZ",
+  31: "SIGSYS",
 };
 
 function signalName(number: number): string {
-  return SIGNALS[number] ?? `signal ${number}`;
+  const own = Deno.build.os === "linux" ? LINUX_SIGNALS[number] : undefined;
+  return SIGNALS[number] ?? own ?? `signal ${number}`;
 }
 
 function cString(text: string): Uint8Array<ArrayBuffer> {
