@@ -23,6 +23,7 @@ export class ProcessAhead implements AsyncDisposable {
   constructor(context: StartContext, own: LayoutOutput) {
     this.#context = context;
     this.#engine = select(context, context.box.engine);
+    this.#engine.catch(() => {}); // told in its stage, if the start comes so far
     // What fails here is tried again in its stage, and told there.
     this.#waiting = open(context, own, this.#engine).catch(() => undefined);
   }

@@ -118,6 +118,30 @@ Deno.test("a start that fails before its machine leaves no box process, and no t
   );
 });
 
+Deno.test("an engine that can't be used is told in its stage, also of a box whose process waits for its volumes", async () => {
+  await withHome(
+    (home) =>
+      definePlugin({
+        name: "without",
+        engines: [{
+          name: "none",
+          runner: `file://${home}/none.ts`,
+          probe: () => Promise.reject(new Error("not today")),
+        }],
+        // So long that a failure which nobody has in hand would end this program.
+        stages: { disk: { before: () => new Promise<void>((done) => setTimeout(done, 300)) } },
+      }),
+    async (runtime) => {
+      const options = { ...DOUBLE_BOX, engine: "none" };
+      await using plain = await runtime.create(options);
+      await using other = await runtime.create({ ...options, volumes: ["tmpfs:/data"] });
+      for (const box of [plain, other]) {
+        await assert.rejects(box.start(), /stage boot.*its probe failed: not today/);
+      }
+    },
+  );
+});
+
 Deno.test("a box process that is killed while it waits is told as one that can't start the machine", async () => {
   await withHome(
     (home) =>
