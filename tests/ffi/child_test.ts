@@ -211,7 +211,12 @@ Deno.test("a program that nobody waits for keeps no process alive, and is collec
   const { pid } = first;
   first.tellLast("");
   while (isRunning(pid)) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.ok(isListed(pid), "somebody has waited for it");
   const second = start("exec sleep 600");
+  for (let tries = 0; isListed(pid); tries++) {
+    assert.ok(tries < 2_000, "the kernel still has it");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
   assert.equal((await first.ended).code, 5);
   assert.equal(first.pid, 0);
   first.tellLast("it has ended");
@@ -224,6 +229,15 @@ Deno.test("a program that nobody waits for keeps no process alive, and is collec
 function isRunning(pid: number): boolean {
   try {
     return !/^State:\s+Z/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+  } catch {
+    return false;
+  }
+}
+
+/** Whether the kernel has a number for it. */
+function isListed(pid: number): boolean {
+  try {
+    return Deno.statSync(`/proc/${pid}`).isDirectory;
   } catch {
     return false;
   }
