@@ -7,7 +7,7 @@
 
 /** SHA-256 by path below `ffi/`. */
 export const SOURCES: Readonly<Record<string, string>> = {
-  "agent/agent.c": "0df30680286c925df4927611441eb4a1a273589b460b96df32976b202997a5d9",
+  "agent/agent.c": "fe3ce731452485679f80dd60e0f04b895e114539f20e4c57b83434cb032d2a55",
   "agent/agent.h": "683bad2e55fe3043841b3f34cb2db34a06947417d01badba0736046942869a87",
   "agent/boot.c": "6041d6e9410832011f2e9233c61356f68125c1eea2ffd272f76cfebe8f059dd9",
   "agent/boot.h": "8f041b57e4846b96b78ca43a15aafee388dd1f13229de037b64e874333a5e923",
@@ -237,7 +237,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "relay/streams.c": "19f84580b836dde2cf7642672fc88813cd0691ed0774b79dbe8ce93b9401e841",
   "relay/streams.h": "8cb02bde1b871c25e2b4e34a8a593d86954be48d91c7a6509221f6e3cd985272",
   "relay/trim.c": "9f751e4c409af0693b71d9e1ed611744966d0df08b72765796f0f16bee1b0f3f",
-  "relay/wire.c": "70fafd1e660209386e61d6d943505fb91d6900ad86e89911950766a5da26759e",
+  "relay/wire.c": "65b760a8682d3bba079a513422d6301eb99e405a7ba898de8d5297789e4093e9",
   "relay/wire.h": "4dccd5874e93667d63c8089c5b7e112ca1bb667ad62a49954422236cdcd3f00b",
   "share/share.c": "84fc3619aa7d4b23144d7f75d9b5830e0401e4fddd87975654050f263603f907",
 };

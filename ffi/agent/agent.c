@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define RECEIVE_BUDGET (1024 * 1024) /* bytes read before it's the output's turn again */
+#define RECEIVE_BUDGET (128 * 1024)  /* bytes read before it's the output's turn again, and credit's */
 #define PUMP_TURNS 64                /* streams served before it's the input's turn again */
 #define GOODBYE_MS 200
 #define CLOSE_MS 2000

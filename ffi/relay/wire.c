@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #ifndef MSG_NOSIGNAL
@@ -15,8 +14,12 @@
 
 /* Room for conversation; and, once that was too little, for one frame in work and one arriving. */
 enum { SMALL = 16 * 1024, LARGE = 2 * (HUTCH_HEADER_SIZE + HUTCH_MAX_PAYLOAD) };
-/* Least and most bytes of a chunk, and chunks per write. */
-enum { LEAST = 4 * 1024 - 64, MOST = 64 * 1024, AT_ONCE = 16 };
+/* Least and most bytes of a chunk. */
+enum { LEAST = 4 * 1024 - 64, MOST = 64 * 1024 };
+/* Most bytes of one write. What a write took of a socket's room is free again once all of it was read, and
+ * of more room the system tells only when a quarter is still taken: after few large writes the reader has
+ * nothing left by then, and stands still until this thread had its turn. */
+enum { PIECE = 32 * 1024 };
 /* Large chunks that are kept. */
 enum { SPARE_CHUNKS = 16 };
 
@@ -65,10 +68,9 @@ long wire_fill(struct wire *wire) {
 }
 
 /* How many bytes were taken, 0 if none can be now; or a negative errno. */
-static long put(int fd, struct iovec *parts, int count) {
-  struct msghdr message = {.msg_iov = parts, .msg_iovlen = (unsigned)count};
+static long put(int fd, const uint8_t *bytes, size_t length) {
   long sent;
-  do sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  do sent = send(fd, bytes, length < PIECE ? length : PIECE, MSG_NOSIGNAL | MSG_DONTWAIT);
   while (sent < 0 && errno == EINTR);
   if (sent >= 0) return sent;
   return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS ? 0 : -errno;
@@ -130,7 +132,7 @@ static int wait_with(struct wire *wire, const uint8_t *bytes, size_t length) {
 int wire_send(struct wire *wire, const void *bytes, size_t length) {
   const uint8_t *from = bytes;
   while (wire->waiting == 0 && length > 0) {
-    long sent = put(wire->fd, &(struct iovec){.iov_base = (void *)from, .iov_len = length}, 1);
+    long sent = put(wire->fd, from, length);
     if (sent < 0) return (int)sent;
     if (sent == 0) break;
     from += sent;
@@ -139,28 +141,21 @@ int wire_send(struct wire *wire, const void *bytes, size_t length) {
   return wait_with(wire, from, length);
 }
 
-/* Takes written bytes off the front. */
+/* Takes written bytes off the first chunk. */
 static void took(struct wire *wire, size_t count) {
+  struct chunk *first = wire->first;
   wire->waiting -= count;
-  while (count > 0) {
-    struct chunk *first = wire->first;
-    size_t part = first->to - first->from < count ? first->to - first->from : count;
-    first->from += part;
-    count -= part;
-    if (first->from < first->to) break;
-    wire->first = first->next;
-    if (wire->first == NULL) wire->last = NULL;
-    put_away(wire->spares, first);
-  }
+  first->from += count;
+  if (first->from < first->to) return;
+  wire->first = first->next;
+  if (wire->first == NULL) wire->last = NULL;
+  put_away(wire->spares, first);
 }
 
 int wire_flush(struct wire *wire) {
   while (wire->waiting > 0) {
-    struct iovec parts[AT_ONCE];
-    int count = 0;
-    for (struct chunk *each = wire->first; each != NULL && count < AT_ONCE; each = each->next)
-      parts[count++] = (struct iovec){.iov_base = each->bytes + each->from, .iov_len = each->to - each->from};
-    long sent = put(wire->fd, parts, count);
+    const struct chunk *first = wire->first;
+    long sent = put(wire->fd, first->bytes + first->from, first->to - first->from);
     if (sent <= 0) return (int)sent;
     took(wire, (size_t)sent);
   }
