@@ -12,6 +12,10 @@ const SYMBOLS = {
     parameters: ["buffer", "buffer", "buffer"], // const char *clients, const char *channel, relay **made
     result: "i32",
   },
+  hutch_relay_transfer: {
+    parameters: ["usize"], // const relay *relay
+    result: "i32",
+  },
   hutch_relay_state: {
     parameters: ["usize", "buffer"], // relay *relay, uint64_t *figures
     result: "void",

@@ -69,6 +69,7 @@ enum hutch_frame_type {
   HUTCH_CLOSE = 9,   /* both: empty */
   HUTCH_GOODBYE = 10 /* agent -> host, stream 0, the last frame: the guest is about to end; CBOR
                       {reason, message}. The host closes the channel, and the agent waits for it */
+  /* 11 is TAKEN of transfer_disk.h. */
 };
 
 /* Channels of an exec stream, in the low bits of DATA's and CREDIT's flags. */

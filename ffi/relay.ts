@@ -75,6 +75,13 @@ export class RelayThread {
     return this.#library.symbols;
   }
 
+  /** The file that may be the guest's transfer disk, as a path for programs; undefined where there is none. */
+  get transferPath(): string | undefined {
+    if (this.#relay === 0n) return undefined;
+    const fd = this.#symbols.hutch_relay_transfer(this.#relay);
+    return fd < 0 ? undefined : `/proc/${Deno.pid}/fd/${fd}`;
+  }
+
   /** Its figures; the last ones once it is closed. */
   get state(): RelayState {
     if (this.#relay !== 0n) this.#symbols.hutch_relay_state(this.#relay, this.#figures);

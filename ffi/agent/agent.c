@@ -72,6 +72,7 @@ void agent_greet(struct agent *agent) {
   cbor_out_uint(&message, now_ms());
   struct frame frame = {.type = HUTCH_HELLO, .length = (uint32_t)message.length};
   channel_add(&agent->channel, &frame, message.bytes);
+  transfer_greet(&agent->transfer, &agent->channel);
   channel_flush(&agent->channel);
 }
 
@@ -139,6 +140,7 @@ bool agent_pump(struct agent *agent) {
       if (error == -EAGAIN) return false;
       if (error < 0) agent_lost(agent, "write to the channel: %s", strerror(-error));
     }
+    transfer_tell(&agent->transfer, channel, agent->streams.count == 0);
     struct stream *stream = stream_next(&agent->streams);
     if (stream == NULL) break;
     if (produce(agent, stream)) stream_ready(&agent->streams, stream);

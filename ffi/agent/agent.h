@@ -6,6 +6,7 @@
 #include "channel.h"
 #include "loop.h"
 #include "streams.h"
+#include "transfer.h"
 
 #ifndef HUTCH_VERSION
 #define HUTCH_VERSION "0.1.0"
@@ -15,6 +16,7 @@ struct agent {
   struct loop loop;
   struct channel channel;
   struct streams streams;
+  struct transfer transfer;
   struct watch children; /* signalfd of SIGCHLD */
   struct box box;
   uint64_t host_by_ms; /* when another host has to have come; 0: one is here */

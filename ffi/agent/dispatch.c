@@ -1,5 +1,6 @@
 #include "dispatch.h"
 
+#include "../transfer_disk.h"
 #include "agent.h"
 #include "exec.h"
 #include "exec_tty.h"
@@ -117,8 +118,7 @@ static void credit(struct agent *agent, struct stream *stream, const struct fram
     refuse_request(agent, stream, "credit that makes no sense");
     return;
   }
-  uint32_t bytes = (uint32_t)payload[0] << 24 | (uint32_t)payload[1] << 16 | (uint32_t)payload[2] << 8 | payload[3];
-  if (exec_credit(stream->exec, frame->flags, bytes, &failure) < 0) refuse(agent, stream, &failure);
+  if (exec_credit(stream->exec, frame->flags, frame_u32(payload), &failure) < 0) refuse(agent, stream, &failure);
 }
 
 static void control(struct agent *agent, struct stream *stream, const struct frame *frame, const uint8_t *payload) {
@@ -139,10 +139,32 @@ static void give_up(struct agent *agent, struct stream *stream) {
   stream_ready(&agent->streams, stream);
 }
 
+/* Also read if nobody wants it any more: the pieces are counted. What came with it is handled in turn, so that
+ * the host hears early that it may send more. */
+static void take_placed(struct agent *agent, const struct frame *frame, const uint8_t *payload) {
+  struct frame data = {.stream = frame->stream, .type = HUTCH_DATA, .flags = frame->flags & (uint8_t)~HUTCH_PLACED};
+  size_t room = 0, length = 0;
+  uint8_t *place = dispatch_place(agent, &data, &room);
+  const char *why;
+  const uint8_t *bytes = transfer_take(&agent->transfer, payload, place, room, &length, &why);
+  if (bytes == NULL && why != NULL) agent_lost(agent, "read what the host sent: %s", why);
+  if (bytes == NULL) {
+    agent->channel.ended = true; /* as the channel will say itself, behind what is left in it */
+    return;
+  }
+  data.length = (uint32_t)length;
+  dispatch_data(agent, &data, bytes, length, true);
+  agent_pump(agent);
+}
+
 void dispatch_message(void *context, const struct frame *frame, const uint8_t *payload) {
   struct agent *agent = context;
   if (frame->type == HUTCH_OPEN) {
     open_stream(agent, frame, payload);
+    return;
+  }
+  if (frame->type == HUTCH_DATA) {
+    take_placed(agent, frame, payload);
     return;
   }
   struct stream *stream = stream_find(&agent->streams, frame->stream);

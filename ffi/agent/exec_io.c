@@ -148,8 +148,8 @@ static void produce_input_words(struct exec *exec) {
     exec->in_closed_told = true;
   }
   if (exec->in_owed >= CREDIT_PIECE(exec) && channel_has_room(channel)) {
-    uint8_t bytes[4] = {(uint8_t)(exec->in_owed >> 24), (uint8_t)(exec->in_owed >> 16),
-                        (uint8_t)(exec->in_owed >> 8), (uint8_t)exec->in_owed};
+    uint8_t bytes[4];
+    frame_put_u32(bytes, exec->in_owed);
     frame.type = HUTCH_CREDIT;
     frame.flags = HUTCH_STDIN;
     frame.length = sizeof bytes;

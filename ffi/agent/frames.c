@@ -1,29 +1,31 @@
 #include "frames.h"
 
+#include "../transfer_disk.h"
+
 #include <errno.h>
 #include <string.h>
 
-static void put_u32(uint8_t *at, uint32_t value) {
+void frame_put_u32(uint8_t *at, uint32_t value) {
   at[0] = (uint8_t)(value >> 24);
   at[1] = (uint8_t)(value >> 16);
   at[2] = (uint8_t)(value >> 8);
   at[3] = (uint8_t)value;
 }
 
-static uint32_t get_u32(const uint8_t *at) {
+uint32_t frame_u32(const uint8_t *at) {
   return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
 void frame_encode(const struct frame *frame, uint8_t header[HUTCH_HEADER_SIZE]) {
-  put_u32(header, frame->length);
-  put_u32(header + 4, frame->stream);
+  frame_put_u32(header, frame->length);
+  frame_put_u32(header + 4, frame->stream);
   header[8] = frame->type;
   header[9] = frame->flags;
 }
 
 void frame_decode(const uint8_t header[HUTCH_HEADER_SIZE], struct frame *frame) {
-  frame->length = get_u32(header);
-  frame->stream = get_u32(header + 4);
+  frame->length = frame_u32(header);
+  frame->stream = frame_u32(header + 4);
   frame->type = header[8];
   frame->flags = header[9];
 }
@@ -32,6 +34,7 @@ const char *frame_refusal(const struct frame *frame) {
   if (frame->stream == 0) return "a frame on stream 0";
   switch (frame->type) {
     case HUTCH_DATA:
+      if ((frame->flags & HUTCH_PLACED) && frame->length != HUTCH_PLACED_SIZE) return "a piece that is nowhere";
       return frame->length > HUTCH_MAX_PAYLOAD ? "a DATA frame over the size limit" : NULL;
     case HUTCH_OPEN:
     case HUTCH_CREDIT:
@@ -71,7 +74,7 @@ int frames_parse(struct frame_reader *reader, const struct frame_sink *sink, con
     frame_decode(at, &frame);
     *why = frame_refusal(&frame);
     if (*why != NULL) return -EPROTO;
-    if (frame.type == HUTCH_DATA) {
+    if (frame.type == HUTCH_DATA && !(frame.flags & HUTCH_PLACED)) {
       reader->start += HUTCH_HEADER_SIZE;
       reader->data = frame;
       reader->data_left = frame.length;

@@ -15,6 +15,8 @@ struct frame {
   uint8_t flags;
 };
 
+uint32_t frame_u32(const uint8_t *at);
+void frame_put_u32(uint8_t *at, uint32_t value);
 void frame_encode(const struct frame *frame, uint8_t header[HUTCH_HEADER_SIZE]);
 void frame_decode(const uint8_t header[HUTCH_HEADER_SIZE], struct frame *frame);
 
@@ -38,7 +40,7 @@ struct frame_reader {
 
 struct frame_sink {
   void *context;
-  /* A frame other than DATA. */
+  /* A frame other than DATA, or one with HUTCH_PLACED. */
   void (*message)(void *context, const struct frame *frame, const uint8_t *payload);
   /* A piece of a DATA frame; `last` with its last piece, which may be empty. */
   void (*data)(void *context, const struct frame *frame, const uint8_t *bytes, size_t length, bool last);

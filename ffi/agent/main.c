@@ -1,6 +1,7 @@
 /* hutch-agent: PID 1 of a box's guest. `hutch-agent --connect PATH [NEXT]` exists in the native build
  * only, for tests: it serves commands where it runs, over a unix socket, and goes on at NEXT when that
  * ends. */
+#include "../transfer_disk.h"
 #include "agent.h"
 #include "boot.h"
 #include "log.h"
@@ -46,6 +47,7 @@ int main(int count, char **arguments) {
     log_line("usage: hutch-agent --connect PATH [NEXT]");
     return 2;
   }
+  transfer_open(&the_agent.transfer, getenv(HUTCH_TRANSFER_VARIABLE));
   int fd = connect_to(arguments[2]);
   int error = fd < 0 ? fd : agent_open(&the_agent, fd);
   if (error < 0) {
@@ -75,6 +77,7 @@ int main(void) {
   boot_early();
   int fd = boot_channel();
   if (fd < 0) agent_lost(&the_agent, "find the channel: %s", strerror(-fd));
+  transfer_open(&the_agent.transfer, getenv(HUTCH_TRANSFER_VARIABLE));
   int error = agent_open(&the_agent, fd);
   if (error < 0) agent_lost(&the_agent, "serve the channel: %s", strerror(-error));
   if (getenv(TO_BE_KEPT) == NULL) box_mount(&the_agent.box);

@@ -146,7 +146,11 @@ static bool hand_out(struct hutch_relay *relay, struct answerer *answerer, char 
     wire->start += whole;
     passed += whole;
     struct client *to = NULL;
-    if (frame.stream == 0) {
+    if (frame.type == HUTCH_TAKEN) {
+      uint32_t count = frame_u32(at + HUTCH_HEADER_SIZE);
+      good = (guest && relay->hello != NULL && transfer_taken(&relay->transfer, count)) ||
+        WRONG("TAKEN of %u pieces came, which nobody gave", count);
+    } else if (frame.stream == 0) {
       send_run(relay, &run); /* GOODBYE comes after what came before */
       good = guest ? connection_frame(relay, &frame, at, problem) : WRONG("it said hello");
     } else if (guest && relay->hello == NULL) {

@@ -172,6 +172,12 @@ static bool pass_on(struct hutch_relay *relay, struct client *client) {
     if (verdict != PASS) continue;
     frame_renumber(at, stream->number);
     count(relay, HUTCH_RELAY_BYTES, (long long)whole);
+    uint8_t placed[HUTCH_HEADER_SIZE + HUTCH_PLACED_SIZE];
+    if (frame.type == HUTCH_DATA && stream->answerer == &relay->guest && transfer_put(&relay->transfer, at, placed)) {
+      send_run(&run);
+      answerer_send(&relay->guest, placed, sizeof placed);
+      continue;
+    }
     if (run.to == stream->answerer && run.from + run.length == at) {
       run.length += whole;
       continue;

@@ -4,6 +4,7 @@
 
 #include "relay.h"
 #include "streams.h"
+#include "transfer.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -21,6 +22,7 @@ struct hutch_relay {
   int wake[2]; /* a byte in it: look at `parting` and `closing` */
   unsigned came; /* connections on the channel */
   struct answerer guest, holder;
+  struct transfer transfer;
   struct spares spares;
   bool stream_ended; /* since `spares` were freed */
   struct stream_table table;

@@ -1,5 +1,7 @@
 #include "frame.h"
 
+#include "transfer_disk.h"
+
 #include <stdio.h>
 
 /* What a type of frame may look like. */
@@ -26,13 +28,14 @@ static const struct shape SHAPES[] = {
   [HUTCH_EXIT] = {"EXIT", .sides = SIDE_AGENT, MESSAGE},
   [HUTCH_CLOSE] = {"CLOSE", .sides = BOTH},
   [HUTCH_GOODBYE] = {"GOODBYE", .sides = SIDE_AGENT, .connection = true, MESSAGE},
+  [HUTCH_TAKEN] = {"TAKEN", .sides = SIDE_AGENT, .connection = true, .least = 4, .most = 4},
 };
 
 uint32_t frame_u32(const uint8_t *at) {
   return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
-static void put_u32(uint8_t *at, uint32_t value) {
+void frame_put_u32(uint8_t *at, uint32_t value) {
   for (int i = 0; i < 4; i++) at[i] = (uint8_t)(value >> (24 - 8 * i));
 }
 
@@ -41,12 +44,12 @@ struct frame frame_read(const uint8_t *at) {
 }
 
 void frame_renumber(uint8_t *at, uint32_t stream) {
-  put_u32(at + 4, stream);
+  frame_put_u32(at + 4, stream);
 }
 
 void frame_write(uint8_t *at, const struct frame *frame) {
-  put_u32(at, frame->length);
-  put_u32(at + 4, frame->stream);
+  frame_put_u32(at, frame->length);
+  frame_put_u32(at + 4, frame->stream);
   at[8] = frame->type;
   at[9] = frame->flags;
 }

@@ -21,6 +21,7 @@ enum side { SIDE_AGENT = 1, SIDE_HOST = 2 };
 enum { PROBLEM_SIZE = 160 };
 
 uint32_t frame_u32(const uint8_t *at);
+void frame_put_u32(uint8_t *at, uint32_t value);
 struct frame frame_read(const uint8_t *at);
 /* Puts another stream number into the header at `at`. */
 void frame_renumber(uint8_t *at, uint32_t stream);

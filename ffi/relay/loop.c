@@ -127,6 +127,11 @@ static void free_spares(struct hutch_relay *relay) {
   spares_free(&relay->spares);
 }
 
+/* Nobody is to find in it later what commands were given. */
+static void empty_transfer(struct hutch_relay *relay) {
+  if (relay->guest.count == 0) transfer_empty(&relay->transfer);
+}
+
 static void tell_those_who_drain(struct hutch_relay *relay) {
   if (atomic_load(&relay->figures[HUTCH_RELAY_QUEUED]) > 0) return;
   pthread_mutex_lock(&relay->mutex);
@@ -162,6 +167,7 @@ void *relay_run(void *given) {
     if (relay->over) end_clients(relay);
     clients_sweep(relay);
     free_spares(relay);
+    empty_transfer(relay);
     tell_those_who_drain(relay);
   }
   return NULL;

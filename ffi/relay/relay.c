@@ -55,6 +55,7 @@ static void free_relay(struct hutch_relay *relay) {
   free_streams(relay, &relay->guest);
   free_streams(relay, &relay->holder);
   spares_free(&relay->spares);
+  transfer_close(&relay->transfer);
   const int fds[] = {relay->listener, relay->channel, relay->wake[0], relay->wake[1]};
   for (unsigned i = 0; i < sizeof fds / sizeof *fds; i++)
     if (fds[i] >= 0) close(fds[i]);
@@ -84,10 +85,15 @@ int hutch_relay_open(const char *clients, const char *channel, struct hutch_rela
   relay->guest.wire = relay->holder.wire = (struct wire){.fd = -1, .spares = &relay->spares};
   pthread_mutex_init(&relay->mutex, NULL);
   pthread_cond_init(&relay->changed, NULL);
+  transfer_open(&relay->transfer);
   int result = open_all(relay, clients, channel);
   if (result < 0) free_relay(relay);
   else *made = relay;
   return result;
+}
+
+int hutch_relay_transfer(const struct hutch_relay *relay) {
+  return relay->transfer.fd;
 }
 
 void hutch_relay_state(struct hutch_relay *relay, uint64_t *figures) {

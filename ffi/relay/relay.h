@@ -47,6 +47,10 @@ enum hutch_relay_figure {
 /* Listens on both paths and starts the thread. 0 and *made, or a negative errno. */
 int hutch_relay_open(const char *clients, const char *channel, struct hutch_relay **made);
 
+/* The file that may be the guest's transfer disk (transfer_disk.h), as a descriptor of this process that the relay
+ * closes with the rest; -1: there is none. */
+int hutch_relay_transfer(const struct hutch_relay *relay);
+
 /* Fills HUTCH_RELAY_FIGURES numbers. */
 void hutch_relay_state(struct hutch_relay *relay, uint64_t *figures);
 

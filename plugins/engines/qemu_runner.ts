@@ -20,12 +20,15 @@ import { type FileServer, serveShares, shareArguments } from "./qemu_shares.ts";
 /** How long one of a machine and its virtiofsd may take to end by itself once the other has, in `ms`. */
 const SERVER_GRACE_MS = 500;
 
+/** Machines of this type have room for eight devices, of which four may be others than disks. */
+const MOST_DISKS = 4;
+
 const runner: MachineRunner = { start };
 export default runner;
 
 async function start(
   spec: MachineSpec,
-  { confine, counterKhz, spawn }: RunnerProcess,
+  { confine, counterKhz, transferPath, spawn }: RunnerProcess,
 ): Promise<Machine> {
   const { program = "", accelerator } = spec.engine;
   const boots = accelerator !== "kvm" && !spec.resume;
@@ -34,7 +37,7 @@ async function start(
   // This process makes no connections once it is confined: QEMU is the one that does.
   const listener = listen(ownPath(spec));
   const child = await spawn({
-    command: [program, ...machineArguments(spec, khz)],
+    command: [program, ...machineArguments(spec, { counterKhz: khz, transferPath })],
     // A restart after this process was killed waits until the disk is free.
     lock: `${spec.folder}/qemu.lock`,
     ...spec.resume ? { input: spec.resume.statePath } : {},
@@ -151,9 +154,18 @@ function emulatedKernel(counterKhz: number | undefined): string {
  * QEMU's command line for a machine.
  *
  * @param counterKhz How fast this machine's time stamp counter counts, if that is known.
+ * @param transferPath {@link RunnerProcess.transferPath}.
  */
-export function machineArguments(spec: MachineSpec, counterKhz?: number): string[] {
+export function machineArguments(
+  spec: MachineSpec,
+  { counterKhz, transferPath }: {
+    readonly counterKhz?: number | undefined;
+    readonly transferPath?: string | undefined;
+  } = {},
+): string[] {
   const kvm = spec.engine.accelerator === "kvm";
+  const last = spec.disks.length;
+  const transfer = last < MOST_DISKS ? transferPath : undefined;
   return [
     ...["-M", `microvm,acpi=off${memoryBackend(spec)}`],
     ...["-accel", kvm ? "kvm" : "tcg"],
@@ -164,10 +176,16 @@ export function machineArguments(spec: MachineSpec, counterKhz?: number): string
     ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
     ...["-name", `hutch-${spec.id}`],
     ...["-kernel", spec.kernel.path],
-    ...["-append", spec.kernel.commandLine + (kvm ? "" : emulatedKernel(counterKhz))],
+    "-append",
+    spec.kernel.commandLine + (kvm ? "" : emulatedKernel(counterKhz)) +
+    (transfer === undefined ? "" : ` HUTCH_TRANSFER=/dev/vd${"abcdefgh"[last]}`),
     ...spec.shares ? shareArguments(spec.shares, spec.memoryMiB) : [],
     ...spec.resume ? resumeArguments(spec.resume, spec.memoryMiB) : [],
     ...spec.disks.flatMap(diskArguments),
+    // The port takes 4 KiB at a time from the host, each with a turn of QEMU's main loop.
+    ...transfer === undefined
+      ? []
+      : diskArguments({ path: transfer, format: "raw", readOnly: true }, last),
     ...spec.network ? networkArguments(spec.network) : [],
     ...["-device", "virtio-rng-device"],
     ...["-device", "virtio-serial-device"],

@@ -24,7 +24,7 @@ export async function startBareQemu(spec: MachineSpec): Promise<RawMachine> {
   // It comes here for orders, and doesn't start without; there are none.
   const orders = Deno.listen({ transport: "unix", path: `${spec.controlPath}.own` });
   const child = new Deno.Command(spec.engine.program ?? "", {
-    args: machineArguments(spec, counter),
+    args: machineArguments(spec, { counterKhz: counter }),
     stdin: "null",
     stdout: "null",
     stderr: "inherit",

@@ -199,6 +199,7 @@ async function serve(
   const started = machine = await runner.start(spec, {
     confine: confineOnce,
     counterKhz: () => counterKhz(library),
+    transferPath: relay.transferPath,
     spawn: (program) => startProgram(library, program),
   });
   kill = () => started.kill();

@@ -195,6 +195,13 @@ export interface RunnerProcess {
    */
   readonly counterKhz: () => Promise<number | undefined>;
   /**
+   * A file of 4 MiB that may be the guest's transfer disk, where the channel is slower than a disk: the last
+   * one, which it can only read, and whose path in the guest its agent finds as `HUTCH_TRANSFER=/dev/vdX` on
+   * the kernel's command line. What is sent to the guest goes by it then. It stays as it is while a guest
+   * reads; undefined where there is none.
+   */
+  readonly transferPath?: string | undefined;
+  /**
    * Starts a program that dies with this process (Linux), with an environment of a `PATH` alone. Much
    * cheaper than `Deno.Command`, and without a permission to run anything. Throws Error when it can't.
    */

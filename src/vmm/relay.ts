@@ -120,6 +120,11 @@ export class Relay {
     return this.#guest;
   }
 
+  /** See {@link RelayThread.transferPath}. */
+  get transferPath(): string | undefined {
+    return this.#thread.transferPath;
+  }
+
   /** What goes on, in numbers. */
   get state(): RelayState {
     return this.#thread.state;

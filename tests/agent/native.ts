@@ -32,12 +32,14 @@ export interface NativeOptions {
   readonly plain?: boolean;
   /** Goes on with another host once the first one is gone: {@link NativeAgent.next}. @default {false} */
   readonly next?: boolean;
+  /** Path of its transfer disk, see `ffi/transfer_disk.h`. @default {it has none} */
+  readonly transferPath?: string | undefined;
 }
 
 /** Builds the agent if it has changed, and starts it; it connects to the unix socket at `path`. */
 async function launch(
   path: string,
-  { plain = false }: NativeOptions = {},
+  { plain = false, transferPath }: NativeOptions = {},
   next: readonly string[] = [],
 ): Promise<Deno.ChildProcess> {
   const program = join(root, "build", "test", plain ? "hutch-agent-plain" : "hutch-agent-native");
@@ -51,6 +53,7 @@ async function launch(
   await buildTarget({ ...target, flags: [...target.flags, "-DHUTCH_NATIVE"] });
   return new Deno.Command(program, {
     args: ["--connect", path, ...next],
+    env: transferPath === undefined ? {} : { HUTCH_TRANSFER: transferPath },
     stdin: "null",
     stdout: "null",
     stderr: "piped",
@@ -60,7 +63,7 @@ async function launch(
 /** An agent that runs, with the relay of a box process and a client before it. */
 export class NativeBox implements AsyncDisposable {
   readonly client: GuestClient;
-  readonly #relay: Relay;
+  readonly relay: Relay;
   readonly #child: Deno.ChildProcess;
   readonly #folder: TempFolder;
 
@@ -70,7 +73,7 @@ export class NativeBox implements AsyncDisposable {
     { child, folder }: { readonly child: Deno.ChildProcess; readonly folder: TempFolder },
   ) {
     this.client = client;
-    this.#relay = relay;
+    this.relay = relay;
     this.#child = child;
     this.#folder = folder;
   }
@@ -79,7 +82,7 @@ export class NativeBox implements AsyncDisposable {
     const folder = new TempFolder();
     const [socketPath, channelPath] = [join(folder.path, "box"), join(folder.path, "agent.sock")];
     const relay = await Relay.open({ library: boxLibraryPath(), socketPath, channelPath });
-    const child = await launch(channelPath);
+    const child = await launch(channelPath, { transferPath: relay.transferPath });
     return new NativeBox(await GuestClient.connect(socketPath), relay, { child, folder });
   }
 
@@ -88,7 +91,7 @@ export class NativeBox implements AsyncDisposable {
     const [child, folder] = [this.#child, this.#folder];
     const said = new Response(child.stderr).text();
     await this.client.close();
-    this.#relay.close();
+    this.relay.close();
     const { code, signal } = await child.status;
     const words = await said;
     await folder[Symbol.asyncDispose]();

@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { decodeCbor, encodeCbor } from "../../src/deps.ts";
 import { makeCredit, makeFrame } from "../../src/guest/codec.ts";
+import { TAKEN } from "../doubles/transfer_disk.ts";
 import {
   Channel,
   CHANNEL_MASK,
@@ -56,6 +57,8 @@ const BUFFER = 1024 * 1024;
 
 /** One connection to an agent. */
 export class Peer implements Disposable {
+  /** What it said it has taken from its transfer disk, in order; the first one that it has one. */
+  readonly taken: number[] = [];
   readonly #conn: Deno.UnixConn;
   readonly #streams = new Map<number, PeerStream>();
   readonly #hello = Promise.withResolvers<unknown>();
@@ -193,7 +196,8 @@ export class Peer implements Disposable {
   }
 
   #take(frame: Frame): void {
-    if (frame.type === FrameType.HELLO) this.#hello.resolve(decodeCbor(frame.payload));
+    if (frame.type === TAKEN) this.taken.push(new DataView(frame.payload.buffer).getUint32(0));
+    else if (frame.type === FrameType.HELLO) this.#hello.resolve(decodeCbor(frame.payload));
     else if (frame.type === FrameType.GOODBYE) {
       this.#goodbye.resolve(decodeCbor(frame.payload));
       void this.#conn.closeWrite().catch(() => {}); // the agent waits for it

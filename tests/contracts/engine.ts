@@ -103,6 +103,9 @@ export function engineContract(
       },
     );
     await step("moves a large stream both ways unchanged", async () => {
+      const disk = "sed -n 's/.*HUTCH_TRANSFER=.dev.\\(vd.\\).*/\\1/p' /proc/cmdline";
+      const read = `disk=$(${disk}); test -z $disk || awk '{print $3 * 512}' /sys/block/$disk/stat`;
+      const before = await output(client, read);
       const stream = client.open(request("cat > /streamed; cat /streamed", true));
       const sent = new Uint8Array(STREAMED);
       for (let at = 0; at < STREAMED; at += 2 ** 16) {
@@ -115,6 +118,9 @@ export function engineContract(
       assert.equal(received.length, STREAMED);
       assert.ok(timingSafeEqual(received, sent), "other bytes came back");
       await stream.close();
+      // By its transfer disk, where the engine has said that there is one.
+      const byDisk = Number(await output(client, read)) - Number(before);
+      if (before !== "") assert.ok(byDisk >= STREAMED / 2, `${byDisk} bytes`);
     });
     await step("stands still while it is paused, and goes on where it was", async () => {
       const pauser = engine.pauser ?? processPauser;

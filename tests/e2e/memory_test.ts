@@ -101,6 +101,7 @@ Deno.test(
       assert.equal(await two.sh`cat /scratch/note /note`.text(), "memory\ndisk");
       assert.equal(await pending.sh`cat /scratch/note /note`.text(), "memory\ndisk");
       await attached.kill("SIGKILL");
+      await checkInputs([warm, pending, ...forks]);
       await goesOnFromFork(runtime, one);
       await checkLinkLocal(two);
       // Later starts boot, from what the disk has by then.
@@ -115,6 +116,18 @@ Deno.test(
       for (const box of [warm, pending, ...forks]) await box.remove({ force: true });
     }),
 );
+
+/** Each gets what is sent to it and not to another one: by its own transfer disk, if it has one. */
+async function checkInputs(boxes: readonly Box[]): Promise<void> {
+  await Promise.all(boxes.map(async (box) => {
+    const bytes = new Uint8Array(3_000_000);
+    for (let at = 0; at < bytes.length; at += 60_000) {
+      crypto.getRandomValues(bytes.subarray(at, at + 60_000));
+    }
+    const sum = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+    assert.equal((await box.exec("sha256sum", [], { stdin: bytes })).stdout, `${sum}  -\n`);
+  }));
+}
 
 /** Its link-local address becomes the one that goes with its hardware address, which takes a moment. */
 async function checkLinkLocal(box: Box): Promise<void> {

@@ -101,11 +101,30 @@ Deno.test("memory of a guest that was built for another processor is refused, in
 
 Deno.test("only an emulated guest goes without what guards its kernel, and is told of its counter", () => {
   const asked = (accelerator: string) => {
-    const all = machineArguments({ ...SPEC, engine: { accelerator } }, 2_000_000);
+    const all = machineArguments({ ...SPEC, engine: { accelerator } }, { counterKhz: 2_000_000 });
     return { processor: all[all.indexOf("-cpu") + 1], kernel: all[all.indexOf("-append") + 1] };
   };
   assert.deepEqual(asked("kvm"), { processor: "host", kernel: "quiet" });
   const { processor, kernel } = asked("tcg");
   assert.match(processor ?? "", /^max,.*-smap/);
   assert.equal(kernel, "quiet mitigations=off tsc=reliable tsc_early_khz=2000000");
+});
+
+Deno.test("a guest's transfer disk is its last one, which it can only read; many disks leave no room", () => {
+  const asked = (count: number) => {
+    const disks = Array.from({ length: count }, (_, index) => (
+      { path: `/disk${index}`, format: "qcow2", readOnly: false } as const
+    ));
+    const spec = { ...SPEC, disks, engine: { accelerator: "kvm" } };
+    const all = machineArguments(spec, { transferPath: "/transfer" });
+    const file = all.filter((each) => each.includes('"/transfer"')).map((each) => JSON.parse(each));
+    return { kernel: all[all.indexOf("-append") + 1], file, all };
+  };
+  const { kernel, file, all } = asked(2);
+  assert.equal(kernel, "quiet HUTCH_TRANSFER=/dev/vdc");
+  assert.partialDeepStrictEqual(file, [{ driver: "file", "read-only": true }]);
+  const devices = all.filter((each) => each.includes('"virtio-blk-device"'));
+  assert.match(devices.at(-1) ?? "", /"drive":"disk2"/);
+  assert.equal(devices.length, 3);
+  assert.deepEqual([asked(4).kernel, asked(4).file], ["quiet", []]);
 });

@@ -4,6 +4,7 @@
 #include "frame.h"
 #include "relay.h"
 #include "relay_dial.h"
+#include "transfer_disk.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -33,6 +34,7 @@ struct end {
 static uint64_t state;
 static char clients_path[100], channel_path[100];
 static struct end ends[3 + CLIENTS];
+static uint32_t pieces; /* on the transfer disk, that the guest hasn't taken */
 static uint8_t payload[HUTCH_MAX_PAYLOAD];
 
 static uint32_t chance(uint32_t below) {
@@ -70,10 +72,28 @@ static void remember(struct end *end, uint32_t stream) {
   end->streams[end->count++] = stream;
 }
 
+static void say_taken(struct end *end, uint32_t count) {
+  frame_put_u32(payload, count);
+  say(end, (struct frame){.length = 4, .type = HUTCH_TAKEN});
+}
+
+/* What stands for a frame whose bytes are on the transfer disk becomes such a frame. */
+static void look_at_place(struct frame *frame, const uint8_t *place) {
+  uint32_t at = frame_u32(place), length = frame_u32(place + 4), mark = frame_u32(place + 8);
+  if (frame->length != HUTCH_PLACED_SIZE || at % HUTCH_TRANSFER_BLOCK != 0 || mark == 0)
+    fail("a place that makes no sense");
+  if (at > HUTCH_TRANSFER_BYTES || HUTCH_SECTORS(length) + HUTCH_SECTOR > HUTCH_TRANSFER_BYTES - at)
+    fail("a place beyond the disk");
+  frame->length = length;
+  frame->flags &= (uint8_t)~HUTCH_PLACED;
+  pieces++;
+}
+
 /* Looks at what the relay said. */
-static void heard(struct end *end, const struct frame *frame) {
+static void heard(struct end *end, struct frame *frame, const uint8_t *at) {
   char problem[PROBLEM_SIZE];
   bool answers = end->kind == GUEST || end->kind == HOLDER;
+  if (end->kind == GUEST && frame->type == HUTCH_DATA && (frame->flags & HUTCH_PLACED)) look_at_place(frame, at);
   if (!frame_is_good(frame, answers ? SIDE_HOST : SIDE_AGENT, problem)) fail(problem);
   if (answers && frame->stream > HUTCH_MAX_STREAMS) fail("a number that no answerer has");
   if (frame->stream == 0) {
@@ -101,8 +121,9 @@ static void listen_to(struct end *end) {
   while (end->there - at >= HUTCH_HEADER_SIZE) {
     struct frame frame = frame_read(end->in + at);
     if (end->there - at < HUTCH_HEADER_SIZE + frame.length) break;
-    heard(end, &frame);
-    at += HUTCH_HEADER_SIZE + frame.length;
+    size_t whole = HUTCH_HEADER_SIZE + frame.length;
+    heard(end, &frame, end->in + at + HUTCH_HEADER_SIZE);
+    at += whole;
   }
   memmove(end->in, end->in + at, end->there - at);
   end->there -= at;
@@ -117,7 +138,7 @@ static struct frame credit_of(uint32_t stream, uint8_t channel) {
 /* Anything that has a header. */
 static struct frame nonsense(void) {
   const uint32_t lengths[] = {0, 0, 1, 4, 50, 70000, HUTCH_MAX_PAYLOAD, 0xffffffff};
-  return (struct frame){.length = lengths[chance(8)], .stream = chance(6), .type = (uint8_t)chance(12),
+  return (struct frame){.length = lengths[chance(8)], .stream = chance(6), .type = (uint8_t)chance(13),
                         .flags = (uint8_t)(chance(3) ? chance(4) : chance(256))};
 }
 
@@ -173,6 +194,11 @@ static void speak(struct end *end) {
   if (chance(client ? 60 : 4000) == 0) return say(end, nonsense());
   if (chance(4000) == 0) return put(end, payload, chance(100));
   if (end->kind == GUEST && chance(4000) == 0) return say(end, (struct frame){.length = 5, .type = HUTCH_GOODBYE});
+  if (end->kind == GUEST && chance(9) == 0) {
+    uint32_t count = chance(4000) == 0 ? chance(200) : chance(pieces + 1);
+    if (count <= pieces) pieces -= count;
+    return say_taken(end, count);
+  }
   if (end->kind == GUEST || end->kind == HOLDER) speak_as_answerer(end);
   else speak_as_client(end, end->kind == OWN);
 }
@@ -191,6 +217,7 @@ static void start(struct hutch_relay **relay) {
     ends[i] = (struct end){.kind = i < CLIENT ? (enum kind)i : CLIENT,
                            .fd = dial(i < CLIENT ? channel_path : clients_path)};
   say(&ends[GUEST], (struct frame){.length = 9, .type = HUTCH_HELLO});
+  pieces = 0;
 }
 
 /* The guest goes, and everything is read until the relay has noticed. */
