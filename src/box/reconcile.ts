@@ -27,6 +27,10 @@ import { tellDetachedLost } from "./watch_exec.ts";
 const GOES_ON_MS = 5_000;
 const GOES_ON_STEP_MS = 100;
 
+/** How often, and how far apart in `ms`, a folder is removed that others fill meanwhile. */
+const FILLED_TRIES = 50;
+const FILLED_STEP_MS = 10;
+
 /** States of a living machine that nobody is changing. */
 const SETTLED: readonly BoxStatus[] = ["running", "paused"];
 /** States of a living machine that its record may be wrong about. */
@@ -195,14 +199,29 @@ export async function removeFiles(own: LayoutOutput, forget = () => {}): Promise
   // Out of the way in one step: whoever looks meanwhile finds no folder. Removed in place, its lock
   // files would go first, and somebody could take a lock, in a new file, in what is being removed.
   const doomed = doomedFolder(own);
-  await removeIfThere(doomed); // of a program that died here
-  try {
-    Deno.renameSync(own.folder, doomed);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  await whileFilled(async () => {
+    await removeIfThere(doomed); // of a program that died here
+    try {
+      Deno.renameSync(own.folder, doomed);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  });
   forget();
-  await removeIfThere(doomed);
+  await whileFilled(() => removeIfThere(doomed));
+}
+
+/** Does it again where others, who waited for the box and made its folder anew, put that in the same place. */
+async function whileFilled(remove: () => Promise<void>): Promise<void> {
+  for (let left = FILLED_TRIES;; left--) {
+    try {
+      return await remove();
+    } catch (error) {
+      const filled = error instanceof Error && "code" in error && error.code === "ENOTEMPTY";
+      if (!filled || left === 0) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, FILLED_STEP_MS));
+  }
 }
 
 /** Where a box's folder is while it is being removed. */

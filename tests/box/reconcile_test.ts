@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { Runtime } from "../../mod.ts";
 import { FileLock } from "../../src/file_lock.ts";
+import { doomedFolder, removeFiles } from "../../src/box/reconcile.ts";
 import { boxPaths, pathsOf } from "../../src/runtime/paths.ts";
 import { isAlive } from "../../src/vmm/machine.ts";
 import { engineDouble } from "../doubles/engine.ts";
 import { DOUBLE_BOX, makeDoubleHome } from "../doubles/home.ts";
 import { until } from "../support/processes.ts";
+import { TempFolder } from "../support/temp.ts";
 
 for (const status of ["running", "paused"] as const) {
   Deno.test(`a ${status} box whose machine has ended is told as crashed while that is being recorded`, async () => {
@@ -36,3 +39,28 @@ for (const status of ["running", "paused"] as const) {
     }
   });
 }
+
+Deno.test("a box's files go though somebody puts others in the same place meanwhile", async () => {
+  await using home = new TempFolder();
+  const own = boxPaths(pathsOf(home.path), "box");
+  const doomed = doomedFolder(own);
+  let put = 0;
+  for (let round = 0; round < 5; round++) {
+    await Deno.mkdir(own.folder, { recursive: true });
+    for (let at = 0; at < 500; at++) Deno.writeTextFileSync(join(own.folder, `${at}`), "");
+    const removal = removeFiles(own);
+    await new Promise((resolve) => setTimeout(resolve));
+    for (let at = 0; at < 5_000; at++) {
+      try {
+        Deno.writeTextFileSync(join(doomed, `late${at}`), "");
+        put++;
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+        break; // nobody can any more
+      }
+    }
+    await removal;
+    assert.deepEqual([...Deno.readDirSync(join(home.path, "boxes"))], []);
+  }
+  assert.ok(put > 0);
+});
