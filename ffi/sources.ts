@@ -238,7 +238,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "relay/rules.h": "67920297c970891508d5b6aa9c9e72799f06b022b3dc0544529c8b77cc6a407d",
   "relay/streams.c": "19f84580b836dde2cf7642672fc88813cd0691ed0774b79dbe8ce93b9401e841",
   "relay/streams.h": "8cb02bde1b871c25e2b4e34a8a593d86954be48d91c7a6509221f6e3cd985272",
-  "relay/transfer.c": "15a2091b566901273fef273218e9e79a85f29ac9afc55ec127fe048b4d549a07",
+  "relay/transfer.c": "dc92f7e0c2d661735ecb5f9522e259236cb7ed37731d0d8a281acd22a0e9891e",
   "relay/transfer.h": "41c69bb597fa583ad73e50fbf46cf5d9b4fc39d8429755c070b1a89f2b952fde",
   "relay/trim.c": "9f751e4c409af0693b71d9e1ed611744966d0df08b72765796f0f16bee1b0f3f",
   "relay/wire.c": "65b760a8682d3bba079a513422d6301eb99e405a7ba898de8d5297789e4093e9",

@@ -7,8 +7,10 @@
 #ifdef __linux__
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 static int make_file(void) {
+  if (prctl(PR_GET_DUMPABLE) != 1) return -1; /* no other program could open it */
   int fd = memfd_create("transfer", MFD_CLOEXEC);
   if (fd < 0 || ftruncate(fd, HUTCH_TRANSFER_BYTES) == 0) return fd;
   close(fd);
