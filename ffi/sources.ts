@@ -239,7 +239,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "relay/streams.c": "19f84580b836dde2cf7642672fc88813cd0691ed0774b79dbe8ce93b9401e841",
   "relay/streams.h": "8cb02bde1b871c25e2b4e34a8a593d86954be48d91c7a6509221f6e3cd985272",
   "relay/transfer.c": "dc92f7e0c2d661735ecb5f9522e259236cb7ed37731d0d8a281acd22a0e9891e",
-  "relay/transfer.h": "41c69bb597fa583ad73e50fbf46cf5d9b4fc39d8429755c070b1a89f2b952fde",
+  "relay/transfer.h": "eae6be52e116729dcba709f6a4b7f957b10f51d63c3f3ebcc0f91fef05e5d607",
   "relay/trim.c": "9f751e4c409af0693b71d9e1ed611744966d0df08b72765796f0f16bee1b0f3f",
   "relay/wire.c": "65b760a8682d3bba079a513422d6301eb99e405a7ba898de8d5297789e4093e9",
   "relay/wire.h": "4dccd5874e93667d63c8089c5b7e112ca1bb667ad62a49954422236cdcd3f00b",
