@@ -11,8 +11,10 @@ import type { Counters } from "./counters.ts";
 import { openDatabase, transaction } from "./database.ts";
 import { type AnyEvent, type EventRetention, EventTable } from "./events.ts";
 
-/** The longest that an event waits for others to be written with, in `ms`. */
+/** The longest that an event waits for others to be written with, in `ms`, where writing is quick. */
 const BATCH_MS = 20;
+/** Where it isn't, it gets one of so many parts of the time. */
+const PARTS = 10;
 /** Most events in one transaction. */
 const BATCH = 200;
 /** Events that may wait while they can't be written; the oldest go first. */
@@ -48,6 +50,8 @@ export class EventLog implements AsyncDisposable {
   #database: DatabaseSync | undefined;
   #table: EventTable | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** How long the last batch took to write, in `ms`. */
+  #tookMs = 0;
   #failures = 0;
   #reason = "";
   #dropped = 0;
@@ -109,7 +113,8 @@ export class EventLog implements AsyncDisposable {
     const full = this.#waiting.length >= BATCH && !failing;
     if (this.#timer !== undefined && !full) return;
     clearTimeout(this.#timer);
-    const ms = full ? 0 : Math.min(BATCH_MS * 2 ** this.#failures, LONGEST_PAUSE_MS);
+    const pause = Math.max(BATCH_MS, this.#tookMs * PARTS) * 2 ** this.#failures;
+    const ms = full ? 0 : Math.min(pause, LONGEST_PAUSE_MS);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#write();
@@ -123,6 +128,7 @@ export class EventLog implements AsyncDisposable {
   #write(): boolean {
     const { counters, retention } = this.#options;
     const batch = this.#waiting.slice(0, BATCH);
+    const from = performance.now();
     try {
       const database = this.#open();
       const table = this.#table ??= new EventTable(database);
@@ -137,6 +143,7 @@ export class EventLog implements AsyncDisposable {
     }
     counters.written();
     this.#waiting.splice(0, batch.length);
+    this.#tookMs = performance.now() - from;
     if (this.#failures > 0) this.#recovered();
     this.#options.written();
     return true;
