@@ -85,7 +85,8 @@ static bool connection_frame(struct hutch_relay *relay, const struct frame *fram
     relay->goodbye_size = size;
     holder_drain(relay);
   }
-  for (unsigned i = 0; i < relay->count; i++) {
+  /* The box process's own is the first of them and hears it last: it may end all then. */
+  for (unsigned i = relay->count; i-- > 0;) {
     relay->clients[i]->greeted = true;
     client_send(relay, relay->clients[i], kept, size);
   }

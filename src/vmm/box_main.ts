@@ -146,7 +146,10 @@ async function serve(
     void relay.saidHeld().then(() => askToShutDown(relay.guest));
   };
   let machine: Machine | undefined;
-  /** The guest has brought its disks to rest: nothing but restarting is left to it. */
+  /**
+   * The guest has brought its disks to rest: nothing but restarting is left to it, which would take an
+   * emulated machine as long as all that it has done to end.
+   */
   let clean = false;
   const relay = await Relay.open({
     library,
@@ -162,6 +165,7 @@ async function serve(
         after(GOODBYE_GRACE_MS, () => kill());
       }
       consoleWatch.look(); // nothing may run here after the guest's end
+      if (clean && relay.quiet) kill();
     },
     held: {
       log,
@@ -182,7 +186,7 @@ async function serve(
     if (why === "agent_protocol") end("protocol", `the guest broke the protocol: ${message}`);
     if (!clean) return;
     await relay.drain(DRAIN_MS);
-    kill(); // restarting would take an emulated machine as long as all that it has done to end
+    kill();
   });
   const file = await machineFile(plan);
   if (!file) return await giveUp(relay, network);

@@ -26,6 +26,11 @@ export class HeldLink {
     void this.#read();
   }
 
+  /** Whether a command was ever held. */
+  get used(): boolean {
+    return this.#held !== undefined;
+  }
+
   /** Resolves when all that was said so far has gone to the relay, or never will. */
   async said(): Promise<void> {
     await this.#connection.queue.drained();

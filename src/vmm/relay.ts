@@ -130,6 +130,11 @@ export class Relay {
     return this.#thread.state;
   }
 
+  /** Whether nobody misses anything if it ends now: all clients have taken what was sent to them, no command was held. */
+  get quiet(): boolean {
+    return !this.#held.used && this.state.queuedBytes === 0;
+  }
+
   /** Resolves when all that held commands have said so far is on its way to those who are joined. */
   async saidHeld(): Promise<void> {
     await this.#held.said();

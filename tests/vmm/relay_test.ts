@@ -305,6 +305,21 @@ Deno.test("Relay.drain gives a client that doesn't read no more than its time", 
   assert.ok(box.relay.state.queuedBytes > 0);
 });
 
+Deno.test("Relay.quiet says no while a client hasn't taken all, and once commands may be held", async () => {
+  await using box = await BoxDouble.start();
+  assert.equal(box.relay.quiet, true);
+  {
+    using slow = await RawClient.greeted(box);
+    await slow.open(1, "bytes", String(10 * WINDOW));
+    await until(() => box.relay.state.queuedBytes > 0);
+    assert.equal(box.relay.quiet, false);
+  }
+  await until(() => box.relay.quiet); // it went
+  await using client = await box.connect();
+  await client.held();
+  assert.equal(box.relay.quiet, false);
+});
+
 Deno.test("Relay.close ends clients, agent and listener, twice as well as once", async () => {
   await using box = await BoxDouble.start();
   using client = await RawClient.greeted(box);
