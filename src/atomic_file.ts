@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { HutchError } from "./errors.ts";
 import { FileLock } from "./file_lock.ts";
@@ -52,6 +53,7 @@ export async function removeIfThere(path: string): Promise<void> {
 
 /** {@link removeIfThere} for what goes in a moment: a socket, an empty folder. */
 export function removeIfThereSync(path: string): void {
+  if (!existsSync(path)) return; // an error would take longer
   try {
     Deno.removeSync(path, { recursive: true });
   } catch (error) {

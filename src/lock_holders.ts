@@ -6,15 +6,25 @@
 
 /** Processes that hold a lock (`flock`) on a file or folder; empty where that can't be found out. */
 export function lockHolders(path: string): number[] {
+  return holders(path, () => true);
+}
+
+/** Whether a process is known to hold a lock (`flock`) on a file or folder. */
+export function holdsLock(pid: number, path: string): boolean {
+  return holders(path, (holder) => holder === pid).length > 0;
+}
+
+function holders(path: string, wanted: (pid: number) => boolean): number[] {
   try {
     const { ino } = Deno.statSync(path);
     const real = Deno.realPathSync(path);
     const pids = new Set<number>();
     for (const line of Deno.readTextFileSync("/proc/locks").split("\n")) {
       // 1: FLOCK  ADVISORY  WRITE 708 08:01:131074 0 EOF
-      const [, pid, inode] = /^\d+: FLOCK +\S+ +\S+ +(\d+) \S+:(\d+) /.exec(line) ?? [];
+      const [, number, inode] = /^\d+: FLOCK +\S+ +\S+ +(\d+) \S+:(\d+) /.exec(line) ?? [];
+      const pid = Number(number);
       // The device there isn't always the one that stat gives: the open file says which it is.
-      if (Number(inode) === ino && hasOpen(Number(pid), real)) pids.add(Number(pid));
+      if (Number(inode) === ino && wanted(pid) && hasOpen(pid, real)) pids.add(pid);
     }
     return [...pids];
   } catch {

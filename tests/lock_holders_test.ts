@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { lockHolders } from "../src/lock_holders.ts";
+import { holdsLock, lockHolders } from "../src/lock_holders.ts";
 import { TempFolder } from "./support/temp.ts";
 
 const HOLD = `
@@ -37,10 +37,12 @@ Deno.test("lockHolders names the processes that hold a file's or folder's lock, 
   const pids = children.map(({ pid }) => pid);
   assert.deepEqual(lockHolders(file), pids.slice(0, 1));
   assert.deepEqual(lockHolders(folder.path).sort(), pids.slice(1).sort());
+  assert.deepEqual(pids.map((pid) => holdsLock(pid, file)), [true, false, false]);
   for (const child of children) {
     await child.stdin.close();
     await child.status;
   }
   assert.deepEqual(lockHolders(folder.path), []);
+  assert.equal(holdsLock(pids[0] ?? 0, file), false);
   assert.deepEqual(lockHolders(join(folder.path, "nothing")), []);
 });

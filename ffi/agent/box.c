@@ -330,7 +330,7 @@ int box_holder_ended(struct agent *agent, int status) {
   if (box->state == BOX_READY && box->ending == ENDING_NO) {
     box->asked = asked;
     box->collapsed = !asked && !box->init;
-    ending_begin(agent, 0);
+    ending_begin(agent, 0, false);
   }
   return asked ? 0 : status;
 }

@@ -39,6 +39,7 @@ struct box {
   uint64_t started_ms;
   uint32_t stream;    /* that asked for it */
   enum ending ending;
+  bool discard;       /* nobody will look at its disk again */
   bool asked;         /* the box itself asked to end, by reboot(2) */
   bool collapsed;     /* the holder ended and nobody had asked */
   uint64_t deadline_ms; /* of the present phase of ending */
@@ -73,8 +74,8 @@ int box_grow_rest(const struct box *box);
 /* The holder ended. Gives the status that its command counts as having. */
 int box_holder_ended(struct agent *agent, int status);
 
-/* Begins to end the guest. */
-void ending_begin(struct agent *agent, uint32_t grace_ms);
+/* Begins to end the guest; `discard`: what its disk has needn't be kept. */
+void ending_begin(struct agent *agent, uint32_t grace_ms, bool discard);
 
 /* One step of it; called after each turn of the loop. Doesn't return when the guest is over. */
 void ending_step(struct agent *agent);

@@ -57,7 +57,7 @@ static void run(struct agent *agent, struct stream *stream, struct request *requ
     struct cbor_out message = {0};
     cbor_out_map(&message, 0);
     if (stream_answer(&agent->streams, stream, HUTCH_REPLY, &message) < 0) agent_lost(agent, "no memory");
-    ending_begin(agent, request->grace_ms);
+    ending_begin(agent, request->grace_ms, request->discard);
     return;
   }
   if (request->op == REQUEST_RESUME) {

@@ -73,9 +73,10 @@ static int init_signal(pid_t init) {
   return SIGTERM;
 }
 
-void ending_begin(struct agent *agent, uint32_t grace_ms) {
+void ending_begin(struct agent *agent, uint32_t grace_ms, bool discard) {
   struct box *box = &agent->box;
   if (box->ending != ENDING_NO) return;
+  box->discard = discard;
   hurry();
   if (grace_ms == 0 || box->state != BOX_READY) {
     kill_all(box);
@@ -107,10 +108,7 @@ static void clean_disk(struct box *box) {
   int root = open(BOX_MOUNT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (root >= 0) ioctl(root, FITHAW, 0);
   if (root >= 0) close(root);
-  if (mount(NULL, BOX_MOUNT, NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0) {
-    umount2(BOX_MOUNT, MNT_DETACH);
-    return;
-  }
+  if (mount(NULL, BOX_MOUNT, NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0) return;
   log_line("make the box's disk read-only: %s", strerror(errno));
   sync();
   int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
@@ -144,7 +142,7 @@ static _Noreturn void restart(void) {
 static _Noreturn void finish(struct agent *agent) {
   struct box *box = &agent->box;
   flush_streams(agent);
-  clean_disk(box);
+  if (!box->discard) clean_disk(box);
   int fd = agent->channel.watch.fd;
   /* A blocking write returns once the device has taken the bytes: the restart won't come before. */
   if (channel_flush(&agent->channel) == 0) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);

@@ -11,7 +11,8 @@ enum key {
   KEY_MOUNTS, KEY_GRACE, KEY_SIGNAL, KEY_TAG, KEY_PATH, KEY_READ_ONLY,
   KEY_TIMEOUT, KEY_LIMITS, KEY_CAP_KEEP, KEY_CAP_GIVE, KEY_NO_NEW_PRIVILEGES,
   KEY_BUILTIN, KEY_TTY, KEY_INIT, KEY_ADDRESSES, KEY_GATEWAYS, KEY_MTU, KEY_HOSTS, KEY_RESOLV,
-  KEY_NOEXEC, KEY_TMPFS, KEY_MODE, KEY_DISK, KEY_HELD, KEY_CLOCK, KEY_SEED, KEY_MAC, KEY_COUNT
+  KEY_NOEXEC, KEY_TMPFS, KEY_MODE, KEY_DISK, KEY_HELD, KEY_CLOCK, KEY_SEED, KEY_MAC,
+  KEY_DISCARD, KEY_COUNT
 };
 
 static const char *const KEYS[KEY_COUNT] = {
@@ -20,6 +21,7 @@ static const char *const KEYS[KEY_COUNT] = {
   "timeoutMs", "rlimits", "capKeep", "capGive", "noNewPrivileges",
   "builtin", "tty", "init", "addresses", "gateways", "mtu", "hosts", "resolv",
   "noexec", "tmpfs", "mode", "disk", "held", "clockMs", "seed", "mac",
+  "discard",
 };
 
 #define BIT(key) (UINT64_C(1) << (key))
@@ -204,6 +206,7 @@ static int value(struct parser *parser, enum key key) {
     case KEY_GROW: return cbor_in_bool(&parser->in, &request->grow);
     case KEY_MOUNTS: return mounts(parser);
     case KEY_GRACE: return cbor_in_uint(&parser->in, &parser->grace_ms);
+    case KEY_DISCARD: return cbor_in_bool(&parser->in, &request->discard);
     case KEY_TIMEOUT: return cbor_in_uint(&parser->in, &parser->timeout_ms);
     case KEY_LIMITS: return limits(parser);
     case KEY_CAP_KEEP: return cbor_in_uint(&parser->in, &request->caps.keep);

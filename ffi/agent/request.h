@@ -82,6 +82,7 @@ struct request {
   const char *mac;   /* hardware address of eth0, as six numbers of two digits; NULL: there is none */
   /* shutdown, and exec with a timeout */
   uint32_t grace_ms;
+  bool discard; /* shutdown: nobody will look at the box's disk again */
 
   char *text; /* what all the strings point into */
 };

@@ -461,29 +461,36 @@ export class Box implements AsyncDisposable {
 
   /**
    * Stops the box: TERM to its processes, KILL after `timeoutMs`, file systems unmounted. No-op
-   * when it doesn't run.
+   * when it doesn't run. One that removes itself goes then; its disk is written to no more, unless a
+   * plugin has a hook around `stop` or `remove`.
    */
   async stop(options: BoxStopOptions = {}): Promise<void> {
-    await this.#shutDown(options);
-    if (this.#config.autoRemove) await this.#removeItself();
+    const { plugins } = this.#context;
+    const { autoRemove } = this.#config;
+    // A hook may yet look at its disk.
+    const discard = autoRemove && !plugins.hasHook("stop") && !plugins.hasHook("remove");
+    await this.#shutDown(options, discard);
+    if (autoRemove) await this.#removeItself();
   }
 
-  async #shutDown(options: BoxStopOptions): Promise<void> {
+  async #shutDown(options: BoxStopOptions, discard = false): Promise<void> {
     const { timeoutMs = STOP_TIMEOUT_MS, killAfterMs = KILL_AFTER_MS } = options;
     const { plugins, signal } = this.#context;
     await plugins.run(
       "stop",
       { timeoutMs, killAfterMs },
       { signal, box: this },
-      (input) => this.#stop(input),
+      (input) => this.#stop(input, discard),
     );
   }
 
-  async #stop(input: StopInput): Promise<BoxInfo> {
+  async #stop(input: StopInput, discard: boolean): Promise<BoxInfo> {
     const live = await this.#live?.result.catch(() => undefined);
     this.#live = undefined;
     try {
-      const record = await stopBox(this.#context, this.id, input, live?.client);
+      const record = await stopBox(this.#context, this.id, input, {
+        ...{ live: live?.client, discard },
+      });
       await this.#process?.ended(); // it has, and this program is about to know
       return this.#infoOf(record);
     } finally {

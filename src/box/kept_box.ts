@@ -43,7 +43,7 @@ export class KeptRealBox implements KeeperPort {
     if (!record) return undefined;
     const { config, revision, state } = record;
     if (!ACTIVE.includes(state.status)) {
-      const exit = await readExitFile(own.exitPath);
+      const exit = readExitFile(own.exitPath);
       // Its limits, or its program's end: no more a reason to start it again than a stop.
       if (exit?.reason === "limit" || exit?.reason === "creator") {
         keepings.change(this.#id, { kept: false });

@@ -180,13 +180,14 @@ async function endsSoon({ lockPath }: LayoutOutput, signal: AbortSignal): Promis
 /**
  * Stops a box: asks the guest, and kills it if it isn't gone in time. No-op if it doesn't run.
  *
+ * @param discard Whether its disk will be removed unread.
  * @returns Its record afterwards.
  */
 export async function stopBox(
   context: BoxContext,
   id: string,
   { timeoutMs, killAfterMs }: StopInput,
-  live: GuestClient | undefined,
+  { live, discard }: { readonly live: GuestClient | undefined; readonly discard: boolean },
 ): Promise<BoxRecord> {
   using held = await holdBox(context, id, "stop");
   const { record } = held;
@@ -196,11 +197,15 @@ export async function stopBox(
   const stopping = changeState(context, record, { ...record.state, status: "stopping" });
   const timer = new AbortController();
   const timeout = setTimeout(() => timer.abort(), timeoutMs + killAfterMs);
+  let ended = false;
   try {
     if (record.state.status === "paused") await continueMachine(context, record);
-    await shutDown(own.socketPath, record.config, { timeoutMs, live, signal: timer.signal });
+    await shutDown(own.socketPath, record.config, {
+      ...{ timeoutMs, live, discard, signal: timer.signal },
+    });
     await Promise.race([untilEnded(own.lockPath), aborted(timer.signal)]);
-    if (timer.signal.aborted) {
+    ended = !timer.signal.aborted;
+    if (!ended) {
       context.log(`box "${record.config.name}": its guest shut down, but its machine didn't end`);
     }
   } catch (error) {
@@ -208,17 +213,18 @@ export async function stopBox(
   } finally {
     clearTimeout(timeout);
   }
-  await killBoxProcess(record.state.pid, own);
-  return await recordEnd(context, stopping);
+  if (!ended) await killBoxProcess(record.state.pid, own);
+  return recordEnd(context, stopping);
 }
 
 /** Asks the main command to end, if there is one, then the guest; returns when it is gone. */
 async function shutDown(
   socketPath: string,
   config: BoxConfig,
-  { timeoutMs, live, signal }: {
+  { timeoutMs, live, discard, signal }: {
     readonly timeoutMs: number;
     readonly live: GuestClient | undefined;
+    readonly discard: boolean;
     readonly signal: AbortSignal;
   },
 ): Promise<void> {
@@ -232,7 +238,7 @@ async function shutDown(
     if (await endMain(config, client, late)) return await client.closed;
   }
   const graceMs = Math.max(0, Math.round(timeoutMs - (performance.now() - from)));
-  await client.request({ op: "shutdown", graceMs }, { signal });
+  await client.request({ op: "shutdown", graceMs, discard }, { signal });
   if (mine) await client.closed;
 }
 
@@ -246,7 +252,7 @@ export async function killBox(context: BoxContext, id: string): Promise<BoxRecor
   if (!ACTIVE.includes(record.state.status)) return record;
   // It was started after we had looked, or its box process wasn't known yet.
   await killBoxProcess(record.state.pid, boxPaths(context.paths, id));
-  return await recordEnd(context, record);
+  return recordEnd(context, record);
 }
 
 /**
@@ -286,9 +292,9 @@ export async function settle(
 }
 
 /** Records that a box, which is held, has ended. */
-async function recordEnd(context: BoxContext, record: BoxRecord): Promise<BoxRecord> {
+function recordEnd(context: BoxContext, record: BoxRecord): BoxRecord {
   const own = boxPaths(context.paths, record.config.id);
-  const state = await endedState(record, own, context.bootId);
+  const state = endedState(record, own, context.bootId);
   const ended = changeState(context, record, state);
   emitEnd(context, ended);
   return ended;

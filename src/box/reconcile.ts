@@ -80,7 +80,7 @@ async function reconcileLocked(
   if (config.owned && !FileLock.isHeld(own.ownerLockPath)) {
     // It should have gone with its program.
     const ended = ACTIVE.includes(state.status)
-      ? await endedState(record, own, context.bootId)
+      ? endedState(record, own, context.bootId)
       : undefined;
     if (ended) tellDetachedLost(context, config); // forgotten with the record
     let forgotten = false;
@@ -93,7 +93,7 @@ async function reconcileLocked(
     return undefined;
   }
   if (!ACTIVE.includes(state.status)) return record;
-  const ended = await endedState(record, own, context.bootId);
+  const ended = endedState(record, own, context.bootId);
   const stale = tryLock(own.lockPath); // taking it and letting go removes the dead one's file
   if (stale !== "held") stale?.[Symbol.dispose]();
   clearKeeperLock(own);
@@ -199,8 +199,8 @@ export async function removeFiles(own: LayoutOutput, forget = () => {}): Promise
   // Out of the way in one step: whoever looks meanwhile finds no folder. Removed in place, its lock
   // files would go first, and somebody could take a lock, in a new file, in what is being removed.
   const doomed = doomedFolder(own);
-  await whileFilled(async () => {
-    await removeIfThere(doomed); // of a program that died here
+  await whileFilled(async (again) => {
+    if (again) await removeIfThere(doomed); // of a program that died here
     try {
       Deno.renameSync(own.folder, doomed);
     } catch (error) {
@@ -212,12 +212,13 @@ export async function removeFiles(own: LayoutOutput, forget = () => {}): Promise
 }
 
 /** Does it again where others, who waited for the box and made its folder anew, put that in the same place. */
-async function whileFilled(remove: () => Promise<void>): Promise<void> {
+async function whileFilled(remove: (again: boolean) => Promise<void>): Promise<void> {
   for (let left = FILLED_TRIES;; left--) {
     try {
-      return await remove();
+      return await remove(left < FILLED_TRIES);
     } catch (error) {
-      const filled = error instanceof Error && "code" in error && error.code === "ENOTEMPTY";
+      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      const filled = code === "ENOTEMPTY" || code === "EEXIST"; // file systems differ
       if (!filled || left === 0) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, FILLED_STEP_MS));
@@ -230,12 +231,12 @@ export function doomedFolder({ folder }: Pick<LayoutOutput, "folder">): string {
 }
 
 /** The state of a box whose box process has ended. */
-export async function endedState(
+export function endedState(
   { config, state }: Pick<BoxRecord, "config" | "state">,
   own: LayoutOutput,
   bootId: string,
-): Promise<BoxState> {
-  const exit = await readExitFile(own.exitPath);
+): BoxState {
+  const exit = readExitFile(own.exitPath);
   const stoppedAt = exit?.at ?? new Date().toISOString();
   const ended = { ...state, pid: null, stoppedAt, exitCode: config.main ? codeOf(exit) : null };
   if (state.status === "starting") {

@@ -159,6 +159,8 @@ export interface ShutdownRequest {
   readonly op: "shutdown";
   /** Time between TERM and KILL, in `ms`; 0 kills at once. */
   readonly graceMs: number;
+  /** Nobody will look at the box's disk again: it isn't written to any more. @default {false} */
+  readonly discard?: boolean;
 }
 
 /** Is the agent alive? Answered by an empty reply. */

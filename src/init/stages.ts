@@ -232,12 +232,12 @@ export async function endedReason(
   life: string | undefined,
 ): Promise<string | undefined> {
   await untilEnded(own.lockPath, life);
-  const exit = await readExitFile(own.exitPath);
+  const exit = readExitFile(own.exitPath);
   return exit?.message || exit?.reason;
 }
 
 async function bootError(own: LayoutOutput, fallback: string): Promise<HutchError> {
-  const exit = await readExitFile(own.exitPath);
+  const exit = readExitFile(own.exitPath);
   const log = await tailOf(own.logPath, CONSOLE_TAIL);
   const reason = [exit?.message || fallback, log].filter((text) => text !== "").join(": ");
   return new HutchError(

@@ -131,7 +131,7 @@ async function stateFrom(config: BoxConfig, own: LayoutOutput): Promise<BoxState
     const pid = lockHolders(own.lockPath)[0] ?? null;
     return { ...known, status: "stopping", pid, bootId: await bootId() };
   }
-  if (await readExitFile(own.exitPath)) return await endedState({ config, state: known }, own, "");
+  if (readExitFile(own.exitPath)) return endedState({ config, state: known }, own, "");
   return { ...known, status: "stopped", reason: "how it ended went with its record" };
 }
 

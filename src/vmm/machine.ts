@@ -10,6 +10,7 @@ import { helper, missingPart, sharePath } from "../../ffi/library.ts";
 import { exists, writeAtomically } from "../atomic_file.ts";
 import { FileLock } from "../file_lock.ts";
 import { errorText, HutchError } from "../errors.ts";
+import { holdsLock } from "../lock_holders.ts";
 import { cacheModules, cachePackages, ownCommand, processFlags } from "../own_process.ts";
 import { asPermissionError, requirePermissions } from "../permissions.ts";
 import type { DiskLock, EngineReport, MachineShare, MachineShares, MachineSpec } from "./engine.ts";
@@ -340,9 +341,11 @@ export async function killBoxProcess(
 ): Promise<void> {
   const life = lifeOf(lockPath);
   if (!isAlive(lockPath)) return; // the number may be somebody else's by now
-  // So it may be while some program, which has found it dead, takes its lock's file away.
-  await new Promise((resolve) => setTimeout(resolve, MOMENT_MS));
-  if (!isAlive(lockPath)) return;
+  if (pid === null || !holdsLock(pid, lockPath)) {
+    // So it may be while some program, which has found it dead, takes its lock's file away.
+    await new Promise((resolve) => setTimeout(resolve, MOMENT_MS));
+    if (!isAlive(lockPath)) return;
+  }
   if (pid === null) return await untilEnded(lockPath, life);
   try {
     writeExitFile(exitPath, "killed");

@@ -117,9 +117,9 @@ const REASONS: readonly string[] = [
 ] satisfies ExitReason[];
 
 /** What the box process left, or undefined if it was killed before it could. */
-export async function readExitFile(path: string): Promise<ExitFile | undefined> {
+export function readExitFile(path: string): ExitFile | undefined {
   try {
-    const read = JSON.parse(await Deno.readTextFile(path));
+    const read = JSON.parse(Deno.readTextFileSync(path));
     return REASONS.includes(read?.reason) && typeof read.message === "string" &&
         typeof read.at === "string" && (read.main === undefined || isMainExit(read.main))
       ? read

@@ -140,12 +140,12 @@ async function said(guest: Guest, script: string): Promise<string> {
   return (outcome.stdout + outcome.stderr).trimEnd();
 }
 
-async function shutDown(guest: Guest, graceMs: number): Promise<void> {
-  const outcome = await guest.peer.open({ op: "shutdown", graceMs }).outcome();
+async function shutDown(guest: Guest, graceMs: number, discard = false): Promise<void> {
+  const outcome = await guest.peer.open({ op: "shutdown", graceMs, discard }).outcome();
   assert.deepEqual(outcome.order, ["REPLY", "CLOSE"]);
   assert.deepEqual(await guest.peer.goodbye, { reason: "shutdown", message: "" });
   assert.equal((await guest.end()).code, 0);
-  await isClean(guest);
+  if (!discard) await isClean(guest);
 }
 
 /** The box's disk is whole, and nothing waits in its journal. */
@@ -302,6 +302,15 @@ Deno.test(`the agent says why a box's disk can't be mounted${note}`, { ignore },
   await guest.peer.open({ op: "shutdown", graceMs: 1000 }).outcome();
   assert.partialDeepStrictEqual(await guest.peer.goodbye, { reason: "shutdown" });
   assert.equal((await guest.end()).code, 0);
+});
+
+Deno.test(`the agent leaves a disk as it is that nobody wants${note}`, { ignore }, async () => {
+  await using guest = await boot();
+  await configured(guest);
+  assert.equal(await said(guest, "echo bye > /file"), "");
+  await shutDown(guest, 1000, true);
+  const disk = join(guest.folder.path, "box.img");
+  assert.match(await runTool("dumpe2fs", "-h", disk), /needs_recovery/);
 });
 
 Deno.test(

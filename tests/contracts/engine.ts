@@ -161,7 +161,7 @@ export function engineContract(
         lockPath: join(machine.folder, "running.lock"),
         exitPath: machine.exitPath,
       });
-      assert.equal((await readExitFile(machine.exitPath))?.reason, "killed");
+      assert.equal(readExitFile(machine.exitPath)?.reason, "killed");
     });
   }, { cpus: 2 });
 
@@ -170,7 +170,7 @@ export function engineContract(
     await output(machine.client, "dd if=/dev/urandom of=/file bs=64k count=32 2>/dev/null; sync");
     await machine.client.request({ op: "shutdown", graceMs: 0 });
     await machine.process.ended();
-    assert.equal((await readExitFile(machine.exitPath))?.reason, "shutdown");
+    assert.equal(readExitFile(machine.exitPath)?.reason, "shutdown");
     assert.equal(await digest(machine.baseDisk), before);
     const { code, stdout } = await new Deno.Command("qemu-img", {
       args: ["check", machine.disk],
@@ -185,7 +185,7 @@ export function engineContract(
       assert.match(console, /Run \/init as init process/);
       await output(machine.client, "reboot -f; sleep 1000").catch(() => {});
       await machine.process.ended();
-      assert.notEqual((await readExitFile(machine.exitPath))?.reason, "killed");
+      assert.notEqual(readExitFile(machine.exitPath)?.reason, "killed");
     },
     { quiet: false },
   );
@@ -193,7 +193,7 @@ export function engineContract(
   test("ends at once when it is killed", async (machine) => {
     machine.process.kill();
     await machine.process.ended();
-    assert.equal((await readExitFile(machine.exitPath))?.reason, "killed");
+    assert.equal(readExitFile(machine.exitPath)?.reason, "killed");
   });
 }
 

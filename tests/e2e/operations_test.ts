@@ -286,6 +286,29 @@ Deno.test(`Runtime.close lets no box slip through that is being made ${on}`, () 
     await assert.rejects(box.start());
   }));
 
+Deno.test(`Box.stop leaves hooks the whole disk of a box that goes after them ${on}`, () =>
+  withHome(async (home) => {
+    const keeper = definePlugin({
+      name: "keeper",
+      operations: {
+        stop: {
+          async wrap(input, next, { box }) {
+            const info = await next(input);
+            if (box?.config.labels.keep) await box.commit(box.config.labels.keep);
+            return info;
+          },
+        },
+      },
+    });
+    await using runtime = await Runtime.open({ home, plugins: [keeper] });
+    const box = await runtime.create({ ...BOX, labels: { keep: "kept/it" }, autoRemove: true });
+    await box.exec("sh", ["-c", "echo bye > /note"]);
+    await box.stop();
+    await assert.rejects(runtime.get(box.id), { code: "box_not_found" });
+    await using other = await runtime.create({ ...BOX, image: "kept/it" });
+    assert.equal((await other.exec("cat", ["/note"])).stdout, "bye\n");
+  }));
+
 Deno.test(`Box.detach lets a box live on, for another program to use and stop ${on}`, () =>
   withHome(async (home) => {
     {

@@ -8,7 +8,7 @@ Deno.test("writeExitFile keeps the reason that was given first", async () => {
   const path = join(folder.path, "exit.json");
   writeExitFile(path, "guest", { message: "it ended by itself" });
   writeExitFile(path, "killed");
-  assert.partialDeepStrictEqual(await readExitFile(path), {
+  assert.partialDeepStrictEqual(readExitFile(path), {
     reason: "guest",
     message: "it ended by itself",
   });
@@ -23,9 +23,9 @@ Deno.test("writeExitFile throws when there is no such folder", async () => {
 Deno.test("readExitFile takes a file that isn't whole, or says nothing known, for none", async () => {
   await using folder = new TempFolder();
   const path = join(folder.path, "exit.json");
-  assert.equal(await readExitFile(path), undefined);
+  assert.equal(readExitFile(path), undefined);
   for (const text of ["", '{"reason":"kil', '{"reason":"bored","message":"","at":""}']) {
     Deno.writeTextFileSync(path, text);
-    assert.equal(await readExitFile(path), undefined);
+    assert.equal(readExitFile(path), undefined);
   }
 });
