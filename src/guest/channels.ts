@@ -122,20 +122,30 @@ export class InChannel {
   }
 }
 
-/** Bytes to the guest's standard input, as its credit allows. */
+/**
+ * Bytes to the guest's standard input, as its credit allows. What is written while a frame is on its way
+ * leaves together in the next one: large frames cost the guest less, and most sources give small chunks.
+ */
 export class OutChannel {
   readonly #stream: number;
   readonly #rules: StreamRules;
   readonly #send: (frame: Uint8Array<ArrayBuffer>) => Promise<void>;
   #writable: WritableStream<Uint8Array> | undefined;
   #controller: WritableStreamDefaultController | undefined;
+  /** The next frame: room for its header, then what was written. */
   #frame: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  /** Bytes written into it. */
+  #filled = 0;
+  /** Memory of the frame before, which has left. */
+  #spare: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  #sending: Promise<void> | undefined;
   #wake: (() => void) | undefined;
+  #wakeWriter: (() => void) | undefined;
   #over: (() => HutchError) | undefined;
   #closed = false;
   #aborted = false;
 
-  /** Sends on `stream`; `send` resolves once the frame's memory may change. */
+  /** Sends on `stream`; `send` resolves once the frame's memory may change, and never rejects. */
   constructor(
     stream: number,
     rules: StreamRules,
@@ -147,8 +157,9 @@ export class OutChannel {
   }
 
   /**
-   * Where the bytes are written to; made when first asked for. Closing or aborting it ends the
-   * command's standard input. It fails with `broken_pipe` once the command closed it or ended.
+   * Where the bytes are written to; made when first asked for. At most a frame of them waits here for
+   * credit. Closing it ends the command's standard input behind all of them, aborting it behind those that
+   * the command has room for. It fails with `broken_pipe` once the command closed it or ended.
    */
   get writable(): WritableStream<Uint8Array> {
     this.#writable ??= new WritableStream<Uint8Array>({
@@ -177,48 +188,86 @@ export class OutChannel {
     if (this.#over) return;
     this.#over = why;
     if (!this.#closed) this.#controller?.error(why());
-    this.credited();
+    this.#wakeAll();
   }
 
   #abort(): void {
     this.#aborted = true;
+    this.#wakeAll();
+  }
+
+  #wakeAll(): void {
     this.credited();
+    this.#hasRoom();
+  }
+
+  #hasRoom(): void {
+    const wake = this.#wakeWriter;
+    this.#wakeWriter = undefined;
+    wake?.();
   }
 
   async #write(chunk: Uint8Array): Promise<void> {
     let at = 0;
     while (at < chunk.length) {
+      while (this.#filled === MAX_PAYLOAD && !this.#over && !this.#aborted) {
+        await new Promise<void>((resolve) => this.#wakeWriter = resolve);
+      }
+      if (this.#aborted) return;
+      this.#throwIfOver();
+      const count = Math.min(chunk.length - at, MAX_PAYLOAD - this.#filled);
+      this.#add(chunk.subarray(at, at + count));
+      at += count;
+      this.#sending ??= this.#sendAll();
+    }
+  }
+
+  #add(bytes: Uint8Array): void {
+    const size = HEADER_SIZE + this.#filled + bytes.length;
+    if (this.#frame.length < size) {
+      const grown = new Uint8Array(Math.min(size * 2, HEADER_SIZE + MAX_PAYLOAD));
+      grown.set(this.#frame.subarray(0, HEADER_SIZE + this.#filled));
+      this.#frame = grown;
+    }
+    this.#frame.set(bytes, HEADER_SIZE + this.#filled);
+    this.#filled += bytes.length;
+  }
+
+  /** Sends what was written, until nothing waits any more or nothing can be sent. */
+  async #sendAll(): Promise<void> {
+    while (this.#filled > 0) {
       while (!this.#over && !this.#aborted && this.#rules.stdinCredit === 0) {
         await new Promise<void>((resolve) => this.#wake = resolve);
       }
-      if (this.#aborted) return;
-      const count = Math.min(chunk.length - at, this.#rules.stdinCredit, MAX_PAYLOAD);
-      await this.#data(chunk.subarray(at, at + count), 0);
-      at += count;
+      const count = Math.min(this.#filled, this.#rules.stdinCredit);
+      if (this.#over || count === 0) break;
+      const frame = this.#frame;
+      const rest = frame.subarray(HEADER_SIZE + count, HEADER_SIZE + this.#filled);
+      this.#frame = this.#spare;
+      this.#filled = 0;
+      if (rest.length > 0) this.#add(rest);
+      this.#hasRoom();
+      await this.#sendFrame(frame, count, 0);
+      this.#spare = frame;
     }
+    this.#sending = undefined;
   }
 
   async #end(): Promise<void> {
     this.#closed = true;
+    await this.#sending;
+    if (this.#over && this.#filled > 0 && !this.#aborted) throw this.#over();
     // A command that ended has no use for the end of its input.
-    if (!this.#over) await this.#data(new Uint8Array(0), END);
+    if (!this.#over) await this.#sendFrame(new Uint8Array(HEADER_SIZE), 0, END);
   }
 
-  /** One copy costs less than a write of its own for the header. */
-  async #data(payload: Uint8Array, flags: number): Promise<void> {
-    this.#throwIfOver();
-    const size = HEADER_SIZE + payload.length;
-    if (this.#frame.length < size) this.#frame = new Uint8Array(size);
-    writeHeader(new DataView(this.#frame.buffer), 0, {
-      length: payload.length,
-      stream: this.#stream,
-      type: FrameType.DATA,
-      flags: Channel.STDIN | flags,
-    });
-    this.#frame.set(payload, HEADER_SIZE);
-    this.#rules.sent(payload.length);
-    await this.#send(this.#frame.subarray(0, size));
-    this.#throwIfOver();
+  /** Its payload is there already: one copy costs less than a write of its own for the header. */
+  async #sendFrame(frame: Uint8Array<ArrayBuffer>, length: number, flags: number): Promise<void> {
+    const type = FrameType.DATA;
+    const header = { length, stream: this.#stream, type, flags: Channel.STDIN | flags };
+    writeHeader(new DataView(frame.buffer), 0, header);
+    this.#rules.sent(length);
+    await this.#send(frame.subarray(0, HEADER_SIZE + length));
   }
 
   #throwIfOver(): void {
