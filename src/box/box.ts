@@ -5,6 +5,7 @@
  */
 import { HutchError } from "../errors.ts";
 import type { FileLock } from "../file_lock.ts";
+import type { GuestClient } from "../guest/client.ts";
 import { MAIN } from "../guest/held_messages.ts";
 import type { StopInput } from "../plugin/contract.ts";
 import { startOf } from "../plugin/scope.ts";
@@ -24,7 +25,7 @@ import { BoxProcess, type SpawnOptions, spawnPlan } from "./exec_spawn.ts";
 import { Execution } from "./execution.ts";
 import { BoxFiles } from "./files.ts";
 import { infoOf } from "./info.ts";
-import { killBox, type LiveBox, removeBox, settle, startOrAttach, stopBox } from "./lifecycle.ts";
+import { discardBox, killBox, removeBox, settle, stopBox } from "./ending.ts";
 import { type LogEntry, type LogsOptions, readLogs } from "./logs.ts";
 import { type BoxMetrics, boxMetrics, type CpuSample } from "./metrics.ts";
 import type { BoxConfig, BoxInfo } from "./options.ts";
@@ -42,6 +43,7 @@ import { cloneBox, startAll } from "./clone.ts";
 import { quiesceBox } from "./quiesce.ts";
 import type { CloneOptions, Quiesced, QuiesceOptions } from "./snapshot_options.ts";
 import { Snapshots } from "./snapshots.ts";
+import { type LiveBox, startOrAttach } from "./starting.ts";
 import { stepOf } from "./transitions.ts";
 import { type BoxUpdate, renameBox, updateBox } from "./update.ts";
 import { type BoxWaitOptions, waitForBox } from "./wait.ts";
@@ -466,36 +468,41 @@ export class Box implements AsyncDisposable {
    */
   async stop(options: BoxStopOptions = {}): Promise<void> {
     const { plugins } = this.#context;
-    const { autoRemove } = this.#config;
+    if (!this.#config.autoRemove) return await this.#shutDown(options);
     // A hook may yet look at its disk.
-    const discard = autoRemove && !plugins.hasHook("stop") && !plugins.hasHook("remove");
-    await this.#shutDown(options, discard);
-    if (autoRemove) await this.#removeItself();
+    if (!plugins.hasHook("stop") && !plugins.hasHook("remove")) return await this.#discard(options);
+    await this.#shutDown(options);
+    await this.#removeItself();
   }
 
-  async #shutDown(options: BoxStopOptions, discard = false): Promise<void> {
-    const { timeoutMs = STOP_TIMEOUT_MS, killAfterMs = KILL_AFTER_MS } = options;
+  async #shutDown(options: BoxStopOptions): Promise<void> {
     const { plugins, signal } = this.#context;
-    await plugins.run(
-      "stop",
-      { timeoutMs, killAfterMs },
-      { signal, box: this },
-      (input) => this.#stop(input, discard),
-    );
-  }
-
-  async #stop(input: StopInput, discard: boolean): Promise<BoxInfo> {
-    const live = await this.#live?.result.catch(() => undefined);
-    this.#live = undefined;
-    try {
-      const record = await stopBox(this.#context, this.id, input, {
-        ...{ live: live?.client, discard },
-      });
+    await plugins.run("stop", stopInputOf(options), { signal, box: this }, async (input) => {
+      await using live = await this.#lastLive();
+      const record = await stopBox(this.#context, this.id, input, live.client);
       await this.#process?.ended(); // it has, and this program is about to know
       return this.#infoOf(record);
-    } finally {
-      await live?.client[Symbol.asyncDispose]();
+    });
+  }
+
+  async #discard(options: BoxStopOptions): Promise<void> {
+    this.#record(); // says that it was removed before
+    await using live = await this.#lastLive();
+    try {
+      await discardBox(this.#context, this.id, stopInputOf(options), live.client);
+      await this.#wasRemoved();
+    } catch (error) {
+      if (!(error instanceof HutchError) || error.code !== "box_not_found") throw error;
+      await this.#letGoOfRemoved(); // somebody else was faster
     }
+  }
+
+  /** The live part, for the last time. */
+  async #lastLive(): Promise<AsyncDisposable & { readonly client: GuestClient | undefined }> {
+    const live = await this.#live?.result.catch(() => undefined);
+    this.#live = undefined;
+    const client = live?.client;
+    return { client, [Symbol.asyncDispose]: async () => await client?.[Symbol.asyncDispose]() };
   }
 
   /** Ends the box at once, as if its power was cut. No-op when it doesn't run. */
@@ -632,13 +639,15 @@ export class Box implements AsyncDisposable {
     const input = { force: options.force ?? false };
     await plugins.run("remove", input, { signal, box: this }, async ({ force }) => {
       await removeBox(this.#context, this.id, force);
-      await this.#process?.ended();
-      await this.#letGo();
-      this.#ownerLock?.[Symbol.dispose]();
-      this.#ownerLock = undefined;
-      this.#context.forget(this);
+      await this.#wasRemoved();
       return { id: this.id };
     });
+  }
+
+  async #wasRemoved(): Promise<void> {
+    await this.#process?.ended();
+    await this.#letGoOfRemoved();
+    this.#context.forget(this);
   }
 
   /**
@@ -799,4 +808,10 @@ export class Box implements AsyncDisposable {
     this.#config = record.config;
     return record;
   }
+}
+
+function stopInputOf(
+  { timeoutMs = STOP_TIMEOUT_MS, killAfterMs = KILL_AFTER_MS }: BoxStopOptions,
+): StopInput {
+  return { timeoutMs, killAfterMs };
 }

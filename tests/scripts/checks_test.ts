@@ -55,7 +55,7 @@ const RULES: readonly [path: string, source: string, problem: RegExp | undefined
   ["src/runtime/runtime.ts", 'import { a } from "../cli/run.ts"', /other way/],
   ["src/box/box.ts", 'import { a } from "../init/pipeline.ts"', undefined],
   ["src/init/stages.ts", 'import { a } from "../box/box.ts"', /other way/],
-  ["src/init/stages.ts", 'import type { A } from "../box/lifecycle.ts"', /other way/],
+  ["src/init/stages.ts", 'import type { A } from "../box/starting.ts"', /other way/],
   ["src/init/stages.ts", 'import type { A } from "../box/options.ts"', undefined],
   ["src/init/stages.ts", 'import { a } from "../runtime/paths.ts"', undefined],
   ["src/images/pull.ts", 'import { a } from "../disk/qcow2.ts"', /leaf images .* leaf disk/],

@@ -1,0 +1,187 @@
+/**
+ * The end of a box: stop, kill, remove. Each holds the box's operation lock, so that programs sharing a
+ * home take turns.
+ *
+ * @module
+ */
+import { errorText } from "../errors.ts";
+import { GuestClient } from "../guest/client.ts";
+import { collectDisks } from "../init/box_disk.ts";
+import type { StopInput } from "../plugin/contract.ts";
+import { boxPaths } from "../runtime/paths.ts";
+import { ACTIVE, type BoxRecord } from "../state/boxes.ts";
+import { type BoxProcess, killBoxProcess, untilEnded } from "../vmm/machine.ts";
+import { continueMachine } from "./box_machine.ts";
+import { changeState } from "./change.ts";
+import type { BoxContext } from "./context.ts";
+import { holdBox } from "./hold.ts";
+import { endMain } from "./main_command.ts";
+import type { BoxConfig } from "./options.ts";
+import { emitEnd, endedState, reconcile, removeFiles } from "./reconcile.ts";
+import { tellDetachedLost } from "./watch_exec.ts";
+
+/**
+ * Stops a box: asks the guest, and kills it if it isn't gone in time. No-op if it doesn't run.
+ *
+ * @returns Its record afterwards.
+ */
+export async function stopBox(
+  context: BoxContext,
+  id: string,
+  input: StopInput,
+  live: GuestClient | undefined,
+): Promise<BoxRecord> {
+  using held = await holdBox(context, id, "stop");
+  const { record } = held;
+  context.keepers.leave(context, id);
+  if (!ACTIVE.includes(record.state.status)) return record;
+  return recordEnd(context, await shutDown(context, record, input, { live, discard: false }));
+}
+
+/** Stops a box if it runs, as {@link stopBox} does, and removes it: nobody is to look at its disk between. */
+export async function discardBox(
+  context: BoxContext,
+  id: string,
+  input: StopInput,
+  live: GuestClient | undefined,
+): Promise<void> {
+  using held = await holdBox(context, id, "stop");
+  const { record } = held;
+  const own = boxPaths(context.paths, id);
+  context.keepers.leave(context, id);
+  let ended: BoxRecord | undefined;
+  if (ACTIVE.includes(record.state.status)) {
+    const stopping = await shutDown(context, record, input, { live, discard: true });
+    ended = { ...stopping, state: endedState(stopping, own, context.bootId) };
+    tellDetachedLost(context, record.config); // forgotten with the record
+  }
+  await removeFiles(own, () => context.records.remove(id));
+  await collectDisks(context);
+  if (ended) emitEnd(context, ended);
+  context.plugins.emit("box.removed", { box: id, name: record.config.name });
+}
+
+/**
+ * Ends a box that runs and is held, in time.
+ *
+ * @param options `discard`: its disk will be removed unread.
+ * @returns Its record, which says that it is ending.
+ */
+async function shutDown(
+  context: BoxContext,
+  record: BoxRecord,
+  { timeoutMs, killAfterMs }: StopInput,
+  options: { readonly live: GuestClient | undefined; readonly discard: boolean },
+): Promise<BoxRecord> {
+  const { config, state } = record;
+  const own = boxPaths(context.paths, config.id);
+  const stopping = changeState(context, record, { ...state, status: "stopping" });
+  const timer = new AbortController();
+  const timeout = setTimeout(() => timer.abort(), timeoutMs + killAfterMs);
+  let ended = false;
+  try {
+    if (state.status === "paused") await continueMachine(context, record);
+    await askToEnd(own.socketPath, config, { ...options, timeoutMs, signal: timer.signal });
+    await Promise.race([untilEnded(own.lockPath), aborted(timer.signal)]);
+    ended = !timer.signal.aborted;
+    if (!ended) {
+      context.log(`box "${config.name}": its guest shut down, but its machine didn't end`);
+    }
+  } catch (error) {
+    context.log(`box "${config.name}": the guest could not shut down: ${errorText(error)}`);
+  } finally {
+    clearTimeout(timeout);
+  }
+  if (!ended) await killBoxProcess(state.pid, own);
+  return stopping;
+}
+
+/** Asks the main command to end, if there is one, then the guest; returns when it is gone. */
+async function askToEnd(
+  socketPath: string,
+  config: BoxConfig,
+  { timeoutMs, live, discard, signal }: {
+    readonly timeoutMs: number;
+    readonly live: GuestClient | undefined;
+    readonly discard: boolean;
+    readonly signal: AbortSignal;
+  },
+): Promise<void> {
+  await using mine = live ? undefined : await GuestClient.connect(socketPath, { signal });
+  const client = live ?? mine;
+  if (!client) return;
+  const from = performance.now();
+  if (timeoutMs > 0) {
+    const late = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    // The box process ends the guest once its main command has ended.
+    if (await endMain(config, client, late)) return await client.closed;
+  }
+  const graceMs = Math.max(0, Math.round(timeoutMs - (performance.now() - from)));
+  await client.request({ op: "shutdown", graceMs, discard }, { signal });
+  if (mine) await client.closed;
+}
+
+/** Ends a box at once. No-op if it doesn't run. */
+export async function killBox(context: BoxContext, id: string): Promise<BoxRecord> {
+  context.keepers.leave(context, id);
+  await killUnheld(context, id);
+  using held = await holdBox(context, id, "kill");
+  context.keepers.leave(context, id); // somebody may have started it meanwhile
+  const { record } = held;
+  if (!ACTIVE.includes(record.state.status)) return record;
+  // It was started after we had looked, or its box process wasn't known yet.
+  await killBoxProcess(record.state.pid, boxPaths(context.paths, id));
+  return recordEnd(context, record);
+}
+
+/**
+ * Removes a box and all its files.
+ *
+ * @throws HutchError `box_state` when it runs and `force` isn't set.
+ */
+export async function removeBox(context: BoxContext, id: string, force: boolean): Promise<void> {
+  if (force) {
+    context.keepers.leave(context, id);
+    await killUnheld(context, id);
+  }
+  using held = await holdBox(context, id, "remove", { force });
+  const { record } = held;
+  const own = boxPaths(context.paths, id);
+  await killBoxProcess(record.state.pid, own);
+  await removeFiles(own, () => context.records.remove(id));
+  await collectDisks(context);
+  context.plugins.emit("box.removed", { box: id, name: record.config.name });
+}
+
+/** Ends the box process without holding the box: whoever waits for it holds the box meanwhile. */
+async function killUnheld(context: BoxContext, id: string): Promise<void> {
+  const pid = context.records.byId(id)?.state.pid;
+  if (pid) await killBoxProcess(pid, boxPaths(context.paths, id));
+}
+
+/** Brings the record of a box up to date whose box process, started here, is ending. */
+export async function settle(
+  context: BoxContext,
+  id: string,
+  process: BoxProcess,
+): Promise<BoxRecord | undefined> {
+  await process.ended();
+  const record = context.records.byId(id);
+  return record ? await reconcile(context, record, false) : undefined;
+}
+
+/** Records that a box, which is held, has ended. */
+function recordEnd(context: BoxContext, record: BoxRecord): BoxRecord {
+  const own = boxPaths(context.paths, record.config.id);
+  const state = endedState(record, own, context.bootId);
+  const ended = changeState(context, record, state);
+  emitEnd(context, ended);
+  return ended;
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
