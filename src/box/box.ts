@@ -472,7 +472,7 @@ export class Box implements AsyncDisposable {
     // A hook may yet look at its disk.
     if (!plugins.hasHook("stop") && !plugins.hasHook("remove")) return await this.#discard(options);
     await this.#shutDown(options);
-    await this.#removeItself();
+    await this.#goneBy(() => this.remove({ force: true }));
   }
 
   async #shutDown(options: BoxStopOptions): Promise<void> {
@@ -488,13 +488,10 @@ export class Box implements AsyncDisposable {
   async #discard(options: BoxStopOptions): Promise<void> {
     this.#record(); // says that it was removed before
     await using live = await this.#lastLive();
-    try {
+    await this.#goneBy(async () => {
       await discardBox(this.#context, this.id, stopInputOf(options), live.client);
       await this.#wasRemoved();
-    } catch (error) {
-      if (!(error instanceof HutchError) || error.code !== "box_not_found") throw error;
-      await this.#letGoOfRemoved(); // somebody else was faster
-    }
+    });
   }
 
   /** The live part, for the last time. */
@@ -510,7 +507,7 @@ export class Box implements AsyncDisposable {
     await killBox(this.#context, this.id);
     await this.#process?.ended();
     await this.#letGo();
-    if (this.#config.autoRemove) await this.#removeItself();
+    if (this.#config.autoRemove) await this.#goneBy(() => this.remove({ force: true }));
   }
 
   /**
@@ -693,13 +690,13 @@ export class Box implements AsyncDisposable {
       if (!(error instanceof HutchError) || error.code !== "box_not_found") throw error;
       await this.#letGo(); // another program has removed it meanwhile
     }
-    if (this.#ownerLock) await this.#removeItself();
+    if (this.#ownerLock) await this.#goneBy(() => this.remove({ force: true }));
   }
 
   /** Removes a box that is to go by itself; that somebody else was faster is fine. */
-  async #removeItself(): Promise<void> {
+  async #goneBy(removal: () => Promise<void>): Promise<void> {
     try {
-      await this.remove({ force: true });
+      await removal();
     } catch (error) {
       if (!(error instanceof HutchError) || error.code !== "box_not_found") throw error;
       await this.#letGoOfRemoved();
@@ -773,9 +770,7 @@ export class Box implements AsyncDisposable {
   }
 
   async #letGo(): Promise<void> {
-    const live = await this.#live?.result.catch(() => undefined);
-    this.#live = undefined;
-    await live?.client[Symbol.asyncDispose]();
+    await using _live = await this.#lastLive();
   }
 
   #notYet(): never {

@@ -233,7 +233,7 @@ export class OutChannel {
     this.#filled += bytes.length;
   }
 
-  /** Sends what was written, until nothing waits any more or nothing can be sent. */
+  /** Sends what was written, until nothing waits; or returns at once where nothing can be sent any more. */
   async #sendAll(): Promise<void> {
     while (this.#filled > 0) {
       while (!this.#over && !this.#aborted && this.#rules.stdinCredit === 0) {

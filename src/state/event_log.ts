@@ -13,8 +13,8 @@ import { type AnyEvent, type EventRetention, EventTable } from "./events.ts";
 
 /** The longest that an event waits for others to be written with, in `ms`, where writing is quick. */
 const BATCH_MS = 20;
-/** Where it isn't, it gets one of so many parts of the time. */
-const PARTS = 10;
+/** Where it isn't, it gets one of so many parts of the time, as long as nobody waits this long for it, in `ms`. */
+const [PARTS, SLOW_BATCH_MS] = [10, 250];
 /** Most events in one transaction. */
 const BATCH = 200;
 /** Events that may wait while they can't be written; the oldest go first. */
@@ -113,7 +113,8 @@ export class EventLog implements AsyncDisposable {
     const full = this.#waiting.length >= BATCH && !failing;
     if (this.#timer !== undefined && !full) return;
     clearTimeout(this.#timer);
-    const pause = Math.max(BATCH_MS, this.#tookMs * PARTS) * 2 ** this.#failures;
+    const batchMs = Math.max(BATCH_MS, Math.min(this.#tookMs * PARTS, SLOW_BATCH_MS));
+    const pause = batchMs * 2 ** this.#failures;
     const ms = full ? 0 : Math.min(pause, LONGEST_PAUSE_MS);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
