@@ -286,6 +286,25 @@ Deno.test(`Runtime.close lets no box slip through that is being made ${on}`, () 
     await assert.rejects(box.start());
   }));
 
+Deno.test(`Box.stop tells of the end of a box that goes with it, and of what ran there ${on}`, () =>
+  withRuntime(async (runtime) => {
+    const box = await runtime.create({ ...BOX, autoRemove: true });
+    await box.exec("sleep", ["1000"], { detached: true }).started;
+    await box.stop({ timeoutMs: 0 });
+    const told: unknown[] = [];
+    for await (const event of runtime.events({ box: box.id, since: 0, follow: false })) {
+      const { type } = event;
+      if (type === "box.stopped") told.push([type, event.reason]);
+      else if (type === "exec.exited") told.push([type, ...event.command]);
+      else if (type === "box.removed") told.push([type]);
+    }
+    assert.deepEqual(told, [
+      ["exec.exited", "sleep", "1000"],
+      ["box.stopped", null],
+      ["box.removed"],
+    ]);
+  }));
+
 Deno.test(`Box.stop leaves hooks the whole disk of a box that goes after them ${on}`, () =>
   withHome(async (home) => {
     const keeper = definePlugin({
