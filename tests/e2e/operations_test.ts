@@ -289,7 +289,10 @@ Deno.test(`Runtime.close lets no box slip through that is being made ${on}`, () 
 Deno.test(`Box.stop tells of the end of a box that goes with it, and of what ran there ${on}`, () =>
   withRuntime(async (runtime) => {
     const box = await runtime.create({ ...BOX, autoRemove: true });
-    await box.exec("sleep", ["1000"], { detached: true }).started;
+    {
+      await using execution = box.exec("sleep", ["1000"], { detached: true });
+      await execution.started;
+    } // from here on nobody sees how it ends
     await box.stop({ timeoutMs: 0 });
     const told: unknown[] = [];
     for await (const event of runtime.events({ box: box.id, since: 0, follow: false })) {
