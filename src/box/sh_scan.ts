@@ -117,7 +117,8 @@ export class ShellScanner {
       this.#open.push(character);
     } else if (character === ")") {
       if (top === "(" || top === "$(") this.#close();
-    } else if (character === "#" && BREAKS.includes(last)) this.#comment = true;
+    } else if (character === "#" && last === "))") this.#unsure = "after arithmetic and a #";
+    else if (character === "#" && last !== "" && BREAKS.includes(last)) this.#comment = true;
     else if (character === "<" && last === "<") this.#unsure = "after a here-document's <<";
   }
 
@@ -127,7 +128,8 @@ export class ShellScanner {
   }
 
   #close(): void {
-    this.#open.pop();
-    this.#last = ""; // nothing that a `$` or `(` could go on from
+    const top = this.#open.pop();
+    // Nothing that a `$` or `(` could go on from. A group ends a word, and arithmetic may; all else is part of one.
+    this.#last = top === "(" ? ")" : top === ")" ? "))" : "";
   }
 }
