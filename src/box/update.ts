@@ -84,9 +84,14 @@ function reconfigure(
   id: string,
   change: (record: BoxRecord) => BoxConfig,
 ): BoxRecord {
-  const record = records.reconfigure(id, change);
-  if (!record) throw removed(id);
-  return record;
+  try {
+    const record = records.reconfigure(id, change);
+    if (record) return record;
+  } catch (error) {
+    // Its folder is out of the way already, and its record about to go.
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  throw removed(id);
 }
 
 /** Checks an update as if a box was made with it. */
