@@ -18,7 +18,8 @@ const RACED = [
 
 const DEEDS: Readonly<Record<string, (box: Box) => PromiseLike<unknown>>> = {
   start: (box) => box.start(),
-  exec: (box) => box.exec("echo", ["here"]),
+  // The other one may have it stand still in that moment, and end.
+  exec: (box) => box.exec("echo", ["here"], { signal: AbortSignal.timeout(5_000) }),
   stop: (box) => box.stop(),
   kill: (box) => box.kill(),
   restart: (box) => box.restart(),
