@@ -181,7 +181,7 @@ function tryLock(path: string): FileLock | "held" | undefined {
 export async function removeFiles(own: LayoutOutput, forget = () => {}): Promise<void> {
   // At once: each trip to another thread takes longer than all of them.
   const { socketPath, channelPath, sharesSocketPath, controlPath } = own;
-  const { networkSocketPath, networkControlPath } = own;
+  const { networkSocketPath, networkControlPath, secretsSocketPath } = own;
   for (
     const path of [
       socketPath,
@@ -192,6 +192,7 @@ export async function removeFiles(own: LayoutOutput, forget = () => {}): Promise
       `${controlPath}.memory`,
       networkSocketPath,
       networkControlPath,
+      secretsSocketPath,
     ]
   ) {
     removeIfThereSync(path);

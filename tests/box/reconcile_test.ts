@@ -64,3 +64,17 @@ Deno.test("a box's files go though somebody puts others in the same place meanwh
   }
   assert.ok(put > 0);
 });
+
+Deno.test("a box's sockets go with its files, each of them", async () => {
+  await using home = new TempFolder();
+  const paths = { ...pathsOf(home.path), sockets: join(home.path, "sockets") };
+  const own = boxPaths(paths, "box");
+  await Deno.mkdir(paths.sockets, { recursive: true });
+  const sockets = Object.values(own).filter((path) => path.startsWith(paths.sockets));
+  assert.equal(sockets.length, 7);
+  for (const path of [...sockets, `${own.controlPath}.own`, `${own.controlPath}.memory`]) {
+    Deno.writeTextFileSync(path, "");
+  }
+  await removeFiles(own);
+  assert.deepEqual([...Deno.readDirSync(paths.sockets)], []);
+});
