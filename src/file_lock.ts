@@ -5,6 +5,8 @@
  * @module
  */
 
+import { existsSync } from "node:fs";
+
 /**
  * Holds a file lock (`flock`) until disposed; the lock goes with the process, however it ends.
  * The lock's file is removed with the lock.
@@ -50,6 +52,7 @@ export class FileLock implements Disposable {
 
   /** Whether somebody holds the lock of an existing file; false when there is no such file. */
   static isHeld(path: string): boolean {
+    if (!existsSync(path)) return false; // an error would take longer
     let file: Deno.FsFile;
     try {
       file = Deno.openSync(path, { read: true, write: true });

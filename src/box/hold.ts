@@ -75,13 +75,13 @@ function heldByCaller({ config }: BoxRecord): HutchError {
 /** The box's lock, in a folder that may be removed at any moment, and is made again then. */
 async function lockFolder(own: LayoutOutput): Promise<FileLock> {
   for (;;) {
-    await makeFolder(own.folder);
     let lock: FileLock;
     try {
       lock = await FileLock.acquire(own.operationLockPath);
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) continue;
-      throw error;
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      await makeFolder(own.folder);
+      continue;
     }
     // Whoever removes the box holds the lock that went with its folder, until the record is gone.
     const doomedLock = join(doomedFolder(own), basename(own.operationLockPath));

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { FileLock } from "../file_lock.ts";
 import type { LayoutOutput } from "../plugin/contract.ts";
@@ -36,8 +37,8 @@ export async function tryKeeperLock(
 /** Removes the lock's file that a keeper which was killed has left. */
 export function clearKeeperLock(own: Pick<LayoutOutput, "folder">): void {
   const path = keeperLockPath(own);
+  if (!existsSync(path)) return;
   try {
-    Deno.statSync(path); // there is none, mostly
     FileLock.try(path)?.[Symbol.dispose]();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;

@@ -83,6 +83,7 @@ export class Keepings {
 
   /** Changes parts of a keeping; no-op where there is none. */
   change(id: string, changes: Partial<Pick<Keeping, "kept" | "detached" | "health">>): void {
+    if (this.of(id) === NO_KEEPING) return; // most boxes: writes nothing
     const { kept, detached, health } = changes;
     this.#urgently((database) =>
       database.prepare(
@@ -94,7 +95,7 @@ export class Keepings {
 
   /** The box wants no keeper any more; no-op where there was none. */
   remove(id: string): void {
-    if (this.of(id) === NO_KEEPING) return; // most boxes: writes nothing
+    if (this.of(id) === NO_KEEPING) return;
     this.#urgently((database) => database.prepare("DELETE FROM keepings WHERE box_id = ?").run(id));
   }
 
