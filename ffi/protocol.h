@@ -36,7 +36,7 @@
  * per OPEN. The relay ends the box for any other order of the agent's frames: REPLY is first and
  * once; ERROR is once (after REPLY only if the stream broke, as by window_exceeded); EXIT is once
  * and after REPLY; no DATA before REPLY, after ERROR, or after HUTCH_END on its channel (CREDIT may
- * come until CLOSE). Flags are 0 on every type but DATA, CREDIT and OPEN.
+ * come until CLOSE). Its flags are 0 on every type but DATA and CREDIT.
  *
  * Credit: each stream has three channels. A sender may have at most HUTCH_WINDOW payload bytes (of a
  * wide stream HUTCH_WIDE_WINDOW) of a channel under way; CREDIT with a u32 (BE) payload and the channel in `flags` gives bytes back
@@ -80,5 +80,7 @@ enum hutch_channel { HUTCH_STDIN = 0, HUTCH_STDOUT = 1, HUTCH_STDERR = 2 };
 #define HUTCH_WIDE 0x10       /* an OPEN: the stream is a copy's, whose windows are wide. Emulated, each change
                                * between those who take part costs more than what a window holds */
 #define HUTCH_HELD 0x20       /* a client's OPEN: for the relay itself, which holds detached commands */
+#define HUTCH_ALONE 0x01      /* a GOODBYE, by the relay: there is no other client, and no command was ever held.
+                               * Nobody else misses anything if the machine ends now */
 
 #endif

@@ -258,6 +258,7 @@ int box_configure(struct agent *agent, struct stream *stream, const struct reque
     return -1;
   }
   box->started_ms = now_ms();
+  box->volumes = request->mount_count > 0;
   box->stream = stream->number;
   box->state = BOX_FAILED; /* there is no second try: the host makes a new guest */
   if (sethostname(request->hostname, strlen(request->hostname)) < 0) {

@@ -36,6 +36,7 @@ struct box {
   int leash;          /* carries the order to become the image's init, and closing it the one to end
                          with the last child */
   bool init;          /* the holder is the image's init by now, or about to be */
+  bool volumes;       /* it has some, which outlive it */
   uint64_t started_ms;
   uint32_t stream;    /* that asked for it */
   enum ending ending;

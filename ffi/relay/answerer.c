@@ -85,10 +85,14 @@ static bool connection_frame(struct hutch_relay *relay, const struct frame *fram
     relay->goodbye_size = size;
     holder_drain(relay);
   }
+  bool alone = !hello && !relay->held_used && relay->count - relay->own_count == 1;
   /* The box process's own is the first of them and hears it last: it may end all then. */
   for (unsigned i = relay->count; i-- > 0;) {
-    relay->clients[i]->greeted = true;
-    client_send(relay, relay->clients[i], kept, size);
+    struct client *client = relay->clients[i];
+    client->greeted = true;
+    if (alone && !client->own) kept[HUTCH_HEADER_SIZE - 1] = HUTCH_ALONE;
+    client_send(relay, client, kept, size);
+    kept[HUTCH_HEADER_SIZE - 1] = 0; /* others may come yet */
   }
   return true;
 }

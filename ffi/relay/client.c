@@ -115,6 +115,7 @@ static enum verdict judge_open(struct hutch_relay *relay, struct client *client,
     refuse(relay, client, frame->stream);
     return DROP;
   }
+  relay->held_used |= held;
   if (held) client->held++;
   else count(relay, HUTCH_RELAY_STREAMS, 1);
   if (!held && !background) atomic_store(&relay->figures[HUTCH_RELAY_IDLE_SINCE], 0);

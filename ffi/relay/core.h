@@ -33,6 +33,7 @@ struct hutch_relay {
   uint64_t accept_from; /* ns: no client is taken before that */
   uint8_t *hello, *goodbye; /* whole frames, once they came */
   size_t hello_size, goodbye_size;
+  bool held_used; /* clients have opened streams that the holder answers */
   bool over;
   struct pollfd polled[MOST_CLIENTS + 6];
   pthread_t thread;

@@ -5,7 +5,6 @@
  */
 import { HutchError } from "../errors.ts";
 import type { FileLock } from "../file_lock.ts";
-import type { GuestClient } from "../guest/client.ts";
 import { MAIN } from "../guest/held_messages.ts";
 import type { StopInput } from "../plugin/contract.ts";
 import { startOf } from "../plugin/scope.ts";
@@ -479,7 +478,7 @@ export class Box implements AsyncDisposable {
     const { plugins, signal } = this.#context;
     await plugins.run("stop", stopInputOf(options), { signal, box: this }, async (input) => {
       await using live = await this.#lastLive();
-      const record = await stopBox(this.#context, this.id, input, live.client);
+      const record = await stopBox(this.#context, this.id, input, live.part);
       await this.#process?.ended(); // it has, and this program is about to know
       return this.#infoOf(record);
     });
@@ -489,17 +488,16 @@ export class Box implements AsyncDisposable {
     this.#record(); // says that it was removed before
     await using live = await this.#lastLive();
     await this.#goneBy(async () => {
-      await discardBox(this.#context, this.id, stopInputOf(options), live.client);
+      await discardBox(this.#context, this.id, stopInputOf(options), live.part);
       await this.#wasRemoved();
     });
   }
 
   /** The live part, for the last time. */
-  async #lastLive(): Promise<AsyncDisposable & { readonly client: GuestClient | undefined }> {
-    const live = await this.#live?.result.catch(() => undefined);
+  async #lastLive(): Promise<AsyncDisposable & { readonly part: LiveBox | undefined }> {
+    const part = await this.#live?.result.catch(() => undefined);
     this.#live = undefined;
-    const client = live?.client;
-    return { client, [Symbol.asyncDispose]: async () => await client?.[Symbol.asyncDispose]() };
+    return { part, [Symbol.asyncDispose]: async () => await part?.client[Symbol.asyncDispose]() };
   }
 
   /** Ends the box at once, as if its power was cut. No-op when it doesn't run. */

@@ -11,6 +11,7 @@ import type { StopInput } from "../plugin/contract.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { ACTIVE, type BoxRecord } from "../state/boxes.ts";
 import { type BoxProcess, killBoxProcess, untilEnded } from "../vmm/machine.ts";
+import { exitNow, readExitFile } from "../vmm/machine_file.ts";
 import { continueMachine } from "./box_machine.ts";
 import { changeState } from "./change.ts";
 import type { BoxContext } from "./context.ts";
@@ -18,6 +19,7 @@ import { holdBox } from "./hold.ts";
 import { endMain } from "./main_command.ts";
 import type { BoxConfig } from "./options.ts";
 import { emitEnd, endedState, reconcile, removeFiles } from "./reconcile.ts";
+import type { LiveBox } from "./starting.ts";
 import { tellDetachedLost } from "./watch_exec.ts";
 
 /**
@@ -29,13 +31,14 @@ export async function stopBox(
   context: BoxContext,
   id: string,
   input: StopInput,
-  live: GuestClient | undefined,
+  live: LiveBox | undefined,
 ): Promise<BoxRecord> {
   using held = await holdBox(context, id, "stop");
   const { record } = held;
   context.keepers.leave(context, id);
   if (!ACTIVE.includes(record.state.status)) return record;
-  return recordEnd(context, await shutDown(context, record, input, { live, discard: false }));
+  const { stopping } = await shutDown(context, record, input, { live, discard: false });
+  return recordEnd(context, stopping);
 }
 
 /** Stops a box if it runs, as {@link stopBox} does, and removes it: nobody is to look at its disk between. */
@@ -43,7 +46,7 @@ export async function discardBox(
   context: BoxContext,
   id: string,
   input: StopInput,
-  live: GuestClient | undefined,
+  live: LiveBox | undefined,
 ): Promise<void> {
   using held = await holdBox(context, id, "stop");
   const { record } = held;
@@ -51,12 +54,14 @@ export async function discardBox(
   context.keepers.leave(context, id);
   let ended: BoxRecord | undefined;
   if (ACTIVE.includes(record.state.status)) {
-    const stopping = await shutDown(context, record, input, { live, discard: true });
-    ended = { ...stopping, state: endedState(stopping, own, context.bootId) };
+    const { stopping, cut } = await shutDown(context, record, input, { live, discard: true });
+    const exit = cut ? exitNow("shutdown") : readExitFile(own.exitPath);
+    ended = { ...stopping, state: endedState(stopping, exit, context.bootId) };
     tellDetachedLost(context, record.config); // forgotten with the record
   }
   await removeFiles(own, () => context.records.remove(id));
   await collectDisks(context);
+  await live?.process?.ended(); // what was cut may take longer than all this
   if (ended) emitEnd(context, ended);
   context.plugins.emit("box.removed", { box: id, name: record.config.name });
 }
@@ -65,53 +70,79 @@ export async function discardBox(
  * Ends a box that runs and is held, in time.
  *
  * @param options `discard`: its disk will be removed unread.
- * @returns Its record, which says that it is ending.
+ * @returns Its record, which says that it is ending, and whether its box process was cut off after the
+ * guest's goodbye: then it leaves no word, and may yet take a while to die.
  */
 async function shutDown(
   context: BoxContext,
   record: BoxRecord,
   { timeoutMs, killAfterMs }: StopInput,
-  options: { readonly live: GuestClient | undefined; readonly discard: boolean },
-): Promise<BoxRecord> {
+  options: { readonly live: LiveBox | undefined; readonly discard: boolean },
+): Promise<{ readonly stopping: BoxRecord; readonly cut: boolean }> {
   const { config, state } = record;
-  const own = boxPaths(context.paths, config.id);
-  const stopping = changeState(context, record, { ...state, status: "stopping" });
   const timer = new AbortController();
   const timeout = setTimeout(() => timer.abort(), timeoutMs + killAfterMs);
-  let ended = false;
+  // Begun first: the guest takes longer than the record.
+  const ending = endsInTime(context, record, { ...options, timeoutMs, signal: timer.signal });
   try {
-    if (state.status === "paused") await continueMachine(context, record);
-    await askToEnd(own.socketPath, config, { ...options, timeoutMs, signal: timer.signal });
-    await Promise.race([untilEnded(own.lockPath), aborted(timer.signal)]);
-    ended = !timer.signal.aborted;
-    if (!ended) {
-      context.log(`box "${config.name}": its guest shut down, but its machine didn't end`);
-    }
+    const stopping = changeState(context, record, { ...state, status: "stopping" });
+    const end = await ending;
+    if (end === "late") await killBoxProcess(state.pid, boxPaths(context.paths, config.id));
+    return { stopping, cut: end === "cut" };
   } catch (error) {
-    context.log(`box "${config.name}": the guest could not shut down: ${errorText(error)}`);
+    timer.abort();
+    await ending;
+    throw error;
   } finally {
     clearTimeout(timeout);
   }
-  if (!ended) await killBoxProcess(state.pid, own);
-  return stopping;
+}
+
+/** How a box is to end. */
+interface EndOptions {
+  /** How long its processes get. */
+  readonly timeoutMs: number;
+  readonly live: LiveBox | undefined;
+  readonly discard: boolean;
+  /** Gives it up. */
+  readonly signal: AbortSignal;
+}
+
+/** Has the guest end, and tells what became of the box process. Never rejects. */
+async function endsInTime(
+  context: BoxContext,
+  record: BoxRecord,
+  options: EndOptions,
+): Promise<"gone" | "cut" | "late"> {
+  const { config, state } = record;
+  const { discard, live, signal } = options;
+  const own = boxPaths(context.paths, config.id);
+  try {
+    if (state.status === "paused") await continueMachine(context, record);
+    await askToEnd(own.socketPath, config, options);
+    // Volumes are free for others when the box process has seen its machine off.
+    const mayCut = discard && config.volumes.length === 0;
+    if (live && mayCut && await cutParted(live, signal)) return "cut";
+    await Promise.race([untilEnded(own.lockPath), aborted(signal)]);
+    if (!signal.aborted) return "gone";
+    context.log(`box "${config.name}": its guest shut down, but its machine didn't end`);
+  } catch (error) {
+    context.log(`box "${config.name}": the guest could not shut down: ${errorText(error)}`);
+  }
+  return "late";
 }
 
 /** Asks the main command to end, if there is one, then the guest; returns when it is gone. */
 async function askToEnd(
   socketPath: string,
   config: BoxConfig,
-  { timeoutMs, live, discard, signal }: {
-    readonly timeoutMs: number;
-    readonly live: GuestClient | undefined;
-    readonly discard: boolean;
-    readonly signal: AbortSignal;
-  },
+  { timeoutMs, live, discard, signal }: EndOptions,
 ): Promise<void> {
   await using mine = live ? undefined : await GuestClient.connect(socketPath, { signal });
-  const client = live ?? mine;
+  const client = live?.client ?? mine;
   if (!client) return;
   const from = performance.now();
-  if (timeoutMs > 0) {
+  if (config.main && timeoutMs > 0) {
     const late = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
     // The box process ends the guest once its main command has ended.
     if (await endMain(config, client, late)) return await client.closed;
@@ -119,6 +150,19 @@ async function askToEnd(
   const graceMs = Math.max(0, Math.round(timeoutMs - (performance.now() - from)));
   await client.request({ op: "shutdown", graceMs, discard }, { signal });
   if (mine) await client.closed;
+}
+
+/**
+ * Ends the machine of a box that is discarded, once its guest has said goodbye: its box process would do so
+ * too, after it has written the last of its log. Dying takes a while, which nobody has to wait for yet.
+ *
+ * @returns Whether it was done.
+ */
+async function cutParted({ client, process }: LiveBox, signal: AbortSignal): Promise<boolean> {
+  const parting = await Promise.race([client.parting, aborted(signal)]);
+  if (!process || parting?.reason !== "shutdown" || !parting.alone) return false;
+  process.cut();
+  return true;
 }
 
 /** Ends a box at once. No-op if it doesn't run. */
@@ -173,15 +217,15 @@ export async function settle(
 /** Records that a box, which is held, has ended. */
 function recordEnd(context: BoxContext, record: BoxRecord): BoxRecord {
   const own = boxPaths(context.paths, record.config.id);
-  const state = endedState(record, own, context.bootId);
+  const state = endedState(record, readExitFile(own.exitPath), context.bootId);
   const ended = changeState(context, record, state);
   emitEnd(context, ended);
   return ended;
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
+function aborted(signal: AbortSignal): Promise<undefined> {
   return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
+    if (signal.aborted) resolve(undefined);
+    else signal.addEventListener("abort", () => resolve(undefined), { once: true });
   });
 }

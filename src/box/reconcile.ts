@@ -80,7 +80,7 @@ async function reconcileLocked(
   if (config.owned && !FileLock.isHeld(own.ownerLockPath)) {
     // It should have gone with its program.
     const ended = ACTIVE.includes(state.status)
-      ? endedState(record, own, context.bootId)
+      ? endedState(record, readExitFile(own.exitPath), context.bootId)
       : undefined;
     if (ended) tellDetachedLost(context, config); // forgotten with the record
     let forgotten = false;
@@ -93,7 +93,7 @@ async function reconcileLocked(
     return undefined;
   }
   if (!ACTIVE.includes(state.status)) return record;
-  const ended = endedState(record, own, context.bootId);
+  const ended = endedState(record, readExitFile(own.exitPath), context.bootId);
   const stale = tryLock(own.lockPath); // taking it and letting go removes the dead one's file
   if (stale !== "held") stale?.[Symbol.dispose]();
   clearKeeperLock(own);
@@ -231,13 +231,16 @@ export function doomedFolder({ folder }: Pick<LayoutOutput, "folder">): string {
   return `${folder}.removed`;
 }
 
-/** The state of a box whose box process has ended. */
+/**
+ * The state of a box whose box process has ended.
+ *
+ * @param exit What it left.
+ */
 export function endedState(
   { config, state }: Pick<BoxRecord, "config" | "state">,
-  own: LayoutOutput,
+  exit: ExitFile | undefined,
   bootId: string,
 ): BoxState {
-  const exit = readExitFile(own.exitPath);
   const stoppedAt = exit?.at ?? new Date().toISOString();
   const ended = { ...state, pid: null, stoppedAt, exitCode: config.main ? codeOf(exit) : null };
   if (state.status === "starting") {

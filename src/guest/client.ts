@@ -28,7 +28,7 @@ import type {
   ResumeRequest,
   ShutdownRequest,
 } from "./messages.ts";
-import { FrameType, HEADER_SIZE, MAX_MESSAGE, PROTOCOL_VERSION } from "./protocol.ts";
+import { ALONE, FrameType, HEADER_SIZE, MAX_MESSAGE, PROTOCOL_VERSION } from "./protocol.ts";
 import { SendQueue } from "./send_queue.ts";
 import { GuestStream } from "./stream.ts";
 import { StreamDriver, type StreamInput } from "./stream_driver.ts";
@@ -51,6 +51,12 @@ export interface ConnectOptions {
    * undefined if that isn't known. Waited for at most 2 s.
    */
   readonly lostReason?: () => string | undefined | Promise<string | undefined>;
+}
+
+/** What the agent said last, and to whom. */
+export interface Parting extends Goodbye {
+  /** Whether this is the only client, and no command was ever held: nobody else waits for anything. */
+  readonly alone: boolean;
 }
 
 /** Options of {@link GuestClient.request} and {@link GuestClient.open}. */
@@ -93,9 +99,10 @@ export class GuestClient implements AsyncDisposable {
   readonly #streams: Map<number, StreamInput> = new Map();
   readonly #helloCame = Promise.withResolvers<Hello>();
   readonly #closed = Promise.withResolvers<void>();
+  readonly #parting = Promise.withResolvers<Parting | undefined>();
   #number = 0;
   #hello: Hello | undefined;
-  #goodbye: Goodbye | undefined;
+  #goodbye: Parting | undefined;
   #lost: HutchError | undefined;
   #ending = false;
   /** Who gets the rest of a DATA frame that has come in part. */
@@ -158,9 +165,12 @@ export class GuestClient implements AsyncDisposable {
     return this.#hello;
   }
 
-  /** What the agent said last, if it did. */
-  get goodbye(): Goodbye | undefined {
-    return this.#goodbye;
+  /**
+   * What the agent says last, once it does; undefined when the connection ends without. Its machine may yet
+   * be there for a while.
+   */
+  get parting(): Promise<Parting | undefined> {
+    return this.#parting.promise;
   }
 
   /** Why the connection ended, once it did. */
@@ -408,7 +418,7 @@ export class GuestClient implements AsyncDisposable {
     const part = bytes.subarray(scanner.payloadFrom, scanner.to);
     if (scanner.begins) {
       this.#receiver = undefined;
-      if (number === 0) return this.#connectionFrame(type, part);
+      if (number === 0) return this.#connectionFrame(type, flags, part);
       if (!this.#hello) throw broken("a frame came before HELLO");
       const driver = this.#streams.get(number);
       if (!driver) throw broken(`a frame came for stream ${number}, which isn't open`);
@@ -425,11 +435,11 @@ export class GuestClient implements AsyncDisposable {
     this.#receiver?.data(flags, part, keep, scanner.ends);
   }
 
-  #connectionFrame(type: number, payload: Uint8Array): void {
+  #connectionFrame(type: number, flags: number, payload: Uint8Array): void {
     if (type === FrameType.GOODBYE) {
       if (!this.#hello || this.#goodbye) throw broken("GOODBYE came out of order");
-      this.#goodbye = readGoodbye(payload);
-      return;
+      this.#goodbye = { ...readGoodbye(payload), alone: (flags & ALONE) !== 0 };
+      return this.#parting.resolve(this.#goodbye);
     }
     if (this.#hello) throw broken("HELLO came twice");
     const hello = readHello(payload);
@@ -471,6 +481,7 @@ export class GuestClient implements AsyncDisposable {
 
   #finish(error: HutchError): void {
     this.#lost = error;
+    this.#parting.resolve(undefined);
     this.#out.stop();
     this.#conn.close();
     this.#helloCame.reject(error);

@@ -5,6 +5,7 @@
  * @module
  */
 import {
+  ALONE,
   BACKGROUND,
   CHANNEL_MASK,
   END,
@@ -131,7 +132,7 @@ const shapes: ReadonlyMap<number, Shape> = new Map<number, Shape>([
   [FrameType.CONTROL, message("CONTROL", host)],
   [FrameType.EXIT, message("EXIT", agent)],
   [FrameType.CLOSE, { name: "CLOSE", from: both, connection: false, least: 0, most: 0 }],
-  [FrameType.GOODBYE, message("GOODBYE", agent, true)],
+  [FrameType.GOODBYE, { ...message("GOODBYE", agent, true), plain: ALONE }],
 ]);
 
 /** The name of a frame type, for messages. */

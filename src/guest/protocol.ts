@@ -54,5 +54,10 @@ export const BACKGROUND = 0x40;
  * payload is as `held_messages.ts` says.
  */
 export const HELD = 0x20;
+/**
+ * Bit of GOODBYE's `flags`, which the relay sets: there is no other client, and no command was ever held.
+ * Nobody else misses anything if the machine ends now.
+ */
+export const ALONE = 0x01;
 /** Bit of OPEN's `flags`: the stream is a copy's, whose windows are wide. */
 export const WIDE = 0x10;

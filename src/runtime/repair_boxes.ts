@@ -131,7 +131,8 @@ async function stateFrom(config: BoxConfig, own: LayoutOutput): Promise<BoxState
     const pid = lockHolders(own.lockPath)[0] ?? null;
     return { ...known, status: "stopping", pid, bootId: await bootId() };
   }
-  if (readExitFile(own.exitPath)) return endedState({ config, state: known }, own, "");
+  const exit = readExitFile(own.exitPath);
+  if (exit) return endedState({ config, state: known }, exit, "");
   return { ...known, status: "stopped", reason: "how it ended went with its record" };
 }
 

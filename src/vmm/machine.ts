@@ -44,6 +44,8 @@ export interface BoxProcess {
   detach(): void;
   /** Ends it and its machine at once. */
   kill(): void;
+  /** The same without its doing, after its guest's goodbye: what it would write at its end isn't written. */
+  cut(): void;
 }
 
 /** The network refused one of its first orders, and no machine was started. */
@@ -194,6 +196,9 @@ function running(child: ChildProcess, answers: readonly string[]): BoxProcess {
     },
     kill() {
       child.terminate();
+    },
+    cut() {
+      child.kill();
     },
   };
 }

@@ -137,6 +137,11 @@ function isMainExit(value: unknown): value is MainExit {
     (signal === null || typeof signal === "string");
 }
 
+/** What a machine leaves that ends now. */
+export function exitNow(reason: ExitReason, message = ""): ExitFile {
+  return { reason, message, at: new Date().toISOString() };
+}
+
 /**
  * Says how a machine ends, unless that has been said: the first reason counts. One call, since the
  * machine may end at any moment; a file that isn't whole reads as none.
@@ -146,10 +151,7 @@ export function writeExitFile(
   reason: ExitReason,
   { message = "", main }: { readonly message?: string; readonly main?: MainExit | undefined } = {},
 ): void {
-  const file: ExitFile = {
-    ...{ reason, message, at: new Date().toISOString() },
-    ...main ? { main } : {},
-  };
+  const file: ExitFile = { ...exitNow(reason, message), ...main ? { main } : {} };
   try {
     Deno.writeTextFileSync(path, JSON.stringify(file), { createNew: true });
   } catch (error) {

@@ -313,6 +313,16 @@ Deno.test(`the agent leaves a disk as it is that nobody wants${note}`, { ignore 
   assert.match(await runTool("dumpe2fs", "-h", disk), /needs_recovery/);
 });
 
+Deno.test(`the agent waits for orphans of a box that nobody wants${note}`, { ignore }, async () => {
+  await using guest = await boot();
+  await configured(guest);
+  const orphan = "trap 'sleep 0.3; echo late; exit' TERM; touch /up; while :; do sleep 0.05; done";
+  const outcome = guest.peer.exec(["sh", "-c", `(${orphan}) &`]).outcome();
+  await said(guest, "until [ -e /up ]; do sleep 0.05; done");
+  await shutDown(guest, 20_000, true);
+  assert.equal((await outcome).stdout, "late\n");
+});
+
 Deno.test(
   `the agent leaves the disk clean when the box was never configured${note}`,
   { ignore },

@@ -2,6 +2,13 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { type Box, Runtime } from "../../mod.ts";
 import { exists } from "../../src/atomic_file.ts";
+import { GuestClient } from "../../src/guest/client.ts";
+import { makeFrame } from "../../src/guest/codec.ts";
+import { encodeMessage } from "../../src/guest/encode.ts";
+import { FrameReader } from "../../src/guest/frame_reader.ts";
+import { FrameType } from "../../src/guest/protocol.ts";
+import { boxPaths, pathsOf } from "../../src/runtime/paths.ts";
+import { exec } from "../doubles/box.ts";
 import { engineDouble } from "../doubles/engine.ts";
 import { DOUBLE_BOX, makeDoubleHome } from "../doubles/home.ts";
 import "../support/native.ts";
@@ -45,6 +52,41 @@ Deno.test("a box has stopped once its guest is at rest, which may take for ever 
     await box.start();
     await box.stop();
     assert.deepEqual(said, []); // nobody had to be killed
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
+});
+
+Deno.test("a box that goes with its end lets others take what was sent to them", async () => {
+  const home = await makeDoubleHome();
+  try {
+    await using runtime = await Runtime.open({ home, plugins: [engineDouble()] });
+    await using box = await runtime.create({ ...DOUBLE_BOX, autoRemove: true });
+    await box.start();
+    const { socketPath } = boxPaths(pathsOf(home), box.id);
+    using slow = await Deno.connect({ transport: "unix", path: socketPath });
+    const reader = new FrameReader(slow, "agent");
+    while (!reader.next()) await reader.fill();
+    const [size, program] = ["900000", "bytes"]; // within a window, and more than a socket holds
+    await slow.write(makeFrame(FrameType.OPEN, 1, encodeMessage(exec(program, size), "run")));
+    while (!reader.next()) await reader.fill(); // it has begun
+    await box.exec(program, [size]); // what was asked for before is on its way, too
+    await box.exec(program, [size]);
+    await using witness = await GuestClient.connect(socketPath);
+    const stopping = box.stop();
+    await witness.parting; // its guest has said goodbye, which others haven't read yet
+    let bytes = 0;
+    const types: number[] = [];
+    while (await reader.fill().catch(() => false)) {
+      while (reader.next()) {
+        const { type, length } = reader.header;
+        if (type === FrameType.DATA) bytes += length;
+        else types.push(type);
+      }
+    }
+    await stopping;
+    assert.equal(bytes, Number(size));
+    assert.deepEqual(types, [FrameType.EXIT, FrameType.CLOSE, FrameType.GOODBYE]);
   } finally {
     await Deno.remove(home, { recursive: true });
   }

@@ -10,6 +10,7 @@ import {
   withHome,
   withRuntime,
 } from "./support.ts";
+import { assertNoBoxLeft } from "../support/leftovers.ts";
 
 const on = `on ${TEST_ENGINE}`;
 /** Counts in a file of the box, ten times a second. */
@@ -306,6 +307,39 @@ Deno.test(`Box.stop tells of the end of a box that goes with it, and of what ran
       ["box.stopped", null],
       ["box.removed"],
     ]);
+  }));
+
+Deno.test(`Box.stop has removed all of a box that goes with it when it returns ${on}`, () =>
+  withHome(async (home) => {
+    await using runtime = await Runtime.open({ home });
+    const box = await runtime.create({ ...BOX, autoRemove: true });
+    await box.exec("true");
+    const { pid } = await box.info();
+    await box.stop();
+    assert.throws(() => Deno.statSync(`/proc/${pid}`), Deno.errors.NotFound);
+    await assertNoBoxLeft(home, [box.id]);
+    const told: unknown[] = [];
+    for await (const { type } of runtime.events({ box: box.id, since: 0, follow: false })) {
+      told.push(type);
+    }
+    assert.deepEqual(told.slice(-2), ["box.stopped", "box.removed"]);
+  }));
+
+Deno.test(`Box.stop lets others read to the end what a box said that goes with it ${on}`, () =>
+  withHome(async (home) => {
+    await using runtime = await Runtime.open({ home });
+    const box = await runtime.create({ ...BOX, autoRemove: true });
+    await box.start();
+    await using other = await Runtime.open({ home });
+    await using seen = await other.get(box.id);
+    const last = "trap 'seq 20000; exit' TERM; echo ready; while :; do sleep 0.05; done";
+    await using execution = seen.exec("sh", ["-c", last]);
+    const lines = execution.lines();
+    assert.equal((await lines.next()).value, "ready");
+    await box.stop();
+    let count = 0;
+    for await (const line of lines) assert.equal(line, String(++count));
+    assert.equal(count, 20_000);
   }));
 
 Deno.test(`Box.stop leaves hooks the whole disk of a box that goes after them ${on}`, () =>

@@ -233,12 +233,15 @@ Deno.test(`named volumes outlive their boxes, and hold no more than they may ${o
     const { path, boxes } = await runtime.volumes.get("data");
     assert.deepEqual(boxes, []);
     assert.equal(await Deno.readTextFile(join(path, "b")), "kept\n");
-    await using next = await runtime.create({ ...BOX, name: "next", volumes });
+    await using next = await runtime.create({ ...BOX, name: "next", volumes, autoRemove: true });
     assert.equal(await said(next, "cat /named/b; ls /limited"), "kept\nb\n");
     await assert.rejects(runtime.volumes.remove("data"), { code: "volume_in_use" });
-    await next.stop();
+    await said(next, "echo last > /limited/c; echo last > /named/c");
+    await next.stop(); // removes it, whose own disk is left as it is
+    assert.equal(await Deno.readTextFile(join(path, "c")), "last\n");
     assert.equal(await runTool("debugfs", "-R", "cat /b", disk), "kept\n");
-    await next.remove({ force: true });
+    assert.equal(await runTool("debugfs", "-R", "cat /c", disk), "last\n");
+    await runTool("e2fsck", "-fn", disk);
   }));
 
 /** A folder whose file system can map owners: the emulated machine's own files are an overlay, whose owners none maps. */

@@ -83,7 +83,7 @@ Deno.test("GuestClient.request of shutdown is content with a guest that is gone"
   await using box = await BoxDouble.start({ open });
   await using client = await box.connect();
   assert.deepEqual(await client.request({ op: "shutdown", graceMs: 0 }), {});
-  assert.equal(client.goodbye?.reason, "shutdown");
+  assert.deepEqual(await client.parting, { reason: "shutdown", message: "", alone: true });
 });
 
 Deno.test("GuestClient.open is given up by its signal", () =>

@@ -9,6 +9,7 @@ import {
   writeHeader,
 } from "../../src/guest/codec.ts";
 import {
+  ALONE,
   BACKGROUND,
   Channel,
   END,
@@ -88,6 +89,8 @@ const cases: readonly [string, "agent" | "host", number, number, number, number,
     ["close with bytes", "agent", T.CLOSE, 1, 1, 0, /isn't within/],
     ["close of stream 0", "agent", T.CLOSE, 0, 0, 0, /stream 0/],
     ["goodbye", "agent", T.GOODBYE, 0, 10, 0, null],
+    ["goodbye to one alone", "agent", T.GOODBYE, 0, 10, ALONE, null],
+    ["goodbye with a flag of others", "agent", T.GOODBYE, 0, 10, 0x02, /flags 2/],
     ["type 0", "agent", 0, 0, 0, 0, /unknown/],
     ["type 11", "agent", 11, 1, 0, 0, /unknown/],
     ["type 255", "host", 255, 1, 0, 0, /unknown/],

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { makeCredit, makeFrame } from "../../src/guest/codec.ts";
-import { Channel, END, FrameType, HEADER_SIZE, WINDOW } from "../../src/guest/protocol.ts";
+import { ALONE, Channel, END, FrameType, HEADER_SIZE, WINDOW } from "../../src/guest/protocol.ts";
 import { encodeMessage } from "../../src/guest/encode.ts";
+import { encodeCbor } from "../../src/deps.ts";
 import { fc } from "../deps.ts";
 import { type AgentDouble, type DoubleStream, lying } from "../doubles/agent.ts";
 import { BoxDouble, exec } from "../doubles/box.ts";
@@ -30,10 +31,15 @@ const streamLies: readonly [string, (stream: DoubleStream) => void, RegExp][] = 
   ["data after the end", (s) => [s.reply(), s.end(1), s.frame(T.DATA, some, 1)], /after the end/],
   ["credit for nothing", (s) => [s.reply(), s.agent.raw(makeCredit(1, 0, 1))], /CREDIT of 1/],
   ["a second hello", (s) => s.agent.hello(), /HELLO came twice/],
+  ["a goodbye that is the relay's", (s) => lonely(s), /GOODBYE has flags 1/],
 ];
 
 function other(stream: DoubleStream, type: number, payload = new Uint8Array(0)): void {
   stream.agent.raw(makeFrame(type, 999, payload, type === T.DATA ? 1 : 0));
+}
+
+function lonely({ agent }: DoubleStream): void {
+  agent.raw(makeFrame(T.GOODBYE, 0, encodeCbor({ reason: "shutdown", message: "" }), ALONE));
 }
 
 function flood(stream: DoubleStream, size: number): void {

@@ -4,7 +4,7 @@ import { HutchError } from "../../src/errors.ts";
 import type { GuestClient } from "../../src/guest/client.ts";
 import { makeCredit, makeFrame } from "../../src/guest/codec.ts";
 import { FrameReader } from "../../src/guest/frame_reader.ts";
-import { Channel, FrameType, MAX_STREAMS, WINDOW } from "../../src/guest/protocol.ts";
+import { ALONE, Channel, FrameType, MAX_STREAMS, WINDOW } from "../../src/guest/protocol.ts";
 import { encodeMessage } from "../../src/guest/encode.ts";
 import { BoxDouble, exec } from "../doubles/box.ts";
 
@@ -47,13 +47,15 @@ class RawClient implements Disposable {
   }
 
   /** The next frame, or null at the end. */
-  async next(): Promise<{ type: number; stream: number; payload: Uint8Array } | null> {
+  async next(): Promise<
+    { type: number; stream: number; flags: number; payload: Uint8Array } | null
+  > {
     while (!this.#reader.next()) {
       assert.equal(this.#reader.problem, undefined);
       if (!await this.#reader.fill().catch(() => false)) return null;
     }
-    const { type, stream } = this.#reader.header;
-    return { type, stream, payload: this.#reader.payload.slice() };
+    const { type, stream, flags } = this.#reader.header;
+    return { type, stream, flags, payload: this.#reader.payload.slice() };
   }
 
   /** Reads until the relay ends the connection. */
@@ -276,6 +278,28 @@ Deno.test("Relay broadcasts a goodbye after what came before, then closes the ch
   });
   assert.equal(await other.next(), null);
   assert.deepEqual(goodbyes, [{ reason: "shutdown", message: "bye" }]);
+});
+
+for (const clients of [1, 2]) {
+  Deno.test(`Relay says to one of ${clients} clients whether it hears the goodbye alone`, async () => {
+    await using box = await BoxDouble.start();
+    using stack = new DisposableStack();
+    const heard = [];
+    for (let at = 0; at < clients; at++) heard.push(stack.use(await RawClient.greeted(box)));
+    box.agent.goodbye();
+    const flags = clients === 1 ? ALONE : 0;
+    for (const client of heard) {
+      assert.partialDeepStrictEqual(await client.next(), { type: FrameType.GOODBYE, flags });
+    }
+  });
+}
+
+Deno.test("Relay says to no client that it is alone once commands may be held", async () => {
+  await using box = await BoxDouble.start();
+  await using client = await box.connect();
+  await client.held();
+  box.agent.goodbye();
+  assert.partialDeepStrictEqual(await client.parting, { reason: "shutdown", alone: false });
 });
 
 Deno.test("Relay.ended tells of the agent's end, and clients get what was queued", async () => {
