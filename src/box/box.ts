@@ -633,7 +633,7 @@ export class Box implements AsyncDisposable {
     const { plugins, signal } = this.#context;
     const input = { force: options.force ?? false };
     await plugins.run("remove", input, { signal, box: this }, async ({ force }) => {
-      await removeBox(this.#context, this.id, force);
+      await removeBox(this.#context, this.id, { force, process: this.#process });
       await this.#wasRemoved();
       return { id: this.id };
     });

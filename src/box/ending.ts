@@ -7,11 +7,11 @@
 import { errorText } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
 import { collectDisks } from "../init/box_disk.ts";
-import type { StopInput } from "../plugin/contract.ts";
+import type { LayoutOutput, StopInput } from "../plugin/contract.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { ACTIVE, type BoxRecord } from "../state/boxes.ts";
 import { type BoxProcess, killBoxProcess, untilEnded } from "../vmm/machine.ts";
-import { exitNow, readExitFile } from "../vmm/machine_file.ts";
+import { type ExitFile, exitNow, readExitFile, writeExitFile } from "../vmm/machine_file.ts";
 import { continueMachine } from "./box_machine.ts";
 import { changeState } from "./change.ts";
 import type { BoxContext } from "./context.ts";
@@ -52,18 +52,40 @@ export async function discardBox(
   const { record } = held;
   const own = boxPaths(context.paths, id);
   context.keepers.leave(context, id);
-  let ended: BoxRecord | undefined;
+  let exit: ExitFile | undefined;
+  let ending = record;
   if (ACTIVE.includes(record.state.status)) {
     const { stopping, cut } = await shutDown(context, record, input, { live, discard: true });
-    const exit = cut ? exitNow("shutdown") : readExitFile(own.exitPath);
-    ended = { ...stopping, state: endedState(stopping, exit, context.bootId) };
-    tellDetachedLost(context, record.config); // forgotten with the record
+    exit = cut ? exitNow("shutdown") : readExitFile(own.exitPath);
+    ending = stopping;
   }
-  await removeFiles(own, () => context.records.remove(id));
+  await removeEnding(context, ending, { exit, process: live?.process });
+}
+
+/**
+ * Removes a box that is held and is ending: all but its process, which may yet take a while to die and is
+ * waited for last.
+ *
+ * @param options `exit`: how it ends, if it ran.
+ */
+async function removeEnding(
+  context: BoxContext,
+  record: BoxRecord,
+  { exit, process }: {
+    readonly exit: ExitFile | undefined;
+    readonly process: BoxProcess | undefined;
+  },
+): Promise<void> {
+  const { config, state } = record;
+  const ended = ACTIVE.includes(state.status)
+    ? { ...record, state: endedState(record, exit, context.bootId) }
+    : undefined;
+  if (ended) tellDetachedLost(context, config); // forgotten with the record
+  await removeFiles(boxPaths(context.paths, config.id), () => context.records.remove(config.id));
   await collectDisks(context);
-  await live?.process?.ended(); // what was cut may take longer than all this
+  await process?.ended();
   if (ended) emitEnd(context, ended);
-  context.plugins.emit("box.removed", { box: id, name: record.config.name });
+  context.plugins.emit("box.removed", { box: config.id, name: config.name });
 }
 
 /**
@@ -181,20 +203,35 @@ export async function killBox(context: BoxContext, id: string): Promise<BoxRecor
 /**
  * Removes a box and all its files.
  *
+ * @param options `process`: the one that this program has started, if it did.
  * @throws HutchError `box_state` when it runs and `force` isn't set.
  */
-export async function removeBox(context: BoxContext, id: string, force: boolean): Promise<void> {
+export async function removeBox(
+  context: BoxContext,
+  id: string,
+  { force, process }: { readonly force: boolean; readonly process: BoxProcess | undefined },
+): Promise<void> {
+  const own = boxPaths(context.paths, id);
   if (force) {
     context.keepers.leave(context, id);
-    await killUnheld(context, id);
+    if (process) cutOff(process, own);
+    else await killUnheld(context, id);
   }
   using held = await holdBox(context, id, "remove", { force });
   const { record } = held;
-  const own = boxPaths(context.paths, id);
-  await killBoxProcess(record.state.pid, own);
-  await removeFiles(own, () => context.records.remove(id));
-  await collectDisks(context);
-  context.plugins.emit("box.removed", { box: id, name: record.config.name });
+  const dying = process?.pid === record.state.pid ? process : undefined;
+  if (!dying) await killBoxProcess(record.state.pid, own);
+  await removeEnding(context, record, { exit: readExitFile(own.exitPath), process: dying });
+}
+
+/** Ends the box process that this program has started. It has ended when that has been recorded, or later. */
+function cutOff(process: BoxProcess, { exitPath }: LayoutOutput): void {
+  try {
+    writeExitFile(exitPath, "killed");
+  } catch {
+    // On a full disk the box counts as one whose process was killed, which is as true.
+  }
+  process.cut();
 }
 
 /** Ends the box process without holding the box: whoever waits for it holds the box meanwhile. */

@@ -35,6 +35,7 @@ const GIVE_UP_MS = 5_000;
 
 /** A box process that this program started. */
 export interface BoxProcess {
+  /** Its number; 0 when it was seen to have ended. */
   readonly pid: number;
   /** What its network answered to its orders. */
   readonly answers: readonly string[];
@@ -185,7 +186,9 @@ export class WaitingBoxProcess implements AsyncDisposable {
 
 function running(child: ChildProcess, answers: readonly string[]): BoxProcess {
   return {
-    pid: child.pid,
+    get pid() {
+      return child.pid;
+    },
     answers,
     async ended() {
       const { code, signal } = await child.ended;

@@ -91,3 +91,40 @@ Deno.test("a box that goes with its end lets others take what was sent to them",
     await Deno.remove(home, { recursive: true });
   }
 });
+
+Deno.test("a box that is removed by force is told as killed, then as removed", async () => {
+  const home = await makeDoubleHome();
+  try {
+    await using runtime = await Runtime.open({ home, plugins: [engineDouble()] });
+    const box = await runtime.create({ ...DOUBLE_BOX, autoRemove: false });
+    await box.start();
+    await box.remove({ force: true });
+    const told: unknown[] = [];
+    for await (const event of runtime.events({ box: box.id, since: 0, follow: false })) {
+      told.push(event.type === "box.stopped" ? [event.type, event.reason] : event.type);
+    }
+    assert.deepEqual(told.slice(-2), [["box.stopped", "it was killed"], "box.removed"]);
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
+});
+
+Deno.test("a box is removed by force though another program has started it since", async () => {
+  const home = await makeDoubleHome();
+  try {
+    const open = () => Runtime.open({ home, plugins: [engineDouble()] });
+    await using runtime = await open();
+    const box = await runtime.create({ ...DOUBLE_BOX, name: "box", autoRemove: false });
+    await box.start();
+    await using other = await open();
+    const seen = await other.get("box");
+    await seen.stop();
+    await seen.start();
+    const { pid } = await seen.info();
+    await box.remove({ force: true });
+    assert.ok(!await exists(`/proc/${pid}/exe`), `process ${pid} is there`);
+    await seen[Symbol.asyncDispose]();
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
+});

@@ -94,6 +94,7 @@ static void heard(struct end *end, struct frame *frame, const uint8_t *at) {
   char problem[PROBLEM_SIZE];
   bool answers = end->kind == GUEST || end->kind == HOLDER;
   if (end->kind == GUEST && frame->type == HUTCH_DATA && (frame->flags & HUTCH_PLACED)) look_at_place(frame, at);
+  if (end->kind == CLIENT && frame->type == HUTCH_GOODBYE) frame->flags &= (uint8_t)~HUTCH_ALONE;
   if (!frame_is_good(frame, answers ? SIDE_HOST : SIDE_AGENT, problem)) fail(problem);
   if (answers && frame->stream > HUTCH_MAX_STREAMS) fail("a number that no answerer has");
   if (frame->stream == 0) {
