@@ -114,15 +114,18 @@ async function* readMessages(connection: Deno.UnixConn): AsyncGenerator<unknown,
 
 /** QEMU's version and what the guest's processors are, as memory of one must fit another. */
 export async function qemuMarks(talk: QemuTalk): Promise<Record<string, string>> {
-  const version = await talk.ask({ execute: "query-version" });
-  const kvm = await talk.ask({ execute: "query-kvm" });
+  const [version, kvm, smap] = await Promise.all([
+    talk.ask({ execute: "query-version" }),
+    talk.ask({ execute: "query-kvm" }),
+    hasSmap(talk),
+  ]);
   const numbers = isObject(version) && isObject(version.qemu)
     ? [version.qemu.major, version.qemu.minor, version.qemu.micro].join(".")
     : "?";
   return {
     version: numbers,
     accelerator: isObject(kvm) && kvm.enabled === true ? "kvm" : "tcg",
-    smap: await hasSmap(talk) ? "on" : "off",
+    smap: smap ? "on" : "off",
   };
 }
 

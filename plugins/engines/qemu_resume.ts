@@ -43,10 +43,11 @@ export async function resumeMachine(
 ): Promise<void> {
   if (!resume) return;
   const talk = await connecting;
-  check(resume, await qemuMarks(talk));
   // Its network is its own: nobody is there to be told that the machine is elsewhere now, and telling
   // would keep an emulated guest from its work for a while.
-  await talk.ask({ execute: "migrate-set-parameters", arguments: { "announce-rounds": 0 } });
+  const quiet = { execute: "migrate-set-parameters", arguments: { "announce-rounds": 0 } };
+  const [marks] = await Promise.all([qemuMarks(talk), talk.ask(quiet)]);
+  check(resume, marks);
   await talk.ask(LOAD_STATE);
   await until(() => isLoaded(talk), LOAD_MS, "QEMU didn't load the kept memory");
   // Both are loaded; what the guest does from here on they don't fit any more.

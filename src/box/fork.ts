@@ -150,14 +150,20 @@ function makeDisk(context: BoxContext, config: BoxConfig, backing: string | null
 }
 
 function referenceOf(from: FromOptions["from"]): SnapshotReference {
-  if (typeof from !== "string") return from;
-  const [box = "", snapshot = "", more] = from.split("/");
-  if (box !== "" && snapshot !== "" && more === undefined) return { box, snapshot };
+  const [box, snapshot, more] = typeof from === "string"
+    ? from.split("/")
+    : [from?.box, from?.snapshot];
+  if (isName(box) && isName(snapshot) && more === undefined) return { box, snapshot };
   throw new HutchError(
     "invalid_option",
     `Cannot go on from ${JSON.stringify(from)}: it is no BOX/SNAPSHOT`,
     { hint: "hutch snapshot ls BOX lists a box's snapshots" },
   );
+}
+
+/** Not every caller's types are checked. */
+function isName(value: unknown): value is string {
+  return typeof value === "string" && value !== "";
 }
 
 /** Says no to what the memory is of. */

@@ -264,7 +264,11 @@ Deno.test("An engine without snapshots of memory says what serves there", () =>
     const { memory: _, ...older } = JSON.parse(text);
     assert.equal(parseSnapshotRecord(JSON.stringify(older)).memory, false);
     await assert.rejects(runtime.create({ from: "one/disk" }), code("snapshot_unusable"));
-    await assert.rejects(runtime.create({ from: "one" }), code("invalid_option"));
+    for (
+      const from of ["one", "one/", { box: "one", snapshot: "" }, JSON.parse('{"name":"disk"}')]
+    ) {
+      await assert.rejects(runtime.create({ from }), code("invalid_option"));
+    }
     await assert.rejects(runtime.create({ from: "one/two/three" }), code("invalid_option"));
     await assert.rejects(runtime.create({ from: "two/disk" }), code("box_not_found"));
   }));
