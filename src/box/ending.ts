@@ -214,7 +214,7 @@ export async function removeBox(
   const own = boxPaths(context.paths, id);
   if (force) {
     context.keepers.leave(context, id);
-    if (process) cutOff(process, own);
+    if (process && process.pid !== 0) cutOff(process, own);
     else await killUnheld(context, id);
   }
   using held = await holdBox(context, id, "remove", { force });
