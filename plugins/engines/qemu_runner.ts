@@ -23,6 +23,16 @@ const SERVER_GRACE_MS = 500;
 /** Machines of this type have room for eight devices, of which four may be others than disks. */
 const MOST_DISKS = 4;
 
+/**
+ * Has the C library (glibc) take its heap in huge pages, 8 MiB at once: QEMU comes to need as much, and else
+ * asks for each of some 2,000 small pages. One heap for all threads, of which each would take as much.
+ */
+const MEMORY = {
+  GLIBC_TUNABLES: "glibc.malloc.hugetlb=1",
+  MALLOC_TOP_PAD_: String(8 * 2 ** 20),
+  MALLOC_ARENA_MAX: "1",
+};
+
 const runner: MachineRunner = { start };
 export default runner;
 
@@ -38,6 +48,7 @@ async function start(
   const listener = listen(ownPath(spec));
   const child = await spawn({
     command: [program, ...machineArguments(spec, { counterKhz: khz, transferPath })],
+    env: MEMORY,
     // A restart after this process was killed waits until the disk is free.
     lock: `${spec.folder}/qemu.lock`,
     ...spec.resume ? { input: spec.resume.statePath } : {},

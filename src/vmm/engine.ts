@@ -202,8 +202,8 @@ export interface RunnerProcess {
    */
   readonly transferPath?: string | undefined;
   /**
-   * Starts a program that dies with this process (Linux), with an environment of a `PATH` alone. Much
-   * cheaper than `Deno.Command`, and without a permission to run anything. Throws Error when it can't.
+   * Starts a program that dies with this process (Linux). Much cheaper than `Deno.Command`, and without a
+   * permission to run anything. Throws Error when it can't.
    */
   readonly spawn: (program: RunnerProgram) => Promise<RunningProgram>;
 }
@@ -212,6 +212,8 @@ export interface RunnerProcess {
 export interface RunnerProgram {
   /** Its file's path, and its arguments; none of them empty. */
   readonly command: readonly [string, ...string[]];
+  /** Its environment, beside a `PATH`. @default {nothing} */
+  readonly env?: Readonly<Record<string, string>>;
   /** Its working folder. @default {that of the box process} */
   readonly folder?: string;
   /** A file that is its standard input. @default {an empty one} */

@@ -8,6 +8,7 @@ import { ChildProcess } from "../../ffi/child.ts";
 import type { RunnerProgram, RunningProgram } from "./engine.ts";
 import { after } from "./timer.ts";
 
+const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 /** How long a lock may be held by one that is just ending, in `ms`. */
 const LOCK_MS = 10_000;
 /** Between two tries, in `ms`. */
@@ -23,8 +24,9 @@ export async function startProgram(
   library: string,
   program: RunnerProgram,
 ): Promise<RunningProgram> {
+  const env = { PATH, ...program.env };
   for (let left = LOCK_MS; left > 0; left -= STEP_MS) {
-    const child = ChildProcess.start(new BoxLibrary(library), program);
+    const child = ChildProcess.start(new BoxLibrary(library), { ...program, env });
     if (child) return child;
     await new Promise<void>((resolve) => after(STEP_MS, resolve));
   }
