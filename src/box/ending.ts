@@ -6,7 +6,6 @@
  */
 import { errorText } from "../errors.ts";
 import { GuestClient } from "../guest/client.ts";
-import { collectDisks } from "../init/box_disk.ts";
 import type { LayoutOutput, StopInput } from "../plugin/contract.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import { ACTIVE, type BoxRecord } from "../state/boxes.ts";
@@ -18,9 +17,8 @@ import type { BoxContext } from "./context.ts";
 import { holdBox } from "./hold.ts";
 import { endMain } from "./main_command.ts";
 import type { BoxConfig } from "./options.ts";
-import { emitEnd, endedState, reconcile, removeFiles } from "./reconcile.ts";
+import { emitEnd, endedState, reconcile, removeHeld } from "./reconcile.ts";
 import type { LiveBox } from "./starting.ts";
-import { tellDetachedLost } from "./watch_exec.ts";
 
 /**
  * Stops a box: asks the guest, and kills it if it isn't gone in time. No-op if it doesn't run.
@@ -59,33 +57,7 @@ export async function discardBox(
     exit = cut ? exitNow("shutdown") : readExitFile(own.exitPath);
     ending = stopping;
   }
-  await removeEnding(context, ending, { exit, process: live?.process });
-}
-
-/**
- * Removes a box that is held and is ending: all but its process, which may yet take a while to die and is
- * waited for last.
- *
- * @param options `exit`: how it ends, if it ran.
- */
-async function removeEnding(
-  context: BoxContext,
-  record: BoxRecord,
-  { exit, process }: {
-    readonly exit: ExitFile | undefined;
-    readonly process: BoxProcess | undefined;
-  },
-): Promise<void> {
-  const { config, state } = record;
-  const ended = ACTIVE.includes(state.status)
-    ? { ...record, state: endedState(record, exit, context.bootId) }
-    : undefined;
-  if (ended) tellDetachedLost(context, config); // forgotten with the record
-  await removeFiles(boxPaths(context.paths, config.id), () => context.records.remove(config.id));
-  await collectDisks(context);
-  await process?.ended();
-  if (ended) emitEnd(context, ended);
-  context.plugins.emit("box.removed", { box: config.id, name: config.name });
+  await removeHeld(context, ending, { exit, process: live?.process });
 }
 
 /**
@@ -221,7 +193,7 @@ export async function removeBox(
   const { record } = held;
   const dying = process?.pid === record.state.pid ? process : undefined;
   if (!dying) await killBoxProcess(record.state.pid, own);
-  await removeEnding(context, record, { exit: readExitFile(own.exitPath), process: dying });
+  await removeHeld(context, record, { exit: readExitFile(own.exitPath), process: dying });
 }
 
 /** Ends the box process that this program has started. It has ended when that has been recorded, or later. */

@@ -15,7 +15,7 @@ import { boxPaths } from "../runtime/paths.ts";
 import type { BoxStatus } from "./options.ts";
 import { ACTIVE, type BoxRecord, type BoxState } from "../state/boxes.ts";
 import { type ExitFile, readExitFile } from "../vmm/machine_file.ts";
-import { isAlive } from "../vmm/machine.ts";
+import { type BoxProcess, isAlive } from "../vmm/machine.ts";
 import { livingStatus } from "./box_machine.ts";
 import { changeSeen } from "./change.ts";
 import type { BoxContext } from "./context.ts";
@@ -79,17 +79,7 @@ async function reconcileLocked(
   }
   if (config.owned && !FileLock.isHeld(own.ownerLockPath)) {
     // It should have gone with its program.
-    const ended = ACTIVE.includes(state.status)
-      ? endedState(record, readExitFile(own.exitPath), context.bootId)
-      : undefined;
-    if (ended) tellDetachedLost(context, config); // forgotten with the record
-    let forgotten = false;
-    await removeFiles(own, () => forgotten = context.records.remove(config.id));
-    await collectDisks(context);
-    if (forgotten) {
-      if (ended) emitEnd(context, { ...record, state: ended });
-      context.plugins.emit("box.removed", { box: config.id, name: config.name });
-    }
+    await removeHeld(context, record, { exit: readExitFile(own.exitPath) });
     return undefined;
   }
   if (!ACTIVE.includes(state.status)) return record;
@@ -100,7 +90,8 @@ async function reconcileLocked(
   const changed = changeSeen(context, record, ended);
   if (changed) emitEnd(context, changed);
   if (changed && config.main && config.autoRemove && !config.owned && config.restart === "no") {
-    return await removeEnded(context, changed, own); // it outlived its program, for this end
+    await removeHeld(context, changed, { exit: undefined }); // it outlived its program, for this end
+    return undefined;
   }
   return changed ?? context.records.byId(config.id);
 }
@@ -121,16 +112,32 @@ async function statusAfter(
   }
 }
 
-/** Removes a box that was to go with its main command; undefined when it is gone. */
-async function removeEnded(
+/**
+ * Removes a box that is held: all but its process, which may yet take a while to die and is waited for last.
+ *
+ * @param options `exit`: how it ended, where that isn't recorded. `process`: what is dying.
+ */
+export async function removeHeld(
   context: BoxContext,
-  { config }: BoxRecord,
-  own: LayoutOutput,
-): Promise<undefined> {
+  record: BoxRecord,
+  { exit, process }: {
+    readonly exit: ExitFile | undefined;
+    readonly process?: BoxProcess | undefined;
+  },
+): Promise<void> {
+  const { config, state } = record;
+  const ended = ACTIVE.includes(state.status)
+    ? { ...record, state: endedState(record, exit, context.bootId) }
+    : undefined;
+  if (ended) tellDetachedLost(context, config); // forgotten with the record
   let forgotten = false;
+  const own = boxPaths(context.paths, config.id);
   await removeFiles(own, () => forgotten = context.records.remove(config.id));
   await collectDisks(context);
-  if (forgotten) context.plugins.emit("box.removed", { box: config.id, name: config.name });
+  await process?.ended();
+  if (!forgotten) return; // somebody else told of it
+  if (ended) emitEnd(context, ended);
+  context.plugins.emit("box.removed", { box: config.id, name: config.name });
 }
 
 /** Tells that a box doesn't run any more; by whoever recorded it. */
