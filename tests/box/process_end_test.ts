@@ -3,14 +3,11 @@ import { fileURLToPath } from "node:url";
 import { type Box, Runtime } from "../../mod.ts";
 import { exists } from "../../src/atomic_file.ts";
 import { GuestClient } from "../../src/guest/client.ts";
-import { makeFrame } from "../../src/guest/codec.ts";
-import { encodeMessage } from "../../src/guest/encode.ts";
-import { FrameReader } from "../../src/guest/frame_reader.ts";
 import { FrameType } from "../../src/guest/protocol.ts";
 import { boxPaths, pathsOf } from "../../src/runtime/paths.ts";
-import { exec } from "../doubles/box.ts";
 import { engineDouble } from "../doubles/engine.ts";
 import { DOUBLE_BOX, makeDoubleHome } from "../doubles/home.ts";
+import { RawClient } from "../doubles/raw_client.ts";
 import "../support/native.ts";
 
 const ENDS = {
@@ -20,9 +17,18 @@ const ENDS = {
   remove: (box: Box) => box.remove({ force: true }),
 };
 
-Deno.test("no process of a box is left once its program has ended it", async () => {
+/** Runs a test in a home of its own. */
+async function inHome(test: (home: string) => Promise<void>): Promise<void> {
   const home = await makeDoubleHome();
   try {
+    await test(home);
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
+}
+
+Deno.test("no process of a box is left once its program has ended it", () =>
+  inHome(async (home) => {
     const runner = import.meta.resolve("../doubles/lingering_runner.ts");
     await using runtime = await Runtime.open({ home, plugins: [engineDouble({ runner })] });
     await Promise.all(
@@ -35,14 +41,10 @@ Deno.test("no process of a box is left once its program has ended it", async () 
         assert.ok(!await exists(`/proc/${pid}`), `${name}: process ${pid} is there`);
       }),
     );
-  } finally {
-    await Deno.remove(home, { recursive: true });
-  }
-});
+  }));
 
-Deno.test("a box has stopped once its guest is at rest, which may take for ever to restart", async () => {
-  const home = await makeDoubleHome();
-  try {
+Deno.test("a box has stopped once its guest is at rest, which may take for ever to restart", () =>
+  inHome(async (home) => {
     const agent = fileURLToPath(import.meta.resolve("../doubles/resting_process.ts"));
     const double = engineDouble({ parts: () => ({ agent }) });
     const said: string[] = [];
@@ -52,24 +54,18 @@ Deno.test("a box has stopped once its guest is at rest, which may take for ever 
     await box.start();
     await box.stop();
     assert.deepEqual(said, []); // nobody had to be killed
-  } finally {
-    await Deno.remove(home, { recursive: true });
-  }
-});
+  }));
 
-Deno.test("a box that goes with its end lets others take what was sent to them", async () => {
-  const home = await makeDoubleHome();
-  try {
+Deno.test("a box that goes with its end lets others take what was sent to them", () =>
+  inHome(async (home) => {
     await using runtime = await Runtime.open({ home, plugins: [engineDouble()] });
     await using box = await runtime.create({ ...DOUBLE_BOX, autoRemove: true });
     await box.start();
     const { socketPath } = boxPaths(pathsOf(home), box.id);
-    using slow = await Deno.connect({ transport: "unix", path: socketPath });
-    const reader = new FrameReader(slow, "agent");
-    while (!reader.next()) await reader.fill();
+    using slow = await RawClient.greeted({ path: socketPath });
     const [size, program] = ["900000", "bytes"]; // within a window, and more than a socket holds
-    await slow.write(makeFrame(FrameType.OPEN, 1, encodeMessage(exec(program, size), "run")));
-    while (!reader.next()) await reader.fill(); // it has begun
+    await slow.open(1, program, size);
+    assert.equal((await slow.next())?.type, FrameType.REPLY);
     await box.exec(program, [size]); // what was asked for before is on its way, too
     await box.exec(program, [size]);
     await using witness = await GuestClient.connect(socketPath);
@@ -77,24 +73,17 @@ Deno.test("a box that goes with its end lets others take what was sent to them",
     await witness.parting; // its guest has said goodbye, which others haven't read yet
     let bytes = 0;
     const types: number[] = [];
-    while (await reader.fill().catch(() => false)) {
-      while (reader.next()) {
-        const { type, length } = reader.header;
-        if (type === FrameType.DATA) bytes += length;
-        else types.push(type);
-      }
+    for (let frame; (frame = await slow.next());) {
+      if (frame.type === FrameType.DATA) bytes += frame.payload.length;
+      else types.push(frame.type);
     }
     await stopping;
     assert.equal(bytes, Number(size));
     assert.deepEqual(types, [FrameType.EXIT, FrameType.CLOSE, FrameType.GOODBYE]);
-  } finally {
-    await Deno.remove(home, { recursive: true });
-  }
-});
+  }));
 
-Deno.test("a box that is removed by force is told as killed, then as removed", async () => {
-  const home = await makeDoubleHome();
-  try {
+Deno.test("a box that is removed by force is told as killed, then as removed", () =>
+  inHome(async (home) => {
     await using runtime = await Runtime.open({ home, plugins: [engineDouble()] });
     const box = await runtime.create({ ...DOUBLE_BOX, autoRemove: false });
     await box.start();
@@ -104,14 +93,10 @@ Deno.test("a box that is removed by force is told as killed, then as removed", a
       told.push(event.type === "box.stopped" ? [event.type, event.reason] : event.type);
     }
     assert.deepEqual(told.slice(-2), [["box.stopped", "it was killed"], "box.removed"]);
-  } finally {
-    await Deno.remove(home, { recursive: true });
-  }
-});
+  }));
 
-Deno.test("a box is removed by force though another program has started it since", async () => {
-  const home = await makeDoubleHome();
-  try {
+Deno.test("a box is removed by force though another program has started it since", () =>
+  inHome(async (home) => {
     const open = () => Runtime.open({ home, plugins: [engineDouble()] });
     await using runtime = await open();
     const box = await runtime.create({ ...DOUBLE_BOX, name: "box", autoRemove: false });
@@ -124,7 +109,4 @@ Deno.test("a box is removed by force though another program has started it since
     await box.remove({ force: true });
     assert.ok(!await exists(`/proc/${pid}/exe`), `process ${pid} is there`);
     await seen[Symbol.asyncDispose]();
-  } finally {
-    await Deno.remove(home, { recursive: true });
-  }
-});
+  }));

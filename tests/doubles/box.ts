@@ -89,3 +89,8 @@ export function exec(...argv: string[]): {
 } {
   return { op: "exec", argv, env: [], cwd: "/", user: "root", stdin: true };
 }
+
+/** Waits until something is so; the test's own time limit is the bound. */
+export async function until(so: () => boolean): Promise<void> {
+  while (!so()) await new Promise((resolve) => setTimeout(resolve, 1));
+}
