@@ -289,6 +289,7 @@ export { RLIMIT_NAMES } from "./src/box/exec_limits.ts";
 export type { RlimitName } from "./src/box/exec_limits.ts";
 export type { Rlimits } from "./src/box/exec_limits.ts";
 export type { RlimitValue } from "./src/box/exec_limits.ts";
+export type { BesideOptions, BesideProgram } from "./src/vmm/engine.ts";
 export type { RunnerProcess } from "./src/vmm/engine.ts";
 export type { RunnerProgram } from "./src/vmm/engine.ts";
 export type { RunningProgram } from "./src/vmm/engine.ts";

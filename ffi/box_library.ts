@@ -9,7 +9,8 @@ import { CHILD_SYMBOLS } from "./child_symbols.ts";
 const SYMBOLS = {
   // relay/relay.h
   hutch_relay_open: {
-    parameters: ["buffer", "buffer", "buffer"], // const char *clients, const char *channel, relay **made
+    // const char *clients, const char *channel, int32_t transfer, relay **made
+    parameters: ["buffer", "buffer", "i32", "buffer"],
     result: "i32",
   },
   hutch_relay_transfer: {

@@ -13,6 +13,8 @@ export interface ChildLibrary extends Disposable {
 
 const ASKED = 1;
 const PARTED = 2;
+const TOLD = 4;
+const ENOENT = 2;
 const SIGKILL = 9;
 const SIGTERM = 15;
 const EWOULDBLOCK = Deno.build.os === "linux" ? 11 : 35;
@@ -42,6 +44,21 @@ export interface ChildOptions {
    * this process (Linux). @default {false}
    */
   readonly parted?: boolean;
+  /**
+   * Its descriptor 3: one of this process, which has it no more then, or a pipe by which it can be told
+   * something. @default {it has none}
+   */
+  readonly third?: number | "told" | undefined;
+}
+
+/** What `hutch-share beside` has left to the program that it became; see `ffi/share/beside.c`. */
+export interface Beside {
+  /** The machine's program, or what waits to become that. */
+  readonly child: ChildProcess;
+  /** Descriptor of a file for the transfer disk. */
+  readonly transfer: number;
+  /** Descriptor of a socket that listens for the machine's network device; undefined where there is none. */
+  readonly network: number | undefined;
 }
 
 /** How a program ended. */
@@ -79,7 +96,7 @@ export class ChildProcess {
    */
   static start(library: ChildLibrary, options: ChildOptions): ChildProcess | undefined {
     const { command, env = {}, folder = "", input = "", errorPath = "", lock = "" } = options;
-    const { asked = false, parted = false } = options;
+    const { asked = false, parted = false, third } = options;
     const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
     if ([...command, ...variables].some((word) => word === "" || word.includes("\0"))) {
       library[Symbol.dispose]();
@@ -92,7 +109,8 @@ export class ChildProcess {
     const result = library.symbols.hutch_child_start(
       ...[cList(command), cList(variables), cString(folder)] as const,
       ...[cString(input), cString(errorPath), cString(lock)] as const,
-      (asked ? ASKED : 0) | (parted ? PARTED : 0),
+      typeof third === "number" ? third : -1,
+      (asked ? ASKED : 0) | (parted ? PARTED : 0) | (third === "told" ? TOLD : 0),
       made,
     );
     if (result === 0) {
@@ -104,6 +122,29 @@ export class ChildProcess {
     library[Symbol.dispose]();
     if (result === -EWOULDBLOCK) return undefined;
     throw new Error(`${command[0]} can't be started: errno ${-result}`);
+  }
+
+  /**
+   * Takes what was started beside this process; undefined where nothing was, or it is taken.
+   *
+   * @param library Disposed of when the program has ended, or there is none.
+   * @throws Error when it isn't there any more.
+   */
+  static beside(library: ChildLibrary): Beside | undefined {
+    const found = new ArrayBuffer(16);
+    const result = library.symbols.hutch_child_beside(new Uint8Array(found));
+    if (result < 0) library[Symbol.dispose]();
+    if (result === -ENOENT) return undefined;
+    if (result < 0) throw new Error(`what was started beside is gone: errno ${-result}`);
+    const view = new DataView(found);
+    const child = new ChildProcess(library, view.getBigUint64(0, true));
+    void child.ended;
+    const network = view.getInt32(12, true);
+    return {
+      child,
+      transfer: view.getInt32(8, true),
+      network: network < 0 ? undefined : network,
+    };
   }
 
   static #collect(): void {
@@ -148,6 +189,14 @@ export class ChildProcess {
     if (this.#child === 0n) return;
     const bytes = new TextEncoder().encode(text);
     this.#library.symbols.hutch_child_tell_last(this.#child, bytes, BigInt(bytes.length));
+  }
+
+  /** Writes to the pipe that is its descriptor 3, which ends then. False: it doesn't read there. */
+  tellThird(text: string): boolean {
+    if (this.#child === 0n) return false;
+    const bytes = new TextEncoder().encode(text);
+    const { symbols } = this.#library;
+    return symbols.hutch_child_tell_third(this.#child, bytes, BigInt(bytes.length)) === 0;
   }
 
   /** Ends it at once; idempotent. */

@@ -8,8 +8,22 @@
 export const CHILD_SYMBOLS = {
   hutch_child_start: {
     // const char *words, const char *environment, const char *folder, const char *input, const char *error,
-    // const char *lock, uint32_t how, hutch_child **made
-    parameters: ["buffer", "buffer", "buffer", "buffer", "buffer", "buffer", "u32", "buffer"],
+    // const char *lock, int32_t third, uint32_t how, hutch_child **made
+    parameters: [
+      "buffer",
+      "buffer",
+      "buffer",
+      "buffer",
+      "buffer",
+      "buffer",
+      "i32",
+      "u32",
+      "buffer",
+    ],
+    result: "i32",
+  },
+  hutch_child_beside: {
+    parameters: ["buffer"], // struct hutch_beside *beside
     result: "i32",
   },
   hutch_child_pid: {
@@ -27,6 +41,10 @@ export const CHILD_SYMBOLS = {
     nonblocking: true,
   },
   hutch_child_tell_last: {
+    parameters: ["usize", "buffer", "u64"], // hutch_child *child, const char *bytes, uint64_t length
+    result: "i32",
+  },
+  hutch_child_tell_third: {
     parameters: ["usize", "buffer", "u64"], // hutch_child *child, const char *bytes, uint64_t length
     result: "i32",
   },

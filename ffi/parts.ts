@@ -69,7 +69,7 @@ export const PARTS: Readonly<Record<PartName, Part>> = {
     variable: "HUTCH_SHARE",
     optional: true,
     sources: ["share"],
-    headers: [],
+    headers: [""],
     flags: COMMON,
     libraries: ["-s"],
   },

@@ -53,15 +53,20 @@ export class RelayThread {
    * Listens on both paths, and serves whoever comes.
    *
    * @param library The library's file.
+   * @param paths `transfer`: a descriptor of a file for the transfer disk, which it takes over. @default {it makes one}
    * @throws Error when the paths can't be listened on.
    */
   constructor(
     library: string,
-    { clients, channel }: { readonly clients: string; readonly channel: string },
+    { clients, channel, transfer = -1 }: {
+      readonly clients: string;
+      readonly channel: string;
+      readonly transfer?: number | undefined;
+    },
   ) {
     this.#library = new BoxLibrary(library);
     const made = new BigUint64Array(1);
-    const result = this.#symbols.hutch_relay_open(path(clients), path(channel), made);
+    const result = this.#symbols.hutch_relay_open(path(clients), path(channel), transfer, made);
     if (result < 0) {
       this.#library[Symbol.dispose]();
       throw new Error(`the sockets ${clients} and ${channel} can't be made: errno ${-result}`);

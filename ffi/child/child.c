@@ -1,5 +1,5 @@
 #define _GNU_SOURCE 1
-#include "child.h"
+#include "child_own.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,25 +19,12 @@
 #include <sys/prctl.h>
 #endif
 
-/* Bytes that are read at once. */
-enum { PIECE = 4096 };
-
-struct hutch_child {
-  pid_t pid;
-  int ended; /* readable once it has ended; -1 where the kernel has nothing like it */
-  int in, out, error; /* our ends of its pipes, or -1 */
-  pthread_mutex_t lock; /* of the next: its number is its own as long as it wasn't waited for */
-  bool waited;
-  size_t rest; /* bytes behind the last line */
-  char buffer[PIECE];
-};
-
 /* What a new process works with. It has its parent's memory until it is the program. */
 struct plan {
   char **words, **environment;
   const char *folder;
   bool parted;
-  int files[3];
+  int files[HUTCH_CHILD_THIRD + 1];
   int lock;
   pid_t parent;
   int failure;
@@ -65,10 +52,11 @@ static int lock_file(const char *path) {
   int result;
   do result = flock(fd, LOCK_EX | LOCK_NB);
   while (result < 0 && errno == EINTR);
-  if (result == 0) return fd;
+  /* It keeps its number in the program, and may be in nobody's way there. */
+  int kept = result == 0 ? fcntl(fd, F_DUPFD_CLOEXEC, HUTCH_CHILD_THIRD + 1) : -1;
   int error = errno;
   close(fd);
-  return -error;
+  return kept < 0 ? -error : kept;
 }
 
 static void forget_signals(void) {
@@ -89,6 +77,9 @@ static int set_up(const struct plan *plan) {
   if (!plan->parted && getppid() != plan->parent) return ECHILD; /* it was too late for that */
 #endif
   if (plan->parted && setsid() < 0) return errno;
+  int third = plan->files[HUTCH_CHILD_THIRD];
+  if (third >= 0 && dup2(third, HUTCH_CHILD_THIRD) < 0) return errno;
+  if (third == HUTCH_CHILD_THIRD && fcntl(third, F_SETFD, 0) < 0) return errno;
   if (plan->lock >= 0 && fcntl(plan->lock, F_SETFD, 0) < 0) return errno;
   return plan->folder[0] != '\0' && chdir(plan->folder) < 0 ? errno : 0;
 }
@@ -151,14 +142,33 @@ static int make_file(struct plan *plan, int number, const char *path, int *ours)
   return 0;
 }
 
+static int make_told(struct plan *plan, int *ours) {
+  int ends[2];
+  int error = make_pipe(ends);
+  if (error < 0) return error;
+  plan->files[HUTCH_CHILD_THIRD] = ends[0];
+  *ours = ends[1];
+  return 0;
+}
+
+void hutch_child_fill(hutch_child *child, pid_t pid, const int ours[HUTCH_CHILD_THIRD + 1]) {
+  child->pid = pid;
+  child->ended = end_of(pid);
+  child->in = ours[0];
+  child->out = ours[1];
+  child->error = ours[2];
+  child->third = ours[HUTCH_CHILD_THIRD];
+  pthread_mutex_init(&child->lock, NULL);
+}
+
 int32_t hutch_child_start(const char *words, const char *environment, const char *folder, const char *input,
-                          const char *error, const char *lock, uint32_t how, hutch_child **made) {
+                          const char *error, const char *lock, int32_t third, uint32_t how, hutch_child **made) {
   const char *null = "/dev/null";
   bool asked = (how & HUTCH_CHILD_ASKED) != 0;
   if (environment[0] == '\0') environment = "PATH=/usr/sbin:/usr/bin:/sbin:/bin\0";
   struct plan plan = {.words = list_of(words), .environment = list_of(environment), .folder = folder,
-                      .parted = (how & HUTCH_CHILD_PARTED) != 0, .files = {-1, -1, -1}, .lock = -1};
-  int ours[3] = {-1, -1, -1};
+                      .parted = (how & HUTCH_CHILD_PARTED) != 0, .files = {-1, -1, -1, third}, .lock = -1};
+  int ours[HUTCH_CHILD_THIRD + 1] = {-1, -1, -1, -1};
   hutch_child *child = calloc(1, sizeof *child);
   int result = plan.words != NULL && plan.environment != NULL && child != NULL ? 0 : -ENOMEM;
   if (result == 0 && lock[0] != '\0' && (plan.lock = lock_file(lock)) < 0) result = plan.lock;
@@ -166,22 +176,18 @@ int32_t hutch_child_start(const char *words, const char *environment, const char
   if (result == 0) result = make_file(&plan, 0, in, &ours[0]);
   if (result == 0) result = make_file(&plan, 1, asked ? NULL : null, &ours[1]);
   if (result == 0) result = make_file(&plan, 2, error[0] != '\0' ? error : NULL, &ours[2]);
+  if (result == 0 && (how & HUTCH_CHILD_TOLD) != 0) result = make_told(&plan, &ours[HUTCH_CHILD_THIRD]);
   pid_t pid = result == 0 ? spawn(&plan) : result;
-  for (int i = 0; i < 3; i++) close_end(&plan.files[i]);
+  for (int i = 0; i <= HUTCH_CHILD_THIRD; i++) close_end(&plan.files[i]);
   close_end(&plan.lock);
   free(plan.words);
   free(plan.environment);
   if (pid < 0) {
-    for (int i = 0; i < 3; i++) close_end(&ours[i]);
+    for (int i = 0; i <= HUTCH_CHILD_THIRD; i++) close_end(&ours[i]);
     free(child);
     return (int32_t)pid;
   }
-  child->pid = pid;
-  child->ended = end_of(pid);
-  child->in = ours[0];
-  child->out = ours[1];
-  child->error = ours[2];
-  pthread_mutex_init(&child->lock, NULL);
+  hutch_child_fill(child, pid, ours);
   *made = child;
   return 0;
 }
@@ -235,17 +241,25 @@ int64_t hutch_child_ask(hutch_child *child, const char *bytes, uint64_t length, 
   return got > size ? -EMSGSIZE : (int64_t)got;
 }
 
-int32_t hutch_child_tell_last(hutch_child *child, const char *bytes, uint64_t length) {
-  int error = child->in < 0 ? -EPIPE : write_all(child->in, bytes, length);
-  close_end(&child->in);
+static int tell_last(int *fd, const char *bytes, uint64_t length) {
+  int error = *fd < 0 ? -EPIPE : write_all(*fd, bytes, length);
+  close_end(fd);
   return error;
+}
+
+int32_t hutch_child_tell_last(hutch_child *child, const char *bytes, uint64_t length) {
+  return tell_last(&child->in, bytes, length);
+}
+
+int32_t hutch_child_tell_third(hutch_child *child, const char *bytes, uint64_t length) {
+  return tell_last(&child->third, bytes, length);
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */
 
 /* Keeps the last `size` bytes of what is read. What `read` answered: 0 at the end. */
 static ssize_t keep_words(int fd, char *words, uint32_t size, uint32_t *kept) {
-  char piece[PIECE];
+  char piece[HUTCH_CHILD_PIECE];
   ssize_t count = read(fd, piece, sizeof piece);
   if (count <= 0) return count < 0 && errno == EINTR ? 1 : count;
   uint32_t part = (uint32_t)count < size ? (uint32_t)count : size;
@@ -290,6 +304,7 @@ void hutch_child_free(hutch_child *child) {
   close_end(&child->in);
   close_end(&child->out);
   close_end(&child->error);
+  close_end(&child->third);
   close_end(&child->ended);
   pthread_mutex_destroy(&child->lock);
   free(child);

@@ -14,8 +14,13 @@ typedef struct hutch_child hutch_child;
 /* It is the first of a session of its own, and lives on when the thread that starts it has ended. Others are
  * killed then (Linux). */
 #define HUTCH_CHILD_PARTED 2u
+/* Its descriptor HUTCH_CHILD_THIRD is a pipe, by which it can be told something once. */
+#define HUTCH_CHILD_TOLD 4u
 
-/* Starts a program. It gets no descriptors but its standard input, output (a pipe, or /dev/null) and error.
+#define HUTCH_CHILD_THIRD 3
+
+/* Starts a program. It gets no descriptors but its standard input, output (a pipe, or /dev/null) and error, and
+ * as HUTCH_CHILD_THIRD `third` (-1: none), which is closed here.
  *
  * `words` are its file's path and its arguments, `environment` its variables (none: a PATH alone), each with a
  * zero byte, and an empty one behind the last. `folder` is its working folder; "" is the process's own. `input` is
@@ -24,7 +29,17 @@ typedef struct hutch_child hutch_child;
  *
  * 0, or a negative errno: -EWOULDBLOCK while somebody else has the lock. */
 int32_t hutch_child_start(const char *words, const char *environment, const char *folder, const char *input,
-                          const char *error, const char *lock, uint32_t how, hutch_child **made);
+                          const char *error, const char *lock, int32_t third, uint32_t how, hutch_child **made);
+
+/* What `hutch-share beside` has left to the program that it became. */
+struct hutch_beside {
+  hutch_child *child; /* which waits, or runs already */
+  int32_t transfer; /* a file without a name, for the transfer disk */
+  int32_t network; /* a socket that listens for the machine's network device, or -1 */
+};
+
+/* Takes it. 0; -ENOENT: there is nothing, or no more; or another negative errno. */
+int32_t hutch_child_beside(struct hutch_beside *beside);
 
 /* Its process's number. */
 int32_t hutch_child_pid(const hutch_child *child);
@@ -38,6 +53,9 @@ int64_t hutch_child_ask(hutch_child *child, const char *bytes, uint64_t length, 
 
 /* Writes `length` bytes to it, the last ones: its input ends. 0 or a negative errno. */
 int32_t hutch_child_tell_last(hutch_child *child, const char *bytes, uint64_t length);
+
+/* Writes `length` bytes to HUTCH_CHILD_THIRD, which ends then. 0 or a negative errno. */
+int32_t hutch_child_tell_third(hutch_child *child, const char *bytes, uint64_t length);
 
 /* Waits until it has ended, and reads its standard error meanwhile. Gives its exit code, or the negative number
  * of the signal that ended it; `words` gets the last of what it said, `*length` in and out. Once. */

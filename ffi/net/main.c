@@ -2,7 +2,8 @@
  *
  *   hutch-net DEVICE CONTROL MAC
  *     Listens at the unix sockets DEVICE, to which the engine connects the device, and CONTROL. Takes
- *     orders on standard input as well (control.h), and ends with it. MAC is the device's address.
+ *     orders on standard input as well (control.h), and ends with it. MAC is the device's address. A DEVICE "-" is
+ *     descriptor 3, which listens already.
  *
  * Frames come from the device (wire.c), are looked at (filter.c, packet.c, flows.c, policy.c) and go to
  * libslirp (stack.c), whose answers take the same way back. dns.c answers questions for names, and
@@ -23,6 +24,7 @@
 #include "wire.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/ether.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,6 +37,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+enum { LISTENING_FD = 3 };
 
 static struct filter filter;
 static struct wire wire = {.watch = {.fd = -1}};
@@ -80,7 +84,7 @@ static void on_door(struct watch *watch, short events) {
   loop_drop(watch);
 }
 
-static void open_door(const char *path) {
+static int listen_at(const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   if (strlen(path) >= sizeof address.sun_path) give_up("listen for the machine's network device", ENAMETOOLONG);
   strcpy(address.sun_path, path);
@@ -90,6 +94,13 @@ static void open_door(const char *path) {
   if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 1) < 0) {
     give_up("listen for the machine's network device", errno);
   }
+  return fd;
+}
+
+static void open_door(const char *path) {
+  bool listens = strcmp(path, "-") == 0;
+  int fd = listens ? LISTENING_FD : listen_at(path);
+  if (listens && fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) give_up("listen for the machine's network device", errno);
   door = (struct watch){.fd = fd, .events = POLLIN, .ready = on_door};
   loop_add(&door);
 }

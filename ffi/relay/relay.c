@@ -78,14 +78,14 @@ static int open_all(struct hutch_relay *relay, const char *clients, const char *
   return start_thread(relay);
 }
 
-int hutch_relay_open(const char *clients, const char *channel, struct hutch_relay **made) {
+int hutch_relay_open(const char *clients, const char *channel, int32_t transfer, struct hutch_relay **made) {
   struct hutch_relay *relay = calloc(1, sizeof *relay);
   if (relay == NULL) return -ENOMEM;
   relay->listener = relay->channel = relay->wake[0] = relay->wake[1] = -1;
   relay->guest.wire = relay->holder.wire = (struct wire){.fd = -1, .spares = &relay->spares};
   pthread_mutex_init(&relay->mutex, NULL);
   pthread_cond_init(&relay->changed, NULL);
-  transfer_open(&relay->transfer);
+  transfer_open(&relay->transfer, transfer);
   int result = open_all(relay, clients, channel);
   if (result < 0) free_relay(relay);
   else *made = relay;

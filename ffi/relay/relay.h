@@ -44,8 +44,9 @@ enum hutch_relay_figure {
   HUTCH_RELAY_FIGURES
 };
 
-/* Listens on both paths and starts the thread. 0 and *made, or a negative errno. */
-int hutch_relay_open(const char *clients, const char *channel, struct hutch_relay **made);
+/* Listens on both paths and starts the thread. `transfer` is a file for the transfer disk, which it takes over; -1: it
+ * makes one. 0 and *made, or a negative errno. */
+int hutch_relay_open(const char *clients, const char *channel, int32_t transfer, struct hutch_relay **made);
 
 /* The file that may be the guest's transfer disk (transfer_disk.h), as a descriptor of this process that the relay
  * closes with the rest; -1: there is none. */

@@ -31,8 +31,8 @@ static void clear(int fd) {
 }
 #endif
 
-void transfer_open(struct transfer *transfer) {
-  *transfer = (struct transfer){.fd = make_file()};
+void transfer_open(struct transfer *transfer, int fd) {
+  *transfer = (struct transfer){.fd = fd >= 0 ? fd : make_file()};
 }
 
 void transfer_close(struct transfer *transfer) {

@@ -24,8 +24,8 @@ struct transfer {
   unsigned first, count;
 };
 
-/* Makes the file; without one on systems that have no such files. */
-void transfer_open(struct transfer *transfer);
+/* Takes the file `fd` over; -1: makes it. Without one on systems that have no such files. */
+void transfer_open(struct transfer *transfer, int fd);
 void transfer_close(struct transfer *transfer);
 
 /* Puts the DATA frame at `at`, a whole one, on the disk, and its stand-in at `placed`. False: it can't now, or

@@ -1,4 +1,4 @@
-/* Puts folders and files of the host where an engine's file server finds them, and nothing else.
+/* What box processes, and what serves files to their machines, are started by.
  *
  *   hutch-share enter FOLDER [MODE TAG PATH]... -- PROGRAM [ARG...]
  *     Becomes PROGRAM in a mount namespace in which FOLDER holds PATH under the name TAG. MODE is "ro"
@@ -15,9 +15,14 @@
  *     folder as descriptor 4, and says so by an empty line on standard output. (virtiofsd's own socket
  *     leaves a file behind, and its options take no path with a comma.)
  *
+ *   hutch-share beside LIFE OWN [NETWORK] -- PROGRAM [ARG...]
+ *     Becomes PROGRAM beside a process that waits for an order, see beside.c.
+ *
  * Without the right to mount it takes a user namespace of its own, in which the caller is root and
  * nobody else is there. Ends with code 125 and a line on standard error when something fails. */
 #define _GNU_SOURCE 1
+#include "share.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -37,9 +42,7 @@
 
 enum { SOCKET_FD = 3, FOLDER_FD, KEPT_END };
 
-static _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static _Noreturn void fail(const char *format, ...) {
+_Noreturn void fail(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   vfprintf(stderr, format, arguments);
@@ -48,7 +51,7 @@ static _Noreturn void fail(const char *format, ...) {
   exit(125);
 }
 
-static _Noreturn void become(char **program) {
+_Noreturn void become(char **program) {
   if (*program == NULL) fail("Cannot go on: no program is named");
   execv(program[0], program);
   fail("Cannot run %s: %s", program[0], strerror(errno));
@@ -254,20 +257,26 @@ static _Noreturn void enter(char **arguments) {
 
 /* ---- listen --------------------------------------------------------------------------------- */
 
-static _Noreturn void listen_for(char **arguments) {
-  const char *path = *arguments++;
+int listen_at(const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
-  if (path == NULL || *arguments == NULL || strcmp(*arguments++, "--") != 0) fail("Cannot listen: an argument is missing");
   if (strlen(path) >= sizeof address.sun_path) fail("Cannot listen at %s: the path is too long", path);
   strcpy(address.sun_path, path);
   if (unlink(path) < 0 && errno != ENOENT) fail("Cannot remove %s: %s", path, strerror(errno));
-  int folder = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) fail("Cannot open the working folder: %s", strerror(errno));
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  umask(0077);
+  mode_t mask = umask(0077);
   if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 1) < 0) {
     fail("Cannot listen at %s: %s", path, strerror(errno));
   }
+  umask(mask);
+  return fd;
+}
+
+static _Noreturn void listen_for(char **arguments) {
+  const char *path = *arguments++;
+  if (path == NULL || *arguments == NULL || strcmp(*arguments++, "--") != 0) fail("Cannot listen: an argument is missing");
+  int folder = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) fail("Cannot open the working folder: %s", strerror(errno));
+  int fd = listen_at(path);
   umask(0);
   /* Out of each other's way first. */
   fd = fcntl(fd, F_DUPFD_CLOEXEC, KEPT_END);
@@ -306,5 +315,6 @@ int main(int count, char **arguments) {
   if (arguments[1] != NULL && strcmp(arguments[1], "enter") == 0) enter(arguments + 2);
   if (arguments[1] != NULL && strcmp(arguments[1], "lock") == 0) lock_files(arguments + 2);
   if (arguments[1] != NULL && strcmp(arguments[1], "listen") == 0) listen_for(arguments + 2);
-  fail("usage: hutch-share enter|lock|listen ...");
+  if (arguments[1] != NULL && strcmp(arguments[1], "beside") == 0) beside(arguments + 2);
+  fail("usage: hutch-share enter|lock|listen|beside ...");
 }

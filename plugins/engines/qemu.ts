@@ -26,6 +26,7 @@ import {
   whyNotFound,
 } from "../../mod.ts";
 import { sharePath } from "../../ffi/library.ts";
+import { machineProgram } from "./qemu_arguments.ts";
 import { qemuDiskSwitch, qemuMemory, qemuPauser } from "./qemu_monitor.ts";
 
 const PROGRAM = "qemu-system-x86_64";
@@ -48,6 +49,8 @@ function engine(accelerator: "auto" | "kvm" | "tcg"): Engine {
     pauser: qemuPauser,
     diskSwitch: qemuDiskSwitch,
     memory: qemuMemory,
+    // Others need what the box process serves them, or how fast its counter is.
+    beside: (spec, options) => spec.resume ? machineProgram(spec, options) : undefined,
     async probe(options) {
       const program = await findProgram("HUTCH_QEMU", [PROGRAM]);
       const virtiofsd = await findProgram("HUTCH_VIRTIOFSD", ["virtiofsd"]);

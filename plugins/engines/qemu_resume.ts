@@ -9,7 +9,7 @@
  * @module
  */
 import type { MachineResume, MachineSpec } from "../../mod.ts";
-import { after, isObject, qemuMarks, type QemuTalk, RAM_BLOCK } from "./qemu_control.ts";
+import { after, isObject, qemuMarks, type QemuTalk } from "./qemu_control.ts";
 
 /** How long QEMU may take to load a state, in `ms`. */
 const LOAD_MS = 30_000;
@@ -20,20 +20,8 @@ const LEFT = "hutch-agent: waiting for a host\n";
 /** Between two looks, in `ms`: at first, and later: many machines at once are kept from their work by looks. */
 const STEP_MS = { first: 1, grows: 1.4, most: 16 };
 
-/** The order to load a state from QEMU's standard input. */
-export const LOAD_STATE = { execute: "migrate-incoming", arguments: { uri: "fd:0" } };
-
-/** QEMU's arguments: it waits until it is told to load a state, which is its standard input, and stands still afterwards. */
-export function resumeArguments(resume: MachineResume, memoryMiB: number): string[] {
-  const memory = {
-    ...{ "qom-type": "memory-backend-file", id: RAM_BLOCK, size: memoryMiB * 2 ** 20 },
-    ...{ "mem-path": resume.ramPath, share: false },
-  };
-  return ["-object", JSON.stringify(memory), "-S", "-incoming", "defer"];
-}
-
 /**
- * Loads the state and lets the guest go on, until its agent is connected.
+ * Waits until QEMU has loaded the state and lets the guest go on, until its agent is connected.
  *
  * @throws Error that says what doesn't fit, or went wrong.
  */
@@ -43,12 +31,7 @@ export async function resumeMachine(
 ): Promise<void> {
   if (!resume) return;
   const talk = await connecting;
-  // Its network is its own: nobody is there to be told that the machine is elsewhere now, and telling
-  // would keep an emulated guest from its work for a while.
-  const quiet = { execute: "migrate-set-parameters", arguments: { "announce-rounds": 0 } };
-  const [marks] = await Promise.all([qemuMarks(talk), talk.ask(quiet)]);
-  check(resume, marks);
-  await talk.ask(LOAD_STATE);
+  check(resume, await qemuMarks(talk));
   await until(() => isLoaded(talk), LOAD_MS, "QEMU didn't load the kept memory");
   // Both are loaded; what the guest does from here on they don't fit any more.
   Deno.removeSync(resume.folder, { recursive: true });

@@ -56,14 +56,3 @@ export async function serveShares(
   if (await child.ask() === undefined) throw new Error((await exited).words);
   return { exited, kill: () => child.kill() };
 }
-
-/** What a machine needs to have the shares: memory that virtiofsd sees too, and the device. */
-export function shareArguments(shares: MachineShares, memoryMiB: number): string[] {
-  const path = shares.socketPath.replaceAll(",", ",,");
-  return [
-    ...["-object", `memory-backend-memfd,id=memory,size=${memoryMiB}M,share=on`],
-    ...["-global", "virtio-mmio.force-legacy=false"],
-    ...["-chardev", `socket,id=shares,path=${path}`],
-    ...["-device", "vhost-user-fs-device,chardev=shares,tag=hutch,queue-size=1024"],
-  ];
-}

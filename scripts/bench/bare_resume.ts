@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { Runtime } from "../../mod.ts";
 import { memoryFiles, readMemory } from "../../src/vmm/kept_memory.ts";
 import { isObject, QemuTalk } from "../../plugins/engines/qemu_control.ts";
-import { LOAD_STATE, resumeArguments } from "../../plugins/engines/qemu_resume.ts";
+import { resumeArguments } from "../../plugins/engines/qemu_arguments.ts";
 
 /** The first that a guest's agent says, on the console, when it goes on. */
 const LEFT = "hutch-agent: waiting for a host";
@@ -115,7 +115,6 @@ export class BareResume {
     return {
       pid: child.pid,
       resume: async () => {
-        await talk.ask(LOAD_STATE);
         const stdin = child.stdin.getWriter();
         await stdin.write(await Deno.readFile(this.#statePath));
         await stdin.close();

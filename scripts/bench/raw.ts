@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { counterKhz } from "../../ffi/clock.ts";
 import { boxLibraryPath } from "../../ffi/library.ts";
 import type { MachineSpec } from "../../mod.ts";
-import { machineArguments } from "../../plugins/engines/qemu_runner.ts";
+import { machineArguments } from "../../plugins/engines/qemu_arguments.ts";
 
 /** A machine started without a box process, its channel in our hands. */
 export interface RawMachine extends AsyncDisposable {

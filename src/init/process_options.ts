@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { boxLibraryPath } from "../../ffi/library.ts";
+import { boxLibraryPath, sharePath } from "../../ffi/library.ts";
+import { exists } from "../atomic_file.ts";
 import type { LayoutOutput, NetworkOutput } from "../plugin/contract.ts";
 import type { MachineSpec } from "../vmm/engine.ts";
 import type { BoxProcessOptions } from "../vmm/machine.ts";
@@ -22,7 +23,7 @@ type ProcessMachine =
  * @throws HutchError `part_missing`.
  */
 export async function processOptions(
-  { box }: Pick<StartContext, "box">,
+  { box, preboot }: Pick<StartContext, "box" | "preboot">,
   { exitPath, lockPath, outputFolder, socketPath, ...own }: LayoutOutput,
   { engine: { engine, report }, machine, network }: {
     readonly engine: ProbedEngine;
@@ -43,5 +44,8 @@ export async function processOptions(
     },
     permissions: report.permissions,
     ...{ shares, locks },
+    beside: engine.beside !== undefined && !shares && locks.length === 0 &&
+      await exists(sharePath()) &&
+      (preboot && report.preboots === true || await exists(own.memoryFolder)),
   };
 }

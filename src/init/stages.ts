@@ -185,6 +185,7 @@ export async function boot(
       spec: { ...input.spec, engine: report.parts, ...resume ? { resume } : {} },
       limits: { maxDurationMs: box.maxDurationMs, idleTimeoutMs: box.idleTimeoutMs },
       orders: networkOrders(input.network, own),
+      beside: engine.beside,
       secretLine: await secretLine(context, input.network, own),
       signal,
     });

@@ -8,6 +8,8 @@
  *
  * @module
  */
+import { BoxLibrary } from "../../ffi/box_library.ts";
+import { ChildProcess } from "../../ffi/child.ts";
 import { counterKhz } from "../../ffi/clock.ts";
 import { confine, type FileRule } from "../../ffi/confine.ts";
 import { BoxLife } from "../../ffi/life.ts";
@@ -107,7 +109,8 @@ async function serve(
   },
 ): Promise<void> {
   const { library } = plan;
-  const network = plan.network && startNetwork(plan.network, library); // it takes its time
+  const beside = ChildProcess.beside(new BoxLibrary(library));
+  const network = plan.network && startNetwork(plan.network, library, beside?.network); // it takes its time
   const loading = loadRunner(plan, known);
   loading.catch(() => {}); // seen below
   let kill: Machine["kill"] = () => Deno.exit(1); // there is no machine yet
@@ -155,6 +158,7 @@ async function serve(
     library,
     socketPath: plan.socketPath,
     channelPath: plan.channelPath,
+    transfer: beside?.transfer,
     onHello: () => void after(SETTLED_MS, () => giveMemoryBack(relay)),
     onGoodbye: (payload) => {
       clean = !saysLost(payload);
@@ -204,6 +208,7 @@ async function serve(
     confine: confineOnce,
     counterKhz: () => counterKhz(library),
     transferPath: relay.transferPath,
+    beside: file.beside ? beside?.child : undefined,
     spawn: (program) => startProgram(library, program),
   });
   kill = () => started.kill();

@@ -201,6 +201,8 @@ export interface RunnerProcess {
    * reads; undefined where there is none.
    */
   readonly transferPath?: string | undefined;
+  /** What {@link Engine.beside} gave for this machine, where that was started. */
+  readonly beside?: RunningProgram | undefined;
   /**
    * Starts a program that dies with this process (Linux). Much cheaper than `Deno.Command`, and without a
    * permission to run anything. Throws Error when it can't.
@@ -354,8 +356,27 @@ export interface Engine {
    * there is a {@link Engine.pauser}: the box process says what is to be kept while the machine stands still.
    */
   readonly memory?: MachineMemory;
+  /**
+   * The program that is a machine. It is started while the box process is being made ready, which takes as long,
+   * and its runner finds it as {@link RunnerProcess.beside}. Called for machines without shares that go on from
+   * memory, or may do so. @default {runners start what they need}
+   *
+   * @returns Undefined where the machine's program needs something of the box process.
+   */
+  beside?(spec: MachineSpec, options: BesideOptions): BesideProgram | undefined;
   /** Finds out whether the engine can run here, without starting anything that lasts. */
   probe(options: EngineProbeOptions): Promise<EngineReport>;
+}
+
+/** A program that is started beside a box process. */
+export type BesideProgram = Omit<RunnerProgram, "folder" | "asked">;
+
+/** What a program has that is started beside its box process. It waits for its lock, and dies with that process. */
+export interface BesideOptions {
+  /** Its descriptor of a unix socket that listens at {@link MachineSpec.controlPath} with `.own` behind it. */
+  readonly listener: number;
+  /** {@link RunnerProcess.transferPath}. */
+  readonly transferPath: string;
 }
 
 /** What a probe may use. */

@@ -13,7 +13,16 @@ import { errorText, HutchError } from "../errors.ts";
 import { holdsLock } from "../lock_holders.ts";
 import { cacheModules, cachePackages, ownCommand, processFlags } from "../own_process.ts";
 import { asPermissionError, requirePermissions } from "../permissions.ts";
-import type { DiskLock, EngineReport, MachineShare, MachineShares, MachineSpec } from "./engine.ts";
+import type {
+  BesideOptions,
+  BesideProgram,
+  DiskLock,
+  Engine,
+  EngineReport,
+  MachineShare,
+  MachineShares,
+  MachineSpec,
+} from "./engine.ts";
 import { type BoxProcessModule, boxProcessModule } from "./built_module.ts";
 import {
   type BoxProcessPlan,
@@ -24,12 +33,15 @@ import {
   START,
   writeExitFile,
 } from "./machine_file.ts";
+import { PATH } from "./program.ts";
 
 const BOX_PROCESS = import.meta.resolve("./box_process.ts");
 /** Longer than a program holds a dead one's lock, in `ms`. */
 const MOMENT_MS = 5;
 /** Text of a box process's log that goes into an error, in characters. */
 const LOG_TAIL = 2_000;
+/** As `ffi/share/beside.c` has it. */
+const BESIDE: BesideOptions = { listener: 3, transferPath: "/proc/self/fd/4" };
 /** How long one that isn't wanted may take to end by itself, in `ms`. */
 const GIVE_UP_MS = 5_000;
 
@@ -70,6 +82,8 @@ export interface BoxProcessOptions {
   readonly shares?: MachineShares | undefined;
   /** {@link MachineSpec.locks}. */
   readonly locks?: readonly DiskLock[] | undefined;
+  /** Whether a program is to be started beside it, once there is one; for a machine without shares and locks. */
+  readonly beside?: boolean;
 }
 
 /** What a box process is told to start. */
@@ -77,6 +91,8 @@ export interface MachineOrder {
   readonly spec: MachineSpec;
   readonly limits: MachineFile["limits"];
   readonly orders: readonly string[];
+  /** Its program, should it be started beside. */
+  readonly beside?: Engine["beside"];
   /** A line for its interceptor, kept out of the file. */
   readonly secretLine?: string | undefined;
   readonly signal: AbortSignal;
@@ -124,6 +140,7 @@ export class WaitingBoxProcess implements AsyncDisposable {
       errorPath: logPathOf(folder),
       asked: true,
       parted: true, // the terminal's Ctrl-C is for the user's program
+      third: options.beside ? "told" : undefined,
     });
     if (!child) throw new Error(`${command[0]} is locked`);
     return new WaitingBoxProcess(options, child);
@@ -140,7 +157,7 @@ export class WaitingBoxProcess implements AsyncDisposable {
    *
    * @throws HutchError `boot_failed` when the engine can't start the machine; {@link OrderFailed}.
    */
-  async start({ secretLine, signal, ...machine }: MachineOrder): Promise<BoxProcess> {
+  async start({ secretLine, signal, beside, ...machine }: MachineOrder): Promise<BoxProcess> {
     this.#started = true;
     const child = this.#child;
     const abort = () => child.terminate();
@@ -148,7 +165,12 @@ export class WaitingBoxProcess implements AsyncDisposable {
     try {
       signal.throwIfAborted();
       const { folder } = machine.spec;
-      const file: MachineFile = { ...machine, runner: this.#options.plan.runner };
+      const { plan } = this.#options;
+      const file: MachineFile = {
+        ...machine,
+        beside: this.#startBeside(beside?.(machine.spec, BESIDE)),
+        runner: plan.runner,
+      };
       await writeAtomically(machineFilePath(folder), JSON.stringify(file));
       const line = await child.ask(secretLine === undefined ? START : `${START}\n${secretLine}`);
       signal.throwIfAborted();
@@ -171,6 +193,12 @@ export class WaitingBoxProcess implements AsyncDisposable {
     } finally {
       signal.removeEventListener("abort", abort);
     }
+  }
+
+  /** False: it starts what it needs itself. */
+  #startBeside(program: BesideProgram | undefined): boolean {
+    if (!this.#options.beside) return false;
+    return this.#child.tellThird(program ? besideOrder(program) : "") && program !== undefined;
   }
 
   /** Ends it, unless its machine was started; returns when it has ended. */
@@ -229,17 +257,29 @@ function logPathOf(folder: string): string {
   return join(folder, "box.log");
 }
 
+/** What `hutch-share beside` starts a program by. */
+function besideOrder({ command, env, input = "/dev/null", lock = "" }: BesideProgram): string {
+  const variables = Object.entries({ PATH, ...env }).map(([name, value]) => `${name}=${value}`);
+  const list = (words: readonly string[]) => [...words, ""].map((word) => `${word}\0`).join("");
+  return `${input}\0${lock}\0${list(variables)}${list(command)}`;
+}
+
 /**
- * The command with its disks locked, in a mount namespace that has the shares; as it is when there are
- * none. The program that does so becomes the command: the process stays the same.
+ * The command with its disks locked, in a mount namespace that has the shares, or with a program beside; as it
+ * is when there is nothing of that. The program that does so becomes the command: the process stays the same.
  */
 async function prepared(
-  { shares, locks = [] }: BoxProcessOptions,
+  { shares, locks = [], beside, plan }: BoxProcessOptions,
   command: readonly [string, ...string[]],
 ): Promise<readonly [string, ...string[]]> {
+  const path = sharePath();
+  if (beside) {
+    const { lockPath, controlPath, network } = plan;
+    const listens = [`${controlPath}.own`, ...network ? [network.socketPath] : []];
+    return [path, "beside", lockPath, ...listens, "--", ...command];
+  }
   const list = shares?.list ?? [];
   if (list.length === 0 && locks.length === 0) return command;
-  const path = sharePath();
   if (!await exists(path)) throw missingPart("share", "mount volumes");
   requirePermissions("mount volumes", [{ name: "run", command: path }]);
   const entered = shares && list.length > 0

@@ -49,6 +49,8 @@ export interface MachineFile {
   /** {@link BoxProcessPlan.runner}, by which its engine is known. */
   readonly runner: string;
   readonly limits: Limits;
+  /** Whether its program was started beside. */
+  readonly beside: boolean;
   /** What its network is told before the machine starts; see `ffi/net/control.h`. */
   readonly orders: readonly string[];
 }

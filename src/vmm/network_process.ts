@@ -43,14 +43,20 @@ export class NetworkRefused extends Error {
 /**
  * Starts it.
  *
+ * @param listener A descriptor of a socket that listens for the machine, which it takes over. @default {it makes one}
  * @throws Error when it can't be started.
  */
-export function startNetwork(network: MachineNetworkProcess, library: string): NetworkProcess {
+export function startNetwork(
+  network: MachineNetworkProcess,
+  library: string,
+  listener?: number,
+): NetworkProcess {
   const { program, socketPath, controlPath, macAddress } = network;
   // Its input's end ends it, also when this process is killed.
   const child = ChildProcess.start(new BoxLibrary(library), {
-    command: [program, socketPath, controlPath, macAddress],
+    command: [program, listener === undefined ? socketPath : "-", controlPath, macAddress],
     asked: true,
+    third: listener,
   });
   if (!child) throw new Error(`${program} is locked`);
   const ended = child.ended.then(({ code, signal, output }) =>

@@ -8,7 +8,8 @@ import { ChildProcess } from "../../ffi/child.ts";
 import type { RunnerProgram, RunningProgram } from "./engine.ts";
 import { after } from "./timer.ts";
 
-const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
+/** Where programs look for others. */
+export const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 /** How long a lock may be held by one that is just ending, in `ms`. */
 const LOCK_MS = 10_000;
 /** Between two tries, in `ms`. */

@@ -20,6 +20,8 @@ export interface RelayOptions {
   readonly socketPath: string;
   /** Unix socket for the agent, which comes after `open` has resolved; what is there is replaced. */
   readonly channelPath: string;
+  /** A descriptor of a file for the transfer disk, which it takes over. @default {it makes one} */
+  readonly transfer?: number | undefined;
   /** Called once with the payload of the agent's HELLO. */
   readonly onHello?: (payload: Uint8Array<ArrayBuffer>) => void;
   /** Called once with the payload of the agent's GOODBYE, before the guest ends. */
@@ -83,8 +85,12 @@ export class Relay {
    * @throws Error when the sockets can't be made, or the library isn't there.
    */
   static async open(options: RelayOptions): Promise<Relay> {
-    const { library, socketPath, channelPath } = options;
-    const thread = new RelayThread(library, { clients: socketPath, channel: channelPath });
+    const { library, socketPath, channelPath, transfer } = options;
+    const thread = new RelayThread(library, {
+      clients: socketPath,
+      channel: channelPath,
+      transfer,
+    });
     const conns: Deno.Conn[] = [];
     try {
       // The relay knows them by their order.

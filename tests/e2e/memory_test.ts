@@ -77,6 +77,7 @@ Deno.test(
         await fork.start();
         return fork;
       }));
+      for (const fork of forks) checkBeside(home, fork.id);
       // What runs needs neither the snapshot nor the other box; what is yet to be started neither.
       await warm.snapshots.remove("ready");
       assert.deepEqual([...Deno.readDirSync(join(home, "boxes", warm.id, "snapshots"))], []);
@@ -116,6 +117,28 @@ Deno.test(
       for (const box of [warm, pending, ...forks]) await box.remove({ force: true });
     }),
 );
+
+/** Its machine was started beside its box process, and is that's. */
+function checkBeside(home: string, id: string): void {
+  const { beside } = JSON.parse(Deno.readTextFileSync(join(home, "boxes", id, "machine.json")));
+  assert.equal(beside, true);
+  const isBox = (pid: string) => {
+    const plan = JSON.stringify(join(home, "boxes", id));
+    return Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes(plan);
+  };
+  const pids = [...Deno.readDirSync("/proc")].map(({ name }) => name).filter((name) =>
+    /^\d+$/.test(name)
+  );
+  const machine = pids.find((pid) => {
+    try {
+      return Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes(`\0hutch-${id}\0`);
+    } catch {
+      return false; // it has ended
+    }
+  });
+  const parent = /^PPid:\s+(\d+)/m.exec(Deno.readTextFileSync(`/proc/${machine}/status`))?.[1];
+  assert.ok(parent !== undefined && isBox(parent), `${machine} of ${parent}`);
+}
 
 /** Each gets what is sent to it and not to another one: by its own transfer disk, if it has one. */
 async function checkInputs(boxes: readonly Box[]): Promise<void> {

@@ -252,7 +252,7 @@ Deno.test({
     const own = join(projectRoot, "ffi/child");
     const main = join(projectRoot, "tests/ffi/child_tries.c");
     const flags = [...sanitizers, "-pthread", `-I${own}`];
-    await runTool("cc", ...flags, "-o", program, main, `${own}/child.c`);
+    await runTool("cc", ...flags, "-o", program, main, `${own}/child.c`, `${own}/beside.c`);
     await runTool(program, join(folder.path, "lock"));
   },
 });

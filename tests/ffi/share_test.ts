@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { sharePath } from "../../ffi/library.ts";
+import { BoxLibrary } from "../../ffi/box_library.ts";
+import { ChildProcess } from "../../ffi/child.ts";
+import { boxLibraryPath, sharePath } from "../../ffi/library.ts";
+import { FileLock } from "../../src/file_lock.ts";
 import { TempFolder } from "../support/temp.ts";
 
 // As root, and as somebody who gets a user namespace: what files they have is the same.
@@ -228,6 +231,8 @@ Deno.test("hutch-share says what it can't listen at or run", async () => {
       [["listen", long, "--", "/bin/true"], /the path is too long/],
       [["listen", "/nowhere/s", "--", "/bin/true"], /Cannot listen at \/nowhere\/s: No such file/],
       [["listen", "/nowhere/s"], /an argument is missing/],
+      [["beside", "/nowhere/life", "--", "/bin/true"], /two or three paths/],
+      [["beside", "/nowhere/life", "/nowhere/own", "--", "/bin/true"], /Cannot listen at/],
       [["fly"], /usage/],
     ] as const
   ) {
@@ -238,4 +243,91 @@ Deno.test("hutch-share says what it can't listen at or run", async () => {
   await using temp = await tree(uid);
   const args = ["enter", join(temp.path, "shares"), "--", "/nowhere"];
   assert.match((await share(uid, args)).out, /Cannot run \/nowhere: No such file/);
+});
+
+/** An order for what waits beside, as the box process's starter writes it. */
+function order(lock: string, ...command: readonly string[]): string {
+  return ["/dev/null", lock, "WORD=told", "", ...command, ""].map((text) => `${text}\0`).join("");
+}
+
+/** Starts a program by `hutch-share beside`; it says what it found, and then the first lines that the other says. */
+function besideProgram(folder: string): ChildProcess {
+  const path = (name: string) => join(folder, name);
+  const script = `echo "$HUTCH_BESIDE"; set -- $HUTCH_BESIDE; read -r _
+    head -n 4 /proc/$$/fd/$2 | tr '\\n' ' '; echo; read -r _`;
+  return ChildProcess.start(new BoxLibrary(boxLibraryPath()), {
+    command: [
+      ...[sharePath(), "beside", path("life"), path("own"), path("network"), "--"] as const,
+      ...["/bin/sh", "-c", script],
+    ],
+    ...{ asked: true, third: "told" },
+  }) ?? assert.fail("it is locked");
+}
+
+/** Waits until a process is none any more, or one that its parent has yet to wait for. */
+async function untilOver(pid: number): Promise<void> {
+  const isOver = async () => {
+    const status = await Deno.readTextFile(`/proc/${pid}/status`).catch(() => "State:\tZ");
+    return /^State:\s+Z/m.test(status);
+  };
+  while (!await isOver()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+Deno.test("hutch-share starts what it is told to beside a program, which it dies with", async () => {
+  await using temp = new TempFolder();
+  const lock = join(temp.path, "lock");
+  const program = besideProgram(temp.path);
+  const [pid = 0, , transfer, network] = (await program.ask() ?? "").split(" ").map(Number);
+  const made = await Deno.readLink(`/proc/${program.pid}/fd/${transfer}`);
+  assert.equal(made, "/memfd:transfer (deleted)");
+  const script =
+    `exec >&2; echo $WORD; for fd in 0 3 4; do readlink /proc/$$/fd/$fd; done; exec sleep 600`;
+  assert.equal(program.tellThird(order(lock, "/bin/sh", "-c", script)), true);
+  const said = await program.ask("go") ?? "";
+  assert.match(said, /^told \/dev\/null socket:\[\d+\] \/memfd:transfer \(deleted\) $/);
+  assert.equal(FileLock.isHeld(lock), true);
+  // Its sockets listen: one has somebody who isn't asked here, the other this program's.
+  for (const name of ["own", "network"]) {
+    using _connection = await Deno.connect({ transport: "unix", path: join(temp.path, name) });
+  }
+  assert.notEqual(network, -1);
+  program.kill();
+  await program.ended;
+  await untilOver(pid);
+  while (FileLock.isHeld(lock)) await new Promise((resolve) => setTimeout(resolve, 5));
+});
+
+Deno.test("what waits beside a program ends without an order, and with one that isn't whole", async () => {
+  for (const text of ["", order("", "/bin/sleep", "600").slice(0, -1)]) {
+    await using temp = new TempFolder();
+    const program = besideProgram(temp.path);
+    const [pid = 0] = (await program.ask() ?? "").split(" ").map(Number);
+    program.tellThird(text);
+    await untilOver(pid);
+    assert.equal(await program.ask("go"), "");
+    program.kill();
+    await program.ended;
+  }
+});
+
+Deno.test("what waits beside a program says why it can't start what it is told to", async () => {
+  await using temp = new TempFolder();
+  const program = besideProgram(temp.path);
+  await program.ask();
+  assert.ok(program.tellThird(order("", "/nowhere/program")));
+  assert.equal(await program.ask("go"), "Cannot run /nowhere/program: No such file or directory ");
+  program.kill();
+  await program.ended;
+});
+
+Deno.test("nothing is started beside a program whose box has one that is just ending", async () => {
+  await using temp = new TempFolder();
+  const life = join(temp.path, "life");
+  using _held = FileLock.try(life) ?? assert.fail("it is locked");
+  const program = besideProgram(temp.path);
+  assert.equal(await program.ask(), "");
+  assert.equal(program.tellThird(order("", "/bin/sleep", "600")), false);
+  assert.deepEqual([...Deno.readDirSync(temp.path)].map((entry) => entry.name), ["life"]);
+  program.kill();
+  await program.ended;
 });

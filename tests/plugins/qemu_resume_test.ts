@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { boxLibraryPath } from "../../ffi/library.ts";
-import type { MachineSpec } from "../../mod.ts";
-import runner, { machineArguments } from "../../plugins/engines/qemu_runner.ts";
+import type { MachineSpec, RunnerProgram } from "../../mod.ts";
+import { qemu } from "../../plugins/engines/qemu.ts";
+import { machineArguments } from "../../plugins/engines/qemu_arguments.ts";
+import runner from "../../plugins/engines/qemu_runner.ts";
 import { startProgram } from "../../src/vmm/program.ts";
 import { TempFolder } from "../support/temp.ts";
 
@@ -12,9 +14,12 @@ const SPEC: MachineSpec = {
   ...{ channelPath: "/channel", controlPath: "/control", engine: {} },
 };
 
-/** Speaks as QEMU does to whoever listens at a path; `heard` gets the name of each command. */
-async function playQemu(path: string, heard: (execute: string) => void): Promise<void> {
-  using connection = await Deno.connect({ transport: "unix", path });
+/** Speaks as QEMU does on a connection; `heard` gets the name of each command. */
+async function playQemu(
+  connecting: Promise<Deno.UnixConn>,
+  heard: (execute: string) => void,
+): Promise<void> {
+  using connection = await connecting;
   const say = (value: unknown) =>
     connection.write(new TextEncoder().encode(`${JSON.stringify(value)}\n`));
   const answers: Readonly<Record<string, unknown>> = {
@@ -37,16 +42,28 @@ async function playQemu(path: string, heard: (execute: string) => void): Promise
   }
 }
 
-/** Starts a machine that goes on from memory that this one kept; QEMU is played. */
+/**
+ * Starts a machine that goes on from memory that this one kept; QEMU is played.
+ *
+ * @param isBeside Whether it runs already when its runner is called.
+ */
 async function goOn(
   home: TempFolder,
   marks: Readonly<Record<string, string>>,
-  { confine, heard }: { readonly confine: () => void; readonly heard: (execute: string) => void },
+  { confine, heard, isBeside = false }: {
+    readonly confine: () => void;
+    readonly heard: (execute: string) => void;
+    readonly isBeside?: boolean;
+  },
 ): Promise<void> {
   const path = (name: string) => join(home.path, name);
   await Deno.writeTextFile(path("qemu"), "#!/bin/sh\nexec sleep 60\n", { mode: 0o755 });
   await Deno.mkdir(path("memory"));
   await Deno.writeTextFile(path("memory/state"), "state");
+  const own = { transport: "unix", path: path("control.own") } as const;
+  using listener = isBeside ? Deno.listen(own) : undefined;
+  const start = (program: RunnerProgram) => startProgram(boxLibraryPath(), program);
+  const beside = isBeside ? await start({ command: [path("qemu")] }) : undefined;
   const starting = runner.start({
     ...SPEC,
     ...{ folder: home.path, consolePath: path("console") },
@@ -59,9 +76,10 @@ async function goOn(
   }, {
     confine,
     counterKhz: () => Promise.resolve(undefined),
-    spawn: (program) => startProgram(boxLibraryPath(), program),
+    beside,
+    spawn: isBeside ? () => assert.fail("it runs already") : start,
   });
-  const talking = playQemu(path("control.own"), (execute) => {
+  const talking = playQemu(listener ? listener.accept() : Deno.connect(own), (execute) => {
     heard(execute);
     if (execute !== "cont") return;
     Deno.writeTextFileSync(path("console"), "hutch-agent: waiting for a host\n");
@@ -84,6 +102,29 @@ Deno.test("the runner of QEMU confines its process before a guest goes on from m
   });
   assert.equal(steps.filter((step) => step === "confine").length, 1);
   assert.ok(steps.indexOf("confine") < steps.indexOf("cont"), steps.join(" "));
+});
+
+Deno.test("the runner of QEMU takes over a machine that was started beside its process", async () => {
+  await using home = new TempFolder();
+  const steps: string[] = [];
+  await goOn(home, { version: "1.2.3", accelerator: "tcg", smap: "off" }, {
+    ...{ confine: () => void steps.push("confine"), heard: (execute) => void steps.push(execute) },
+    isBeside: true,
+  });
+  assert.ok(steps.indexOf("confine") < steps.indexOf("cont"), steps.join(" "));
+  assert.ok(steps.includes("chardev-change"), steps.join(" "));
+});
+
+Deno.test("only a machine that goes on from memory is started beside its process", () => {
+  const [engine] = qemu().engines ?? [];
+  const options = { listener: 3, transferPath: "/transfer" };
+  const resume = { ramPath: "/ram", statePath: "/state", folder: "/memory", marks: {} };
+  const spec = { ...SPEC, engine: { program: "/qemu", accelerator: "tcg" } };
+  assert.equal(engine?.beside?.(spec, options), undefined);
+  const { command, input, lock } = engine?.beside?.({ ...spec, resume }, options) ?? assert.fail();
+  assert.deepEqual([command[0], input, lock], ["/qemu", "/state", "/folder/qemu.lock"]);
+  assert.ok(command.includes("socket,id=own,fd=3,server=on,wait=off"), command.join(" "));
+  assert.ok(command.some((word) => word.includes('"filename":"/transfer"')), command.join(" "));
 });
 
 Deno.test("memory of a guest that was built for another processor is refused, in words", async () => {

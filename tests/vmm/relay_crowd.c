@@ -115,7 +115,7 @@ int main(int count, char **arguments) {
   snprintf(clients_path, sizeof clients_path, "%s/clients", arguments[1]);
   snprintf(channel_path, sizeof channel_path, "%s/channel", arguments[1]);
   struct hutch_relay *relay;
-  if (hutch_relay_open(clients_path, channel_path, &relay) < 0) fail("can't open a relay");
+  if (hutch_relay_open(clients_path, channel_path, -1, &relay) < 0) fail("can't open a relay");
   int own = dial(channel_path), holder = dial(channel_path), guest = dial(channel_path);
   say(guest, (struct frame){.length = 9, .type = HUTCH_HELLO});
   int before = descriptors();

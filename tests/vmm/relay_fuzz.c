@@ -213,7 +213,7 @@ static void step(struct end *end, bool slow) {
 static void start(struct hutch_relay **relay) {
   unlink(clients_path);
   unlink(channel_path);
-  if (hutch_relay_open(clients_path, channel_path, relay) < 0) fail("can't open a relay");
+  if (hutch_relay_open(clients_path, channel_path, -1, relay) < 0) fail("can't open a relay");
   for (unsigned i = 0; i < 3 + CLIENTS; i++)
     ends[i] = (struct end){.kind = i < CLIENT ? (enum kind)i : CLIENT,
                            .fd = dial(i < CLIENT ? channel_path : clients_path)};
