@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -157,11 +158,12 @@ static void on_term(int signal) {
 }
 
 static bool hold(int other, int ms) {
-  struct pollfd ready = {.fd = other, .events = POLLIN};
+  /* The input is the agent's, and ends sooner where a guest goes on from memory that was kept meanwhile. */
+  struct pollfd ready[] = {{.fd = other, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
   struct timespec from, now;
   clock_gettime(CLOCK_MONOTONIC, &from);
   for (int left = ms; left > 0 && !asked_to_end;) {
-    int result = poll(&ready, 1, left < 100 ? left : 100);
+    int result = poll(ready, 2, left < 100 ? left : 100);
     if (result > 0) return true;
     clock_gettime(CLOCK_MONOTONIC, &now);
     left = ms - (int)((now.tv_sec - from.tv_sec) * 1000 + (now.tv_nsec - from.tv_nsec) / 1000000);
@@ -193,6 +195,11 @@ static int32_t have_frozen(struct frozen *frozen, int other) {
   return either[0].revents != 0 ? hear(ends[0]) : ETIMEDOUT;
 }
 
+/* Its end takes the kernel a while, and is in the way of whoever goes on from memory that was kept meanwhile. */
+static void give_way(void) {
+  setpriority(PRIO_PROCESS, 0, 19);
+}
+
 /* The process that thaws; `other` ends with the one that asked. Says twice how it went. */
 static _Noreturn void keep(int other, int hold_ms) {
   struct sigaction action = {.sa_handler = on_term};
@@ -213,6 +220,7 @@ static _Noreturn void keep(int other, int hold_ms) {
   int error = thaw(frozen);
   word = !in_time ? ETIME : -error;
   send(other, &word, sizeof word, MSG_NOSIGNAL);
+  give_way();
   _exit(0);
 }
 
@@ -236,7 +244,6 @@ int freeze_main(int argc, char **argv) {
   if (pid < 0) return say(errno), 1;
   if (pid == 0) {
     close(ends[0]);
-    close(STDIN_FILENO);
     close(STDOUT_FILENO);
     close(STDERR_FILENO);
     keep(ends[1], hold_ms);
@@ -245,6 +252,7 @@ int freeze_main(int argc, char **argv) {
   /* When it takes too long, the end of this process is what the other one finds: it thaws at once. */
   int32_t word = wait_for(ends[0], limit_ms) ? hear(ends[0]) : ETIMEDOUT;
   if (say(word) < 0 || word != 0) return 1;
+  give_way();
   struct pollfd either[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = ends[0], .events = POLLIN}};
   while (poll(either, 2, -1) < 0 && errno == EINTR) continue;
   shutdown(ends[0], SHUT_WR);

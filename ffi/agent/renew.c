@@ -30,12 +30,19 @@ static int complain(const char *what, const char *path) {
   return 1;
 }
 
-/* Writes a file anew if it is there and regular; nothing is followed. Whole before the old one goes. */
-static int replace(const char *path, const void *bytes, size_t length) {
-  char fresh[128];
+/* What a file is to have from now on; made where there is such a file: a guest that goes on has to draw its first
+ * random numbers for it, which takes an emulated one as long as a command. */
+typedef bool contents(char *bytes, size_t *length);
+
+/* Writes a file anew if it is there, regular and at least so long; nothing is followed. Whole before the old one
+ * goes. */
+static int replace(const char *path, off_t least, contents *make) {
+  char fresh[128], bytes[SEED_BYTES];
+  size_t length;
   struct stat status;
   if (lstat(path, &status) < 0) return errno == ENOENT || errno == ENOTDIR ? 0 : complain("look at", path);
-  if (!S_ISREG(status.st_mode)) return 0;
+  if (!S_ISREG(status.st_mode) || status.st_size < least) return 0;
+  if (!make(bytes, &length)) return complain("draw random numbers for", path);
   snprintf(fresh, sizeof fresh, "%s.hutch", path);
   unlink(fresh);
   int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -50,34 +57,36 @@ static int replace(const char *path, const void *bytes, size_t length) {
   return 0;
 }
 
-/* An empty one means that it is yet to be made. */
-static bool has_machine_id(void) {
-  struct stat status;
-  return lstat("/etc/machine-id", &status) == 0 && S_ISREG(status.st_mode) && status.st_size >= 32;
+/* One for both files. */
+static bool machine_id(char *bytes, size_t *length) {
+  static uint8_t id[16];
+  static bool drawn;
+  if (!drawn && getrandom(id, sizeof id, 0) != sizeof id) return false;
+  drawn = true;
+  id[6] = (uint8_t)((id[6] & 0x0f) | 0x40); /* a UUID of version 4, as systemd's are */
+  id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
+  for (size_t i = 0; i < sizeof id; i++) snprintf(bytes + i * 2, 3, "%02x", id[i]);
+  bytes[sizeof id * 2] = '\n';
+  *length = sizeof id * 2 + 1;
+  return true;
+}
+
+static bool seed(char *bytes, size_t *length) {
+  *length = SEED_BYTES;
+  return getrandom(bytes, SEED_BYTES, 0) == SEED_BYTES;
 }
 
 static int renew_machine_id(void) {
-  uint8_t id[16];
-  char text[sizeof id * 2 + 2];
-  if (getrandom(id, sizeof id, 0) != sizeof id) return complain("make", "a machine id");
-  id[6] = (uint8_t)((id[6] & 0x0f) | 0x40); /* a UUID of version 4, as systemd's are */
-  id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
-  for (size_t i = 0; i < sizeof id; i++) snprintf(text + i * 2, 3, "%02x", id[i]);
-  text[sizeof text - 2] = '\n';
-  int bad = has_machine_id() ? replace("/etc/machine-id", text, sizeof text - 1) : 0;
-  return bad | replace("/var/lib/dbus/machine-id", text, sizeof text - 1);
+  /* An empty one means that it is yet to be made. */
+  return replace("/etc/machine-id", 32, machine_id) | replace("/var/lib/dbus/machine-id", 0, machine_id);
 }
 
 static int renew_seeds(void) {
   static const char *const PATHS[] = {"/var/lib/systemd/random-seed", "/var/lib/urandom/random-seed",
                                       "/var/lib/random-seed", "/var/lib/misc/random-seed",
                                       "/var/lib/seedrng/seed.credit", "/var/lib/seedrng/seed.no-credit"};
-  uint8_t seed[SEED_BYTES];
   int bad = 0;
-  for (size_t i = 0; i < sizeof PATHS / sizeof *PATHS; i++) {
-    if (getrandom(seed, sizeof seed, 0) != sizeof seed) return complain("make", "a random seed");
-    bad |= replace(PATHS[i], seed, sizeof seed);
-  }
+  for (size_t i = 0; i < sizeof PATHS / sizeof *PATHS; i++) bad |= replace(PATHS[i], 0, seed);
   return bad;
 }
 
