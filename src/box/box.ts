@@ -714,8 +714,11 @@ export class Box implements AsyncDisposable {
   ): Promise<Pick<LiveBox, "client">> {
     const start = startOf(this.id);
     if (start) return { client: start.guest ?? this.#notYet() };
-    const known = this.#record();
-    stepOf(operation, known.state.status === "paused" ? await this.#now() : known);
+    const before = this.#live?.isOver ? this.#live : undefined;
+    const record = this.#record();
+    /** A connection to a machine that has ended since: it is about to end, too. */
+    const ended = ACTIVE.includes(record.state.status) ? undefined : before;
+    stepOf(operation, record.state.status === "paused" ? await this.#now() : record);
     this.#detached = options.detached ?? this.#detached;
     for (;;) {
       const known = this.#live;
@@ -725,7 +728,7 @@ export class Box implements AsyncDisposable {
         ? await shared.result.catch(() => undefined)
         : await shared.join(options.signal);
       // One that ended at once was started all the same: its main command may be done.
-      if (live?.client.ending && known) {
+      if (live && known && (live.client.ending || known === ended)) {
         await live.client.closed;
         if (this.#live === shared) this.#live = undefined;
       } else if (live) {

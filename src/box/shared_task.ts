@@ -21,6 +21,11 @@ export class SharedTask<T> {
     this.result.catch(() => {});
   }
 
+  /** Whether it has ended. */
+  get isOver(): boolean {
+    return this.#over;
+  }
+
   /** Whether it is being cancelled: too late to join. */
   get abandoned(): boolean {
     return this.#givenUp.signal.aborted;

@@ -6,6 +6,7 @@ import {
   BOX,
   ENGINE,
   hutch,
+  MAIN,
   processesOf,
   RUN,
   TEST_ENGINE,
@@ -122,6 +123,24 @@ Deno.test(`a guest that reboots ends its box, and the next command starts it aga
     assert.equal(info.status, "stopped");
     assert.equal((await box.exec("echo", ["again"])).stdout, "again\n");
     await box.remove({ force: true });
+  }));
+
+Deno.test(`a command starts a box again whose end this program hasn't heard of but somebody has recorded ${on}`, () =>
+  withHome(async (home) => {
+    await using runtime = await Runtime.open({ home });
+    await using box = await runtime.create({ ...BOX, name: "unheard" });
+    await box.exec("true");
+    const { pid } = await box.info();
+    assert.ok(pid);
+    Deno.kill(pid, "SIGKILL");
+    // Nothing is heard here meanwhile.
+    const { code } = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--quiet", "--no-prompt", MAIN, "wait", "unheard"],
+      env: { HUTCH_HOME: home },
+      ...{ stdout: "null", stderr: "null" },
+    }).outputSync();
+    assert.equal(code, 0);
+    assert.equal((await box.exec("echo", ["again"])).stdout, "again\n");
   }));
 
 // On libkrun the machine is the box process itself.

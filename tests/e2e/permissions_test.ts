@@ -242,7 +242,7 @@ Deno.test({
         }
       }
       const names = (await read("environ")).map((line) => line.split("=")[0]);
-      const known = ["DENO_DIR", "HOME", "MALLOC_ARENA_MAX", "XDG_CACHE_HOME"];
+      const known = ["DENO_DIR", "HOME", "HUTCH_BESIDE", "MALLOC_ARENA_MAX", "XDG_CACHE_HOME"];
       assert.deepEqual(names.filter((name) => !known.includes(name ?? "")), []);
     }),
 });

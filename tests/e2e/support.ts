@@ -20,7 +20,8 @@ helper(); // loaded once, not by the first test that needs it
 
 /** The checkout. */
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const MAIN = join(ROOT, "src/cli/main.ts");
+/** The command line's module. */
+export const MAIN = join(ROOT, "src/cli/main.ts");
 
 /** The engine under test, as tests are told. */
 export const TEST_ENGINE = Deno.env.get("HUTCH_TEST_ENGINE") ?? "qemu";
