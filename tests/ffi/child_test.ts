@@ -4,6 +4,7 @@ import { BoxLibrary } from "../../ffi/box_library.ts";
 import { ChildProcess } from "../../ffi/child.ts";
 import { boxLibraryPath } from "../../ffi/library.ts";
 import { projectRoot, sanitizers } from "../agent/native.ts";
+import { isRunning } from "../support/processes.ts";
 import { TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
 
@@ -224,15 +225,6 @@ Deno.test("a program that nobody waits for keeps no process alive, and is collec
   second.terminate();
   assert.equal((await second.ended).signal, "SIGTERM");
 });
-
-/** Not one that is about to be taken away by whoever has inherited it. */
-function isRunning(pid: number): boolean {
-  try {
-    return !/^State:\s+Z/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
-  } catch {
-    return false;
-  }
-}
 
 /** Whether the kernel has a number for it. */
 function isListed(pid: number): boolean {

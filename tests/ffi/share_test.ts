@@ -4,6 +4,7 @@ import { BoxLibrary } from "../../ffi/box_library.ts";
 import { ChildProcess } from "../../ffi/child.ts";
 import { boxLibraryPath, sharePath } from "../../ffi/library.ts";
 import { FileLock } from "../../src/file_lock.ts";
+import { isRunning, until } from "../support/processes.ts";
 import { TempFolder } from "../support/temp.ts";
 
 // As root, and as somebody who gets a user namespace: what files they have is the same.
@@ -264,13 +265,9 @@ function besideProgram(folder: string): ChildProcess {
   }) ?? assert.fail("it is locked");
 }
 
-/** Waits until a process is none any more, or one that its parent has yet to wait for. */
+/** Waits until a process has ended. */
 async function untilOver(pid: number): Promise<void> {
-  const isOver = async () => {
-    const status = await Deno.readTextFile(`/proc/${pid}/status`).catch(() => "State:\tZ");
-    return /^State:\s+Z/m.test(status);
-  };
-  while (!await isOver()) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(() => Promise.resolve(!isRunning(pid)), () => Promise.resolve(`${pid} lives on`));
 }
 
 Deno.test("hutch-share starts what it is told to beside a program, which it dies with", async () => {
@@ -294,7 +291,10 @@ Deno.test("hutch-share starts what it is told to beside a program, which it dies
   program.kill();
   await program.ended;
   await untilOver(pid);
-  while (FileLock.isHeld(lock)) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(
+    () => Promise.resolve(!FileLock.isHeld(lock)),
+    () => Promise.resolve("its lock is held"),
+  );
 });
 
 Deno.test("what waits beside a program ends without an order, and with one that isn't whole", async () => {

@@ -32,3 +32,12 @@ export async function until(
   }
   assert.fail(await message());
 }
+
+/** Not one that is about to be taken away by whoever has inherited it. */
+export function isRunning(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+  } catch {
+    return false;
+  }
+}
