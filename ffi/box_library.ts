@@ -5,6 +5,7 @@
  * @module
  */
 import { CHILD_SYMBOLS } from "./child_symbols.ts";
+import { type NativeFunctions, type NativeLibrary, openLibrary } from "./open_library.ts";
 
 const SYMBOLS = {
   // relay/relay.h
@@ -67,11 +68,11 @@ const SYMBOLS = {
     result: "u32",
     nonblocking: true,
   },
-} as const satisfies Deno.ForeignLibraryInterface;
+} as const satisfies NativeFunctions;
 
 /** A library that is opened, and by how many. */
 interface Opened {
-  readonly library: Deno.DynamicLibrary<typeof SYMBOLS>;
+  readonly library: NativeLibrary<typeof SYMBOLS>;
   users: number;
 }
 
@@ -91,7 +92,7 @@ export class BoxLibrary implements Disposable {
    * @throws what `Deno.dlopen` throws.
    */
   constructor(path: string) {
-    const found = opened.get(path) ?? { library: Deno.dlopen(path, SYMBOLS), users: 0 };
+    const found = opened.get(path) ?? { library: openLibrary(path, SYMBOLS), users: 0 };
     found.users += 1;
     opened.set(path, found);
     this.#path = path;
@@ -99,7 +100,7 @@ export class BoxLibrary implements Disposable {
   }
 
   /** Its functions. */
-  get symbols(): Deno.DynamicLibrary<typeof SYMBOLS>["symbols"] {
+  get symbols(): NativeLibrary<typeof SYMBOLS>["symbols"] {
     return this.#opened.library.symbols;
   }
 

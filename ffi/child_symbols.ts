@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { NativeFunctions } from "./open_library.ts";
 
 /** Every function, with the C type of each parameter. */
 export const CHILD_SYMBOLS = {
@@ -61,4 +62,4 @@ export const CHILD_SYMBOLS = {
     parameters: ["usize"], // hutch_child *child
     result: "void",
   },
-} as const satisfies Deno.ForeignLibraryInterface;
+} as const satisfies NativeFunctions;

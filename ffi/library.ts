@@ -13,12 +13,13 @@ import { fileURLToPath } from "node:url";
 import { cacheFolder } from "../src/cache_folder.ts";
 import { errorText, HutchError } from "../src/errors.ts";
 import { isCompiled } from "../src/own_process.ts";
+import { type NativeLibrary, openLibrary } from "./open_library.ts";
 import { PART_NAMES, type PartName, PARTS, PREBUILT } from "./parts.ts";
 import { SOURCES } from "./sources.ts";
 import { SYMBOLS } from "./symbols.ts";
 
 /** The opened library. */
-export type Helper = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+export type Helper = NativeLibrary<typeof SYMBOLS>["symbols"];
 
 /** Where `mod.ts` is. */
 const BASE = new URL("../", import.meta.url);
@@ -91,7 +92,7 @@ export function helper(): Helper {
   if (opened) return opened;
   const path = helperPath();
   try {
-    opened = Deno.dlopen(path, SYMBOLS).symbols;
+    opened = openLibrary(path, SYMBOLS).symbols;
     return opened;
   } catch (error) {
     throw new HutchError("part_missing", `Cannot load the helper ${path}: ${errorText(error)}`, {

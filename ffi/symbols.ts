@@ -5,6 +5,7 @@
  * @module
  */
 import { CHILD_SYMBOLS } from "./child_symbols.ts";
+import type { NativeFunctions } from "./open_library.ts";
 
 /** Every function, with the C type of each parameter. */
 export const SYMBOLS = {
@@ -258,4 +259,4 @@ export const SYMBOLS = {
     parameters: ["pointer"], // hutch_kernel *kernel
     result: "void",
   },
-} as const satisfies Deno.ForeignLibraryInterface;
+} as const satisfies NativeFunctions;

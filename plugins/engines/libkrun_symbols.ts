@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type NativeFunctions, type NativeLibrary, openLibrary } from "../../ffi/open_library.ts";
 
 const SYMBOLS = {
   krun_set_log_level: {
@@ -85,12 +86,12 @@ const SYMBOLS = {
     parameters: ["i32", "buffer", "u32"], // int fd, const struct sockaddr *address, socklen_t length
     result: "i32",
   },
-} as const satisfies Deno.ForeignLibraryInterface;
+} as const satisfies NativeFunctions;
 
 /** The loaded library. */
-export type Libkrun = Deno.DynamicLibrary<typeof SYMBOLS>;
+export type Libkrun = NativeLibrary<typeof SYMBOLS>;
 
 /** Loads libkrun; throws what `Deno.dlopen` throws. */
 export function loadLibkrun(path: string): Libkrun {
-  return Deno.dlopen(path, SYMBOLS);
+  return openLibrary(path, SYMBOLS);
 }
