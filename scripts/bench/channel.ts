@@ -36,7 +36,7 @@ export async function benchChannel(setting: BootSetting): Promise<Figure[]> {
   const forks: number[] = [];
   for (let n = 0; n < 50; n++) {
     trips.push(await rawRoundTrip(connection));
-    forks.push(await rawExec(connection, 5));
+    forks.push(await rawExec(connection, 1));
     execs.push(await timed(async () => await box.exec("true")));
   }
   const out = { ours: [] as number[], port: [] as number[], pipe: [] as number[] };

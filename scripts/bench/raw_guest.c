@@ -1,9 +1,11 @@
 /* PID 1 of the benchmark's floor: the channel with nothing on it. Speaks six commands of eight
  * bytes, a letter and a count (BE): 'e' echo count bytes, 's' swallow count bytes then answer one,
- * 'g' give count bytes, 'x' fork, exec and wait for /bin/true count times, then answer one; 'S' and 'G' are 's' and 'g' by a child at the other end of a pipe, which is the least
- * that a command's input and output can cost. */
+ * 'g' give count bytes, 'x' fork, exec and wait for /bin/true count times, then answer by eight bytes how many
+ * ns that took (BE); 'S' and 'G' are 's' and 'g' by a child at the other end of a pipe, which is the least that a
+ * command's input and output can cost. */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -13,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHUNK (256 * 1024)
@@ -102,7 +105,14 @@ static int through_pipe(int file, uint8_t *bytes, uint32_t count, int giving) {
   return result;
 }
 
-static void run_children(uint32_t count) {
+static uint64_t now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static int run_children(int file, uint32_t count) {
+  uint64_t from = now_ns();
   for (uint32_t n = 0; n < count; n++) {
     pid_t child = fork();
     if (child == 0) {
@@ -111,6 +121,8 @@ static void run_children(uint32_t count) {
     }
     if (child > 0) waitpid(child, NULL, 0);
   }
+  uint64_t took = htobe64(now_ns() - from);
+  return transfer(file, (uint8_t *)&took, sizeof took, 1);
 }
 
 int main(void) {
@@ -124,7 +136,7 @@ int main(void) {
     uint32_t count = (uint32_t)command[4] << 24 | (uint32_t)command[5] << 16 |
                      (uint32_t)command[6] << 8 | command[7];
     int piped = command[0] == 'S' || command[0] == 'G';
-    if (command[0] == 'x') run_children(count);
+    if (command[0] == 'x' && run_children(file, count) < 0) return 1;
     if (piped && through_pipe(file, bytes, count, command[0] == 'G') < 0) return 1;
     for (uint32_t left = command[0] == 'x' || piped ? 0 : count; left > 0;) {
       uint32_t part = left < CHUNK ? left : CHUNK;
@@ -132,7 +144,7 @@ int main(void) {
       if (command[0] != 's' && transfer(file, bytes, part, 1) < 0) return 1;
       left -= part;
     }
-    if (strchr("sSx", command[0])) transfer(file, bytes, 1, 1);
+    if (strchr("sS", command[0])) transfer(file, bytes, 1, 1);
   }
   reboot(RB_AUTOBOOT);
   return 0;
