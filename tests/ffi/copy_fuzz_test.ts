@@ -62,7 +62,7 @@ Deno.test(
     await buildTarget({
       output,
       sources: [join(ROOT, "ffi", "copy"), join(ROOT, "tests", "ffi", "copy_fuzz")],
-      headers: [join(ROOT, "ffi")],
+      headers: ["ffi", "tests/ffi"].map((folder) => join(ROOT, folder)),
       flags: ["-std=gnu11", "-Wall", "-Wextra", "-Werror", ...SANITIZED],
       libraries: [],
     });

@@ -101,7 +101,7 @@ Deno.test("hutch_ext4_layer_push survives mutated layers under sanitizers, and w
       join(ROOT, "ffi", "copy"),
       join(ROOT, "tests", "ffi", "fuzz"),
     ],
-    headers: [join(ROOT, "ffi"), join(ROOT, "ffi", "helper")],
+    headers: ["ffi", "ffi/helper", "tests/ffi"].map((folder) => join(ROOT, folder)),
     flags: ["-std=gnu11", "-Wall", "-Wextra", "-Werror", ...SANITIZED],
     libraries: ["-lext2fs", "-lcom_err", "-larchive", "-lzstd", "-ldl"],
   });

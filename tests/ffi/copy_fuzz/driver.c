@@ -1,89 +1,22 @@
-/* Feeds unpacking what it must survive. Built with sanitizers by tests/ffi/copy_fuzz_test.ts.
+/* Feeds unpacking what it must survive: see tar_fuzz.h. Built with sanitizers by tests/ffi/copy_fuzz_test.ts.
  *
- * driver FOLDER ROUNDS SEED-TAR...: unpacks each tar whole, then ROUNDS mutations of them, in pieces
- * of odd sizes, into FOLDER/in, guarded or not, as a tree or an archive. Gives up when anything but
- * FOLDER/in shows up in FOLDER, or a failure has no words. Prints how many were refused and how many
- * finished. The same arguments do the same. */
+ * Unpacks each tar in pieces of odd sizes into FOLDER/in, as a tree or an archive. Gives up when anything but
+ * FOLDER/in shows up in FOLDER, or a failure has no words. */
 #define _GNU_SOURCE
 #include "copy/copy.h"
+#include "tar_fuzz.h"
 
 #include <dirent.h>
 #include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_SEEDS 256
-#define MAX_SIZE (256u * 1024u)
-
-struct seed {
-  uint8_t *bytes;
-  size_t size;
-};
-
-static uint64_t state = 88172645463325252u;
-
-static uint64_t pick(uint64_t below)
+static int64_t push(struct copy_unpack *unpack, const struct seed *tar)
 {
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return below == 0 ? 0 : state % below;
-}
-
-static _Noreturn void give_up(const char *why)
-{
-  fprintf(stderr, "%s\n", why);
-  exit(2);
-}
-
-static struct seed load(const char *path)
-{
-  FILE *file = fopen(path, "rb");
-  struct seed seed = {malloc(MAX_SIZE), 0};
-  if (file == NULL || seed.bytes == NULL) give_up(path);
-  seed.size = fread(seed.bytes, 1, MAX_SIZE, file);
-  fclose(file);
-  return seed;
-}
-
-/* So that a changed header gets past the first check. */
-static void mend_checksum(uint8_t *block)
-{
-  unsigned sum = 0;
-  memset(block + 148, ' ', 8);
-  for (size_t i = 0; i < TAR_BLOCK; i++) sum += block[i];
-  snprintf((char *)block + 148, 8, "%06o", sum);
-}
-
-static void mutate(uint8_t *bytes, size_t *size)
-{
-  static const uint8_t odd[] = {0, 0xff, 0x80, '/', '.', '0', '7', '9', ' ', '\n', '=', 'S', 'L'};
-  for (uint64_t times = 1 + pick(4); times > 0 && *size >= TAR_BLOCK; times--) {
-    size_t blocks = *size / TAR_BLOCK;
-    uint8_t *block = bytes + pick(blocks) * TAR_BLOCK;
-    switch (pick(7)) {
-      case 0: block[pick(TAR_BLOCK)] = odd[pick(sizeof odd)]; break;
-      case 1: block[pick(TAR_BLOCK)] ^= (uint8_t)(1u << pick(8)); break;
-      case 2: memcpy(block, bytes + pick(blocks) * TAR_BLOCK, TAR_BLOCK); break;
-      case 3: block[124 + pick(12)] = odd[pick(sizeof odd)]; break;
-      case 4: block[156] = (uint8_t)"01256LKxgVS"[pick(11)]; break;
-      case 5: strcpy((char *)block, pick(2) ? "../outside" : "/outside"); break;
-      default: *size -= pick(*size); continue;
-    }
-    if (pick(4) != 0) mend_checksum(block);
-  }
-}
-
-static int64_t push(struct copy_unpack *unpack, const uint8_t *bytes, size_t size)
-{
-  size_t piece = 1 + pick(pick(2) == 0 ? 700 : 100000);
-  for (size_t at = 0; at < size;) {
-    size_t part = size - at < piece ? size - at : piece;
-    uint8_t *copy = malloc(part); /* its own allocation: reading beyond it is seen */
-    memcpy(copy, bytes + at, part);
+  size_t piece = pick_piece(100000);
+  for (size_t at = 0; at < tar->size;) {
+    size_t part = tar->size - at < piece ? tar->size - at : piece;
+    uint8_t *copy = copy_of(tar->bytes + at, part);
     int64_t used = copy_unpack_push(unpack, copy, part);
     free(copy);
     if (used < 0) return used;
@@ -114,7 +47,7 @@ static void check(const char *folder)
   closedir(names);
 }
 
-static int64_t unpack(const char *folder, const uint8_t *bytes, size_t size)
+static int64_t unpack(const char *folder, const struct seed *tar)
 {
   char path[4096];
   snprintf(path, sizeof path, "%s/in", folder);
@@ -124,7 +57,7 @@ static int64_t unpack(const char *folder, const uint8_t *bytes, size_t size)
     .max_bytes = 4u << 20, .max_entries = 200,
   };
   struct copy_unpack *unpack = copy_unpack_open(path, "name", &options);
-  int64_t result = push(unpack, bytes, size);
+  int64_t result = push(unpack, tar);
   if (result == 0) result = copy_unpack_finish(unpack);
   char line[5 * COPY_MAX_PATH];
   const struct copy_failure *failure = copy_unpack_failure(unpack);
@@ -136,24 +69,4 @@ static int64_t unpack(const char *folder, const uint8_t *bytes, size_t size)
   return result;
 }
 
-int main(int count, char **arguments)
-{
-  struct seed seeds[MAX_SEEDS];
-  int seed_count = count - 3;
-  if (seed_count < 1 || seed_count > MAX_SEEDS) return 2;
-  for (int i = 0; i < seed_count; i++) seeds[i] = load(arguments[i + 3]);
-  int rounds = atoi(arguments[2]), refused = 0, finished = 0;
-  uint8_t *bytes = malloc(MAX_SIZE);
-  for (int i = 0; i < seed_count + rounds; i++) {
-    const struct seed *seed = &seeds[i < seed_count ? i : (int)pick((uint64_t)seed_count)];
-    size_t size = seed->size;
-    memcpy(bytes, seed->bytes, size);
-    if (i >= seed_count) mutate(bytes, &size);
-    if (unpack(arguments[1], bytes, size) < 0) refused++;
-    else finished++;
-  }
-  printf("%d refused, %d finished\n", refused, finished);
-  for (int i = 0; i < seed_count; i++) free(seeds[i].bytes);
-  free(bytes);
-  return 0;
-}
+int main(int count, char **arguments) { return fuzz_tars(count, arguments, unpack); }
