@@ -34,7 +34,7 @@
 /* In the child: the order comes, and then there are the two and the file that it locks. */
 enum { ORDER = 3, OWN_FD = 3, TRANSFER_FD, LOCK_FD, KEPT_END };
 enum { ORDER_MAX = 256 * 1024, WORDS_MAX = 1024 };
-enum { LOCK_STEPS = 2500, LOCK_STEP_US = 4000 }; /* for who is just ending */
+enum { LOCK_MS = 10000 }; /* for who is just ending */
 
 struct order {
   const char *input, *lock;
@@ -84,12 +84,9 @@ static bool parse_order(char *text, size_t length, struct order *order) {
 static int lock_file(const char *path) {
   int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) fail("Cannot open %s: %s", path, strerror(errno));
-  for (int step = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; step++) {
-    if (errno != EWOULDBLOCK && errno != EINTR) fail("Cannot lock %s: %s", path, strerror(errno));
-    if (step == LOCK_STEPS) fail("Cannot use %s: another program has it", path);
-    usleep(LOCK_STEP_US);
-  }
-  return fd;
+  if (lock_within(fd, LOCK_EX, LOCK_MS)) return fd;
+  if (errno == EWOULDBLOCK) fail("Cannot use %s: another program has it", path);
+  fail("Cannot lock %s: %s", path, strerror(errno));
 }
 
 static void keep_as(int fd, int number) {
@@ -131,7 +128,7 @@ static int away(int fd) {
 static bool is_locked(const char *path) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return false;
-  bool locked = flock(fd, LOCK_SH | LOCK_NB) < 0;
+  bool locked = !lock_within(fd, LOCK_SH, 0);
   close(fd);
   return locked;
 }

@@ -1,63 +1,19 @@
-/* What box processes, and what serves files to their machines, are started by.
- *
- *   hutch-share enter FOLDER [MODE TAG PATH]... -- PROGRAM [ARG...]
- *     Becomes PROGRAM in a mount namespace in which FOLDER holds PATH under the name TAG. MODE is "ro"
- *     or "rw"; what is "ro" can't be written there by anybody, which no file server has to be trusted
- *     with. Behind it ",map=U:V:G:H" makes what belongs to user U and group G belong to V and H there,
- *     and ",try=..." does the same where that is possible.
- *
- *   hutch-share lock [MODE FILE]... -- PROGRAM [ARG...]
- *     Becomes PROGRAM with locks (flock) on FILEs that go with it and what it starts: MODE is "ex" for
- *     one that nobody else has, "sh" for one that is shared with others of this kind.
- *
- *   hutch-share listen SOCKET -- PROGRAM [ARG...]
- *     Becomes PROGRAM with a socket that listens at the path SOCKET as descriptor 3 and the working
- *     folder as descriptor 4, and says so by an empty line on standard output. (virtiofsd's own socket
- *     leaves a file behind, and its options take no path with a comma.)
- *
- *   hutch-share beside LIFE OWN [NETWORK] -- PROGRAM [ARG...]
- *     Becomes PROGRAM beside a process that waits for an order, see beside.c.
- *
- * Without the right to mount it takes a user namespace of its own, in which the caller is root and
- * nobody else is there. Ends with code 125 and a line on standard error when something fails. */
+/* `hutch-share enter`: folders under names of their own in a mount namespace of their own. */
 #define _GNU_SOURCE 1
 #include "share.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-enum { SOCKET_FD = 3, FOLDER_FD, KEPT_END };
-
-_Noreturn void fail(const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  vfprintf(stderr, format, arguments);
-  va_end(arguments);
-  fputc('\n', stderr);
-  exit(125);
-}
-
-_Noreturn void become(char **program) {
-  if (*program == NULL) fail("Cannot go on: no program is named");
-  execv(program[0], program);
-  fail("Cannot run %s: %s", program[0], strerror(errno));
-}
-
-/* ---- enter ---------------------------------------------------------------------------------- */
 
 /* Debian and Ubuntu have switches of their own for it. */
 static _Noreturn void refused(const char *what) {
@@ -234,7 +190,7 @@ static void share(int folder, const struct mode *mode, const char *tag, const ch
   close(tree);
 }
 
-static _Noreturn void enter(char **arguments) {
+_Noreturn void enter_folder(char **arguments) {
   const char *path = *arguments++;
   if (path == NULL) fail("Cannot mount volumes: no folder is named");
   own_namespace();
@@ -253,68 +209,4 @@ static _Noreturn void enter(char **arguments) {
   attributes(folder, "", AT_EMPTY_PATH, (struct mount_attr){.attr_set = MOUNT_ATTR_RDONLY});
   close(folder);
   become(*arguments == NULL ? arguments : arguments + 1);
-}
-
-/* ---- listen --------------------------------------------------------------------------------- */
-
-int listen_at(const char *path) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  if (strlen(path) >= sizeof address.sun_path) fail("Cannot listen at %s: the path is too long", path);
-  strcpy(address.sun_path, path);
-  if (unlink(path) < 0 && errno != ENOENT) fail("Cannot remove %s: %s", path, strerror(errno));
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  mode_t mask = umask(0077);
-  if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 1) < 0) {
-    fail("Cannot listen at %s: %s", path, strerror(errno));
-  }
-  umask(mask);
-  return fd;
-}
-
-static _Noreturn void listen_for(char **arguments) {
-  const char *path = *arguments++;
-  if (path == NULL || *arguments == NULL || strcmp(*arguments++, "--") != 0) fail("Cannot listen: an argument is missing");
-  int folder = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) fail("Cannot open the working folder: %s", strerror(errno));
-  int fd = listen_at(path);
-  umask(0);
-  /* Out of each other's way first. */
-  fd = fcntl(fd, F_DUPFD_CLOEXEC, KEPT_END);
-  folder = fcntl(folder, F_DUPFD_CLOEXEC, KEPT_END);
-  if (dup2(fd, SOCKET_FD) < 0 || dup2(folder, FOLDER_FD) < 0) fail("Cannot listen: %s", strerror(errno));
-  if (write(STDOUT_FILENO, "\n", 1) != 1) fail("Cannot say that %s is there: %s", path, strerror(errno));
-  become(arguments);
-}
-
-/* ---- lock ----------------------------------------------------------------------------------- */
-
-enum { LOCK_STEPS = 100, LOCK_STEP_US = 20000 }; /* for who is just ending */
-
-static void lock_file(int how, const char *path) {
-  int fd = open(path, O_RDONLY); /* inherited */
-  if (fd < 0) fail("Cannot open disk %s: %s", path, strerror(errno));
-  for (int step = 0; flock(fd, how | LOCK_NB) < 0; step++) {
-    if (errno != EWOULDBLOCK && errno != EINTR) fail("Cannot lock disk %s: %s", path, strerror(errno));
-    if (step == LOCK_STEPS) fail("Cannot use disk %s: another box has it, or this one has it twice", path);
-    usleep(LOCK_STEP_US);
-  }
-}
-
-static _Noreturn void lock_files(char **arguments) {
-  for (; *arguments != NULL && strcmp(*arguments, "--") != 0; arguments += 2) {
-    bool shared = strcmp(arguments[0], "sh") == 0;
-    if (!shared && strcmp(arguments[0], "ex") != 0) fail("Cannot lock disks: \"%s\" is neither ex nor sh", arguments[0]);
-    if (arguments[1] == NULL) fail("Cannot lock disks: an argument is missing");
-    lock_file(shared ? LOCK_SH : LOCK_EX, arguments[1]);
-  }
-  become(*arguments == NULL ? arguments : arguments + 1);
-}
-
-int main(int count, char **arguments) {
-  (void)count;
-  if (arguments[1] != NULL && strcmp(arguments[1], "enter") == 0) enter(arguments + 2);
-  if (arguments[1] != NULL && strcmp(arguments[1], "lock") == 0) lock_files(arguments + 2);
-  if (arguments[1] != NULL && strcmp(arguments[1], "listen") == 0) listen_for(arguments + 2);
-  if (arguments[1] != NULL && strcmp(arguments[1], "beside") == 0) beside(arguments + 2);
-  fail("usage: hutch-share enter|lock|listen|beside ...");
 }
