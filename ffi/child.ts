@@ -98,17 +98,20 @@ export class ChildProcess {
     const { command, env = {}, folder = "", input = "", errorPath = "", lock = "" } = options;
     const { asked = false, parted = false, third } = options;
     const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-    if ([...command, ...variables].some((word) => word === "" || word.includes("\0"))) {
+    const words = [...command, ...variables];
+    const paths = [folder, input, errorPath, lock];
+    if (words.includes("") || [...words, ...paths].some((text) => text.includes("\0"))) {
       library[Symbol.dispose]();
       throw new Error(
-        `${command[0]} can't be started with an argument that is empty or has a zero`,
+        `${command[0]} can't be started with an argument that is empty, or a text that has a zero`,
       );
     }
     ChildProcess.#collect();
     const made = new BigUint64Array(1);
     const result = library.symbols.hutch_child_start(
-      ...[cList(command), cList(variables), cString(folder)] as const,
-      ...[cString(input), cString(errorPath), cString(lock)] as const,
+      cList(command),
+      cList(variables),
+      cList(paths),
       typeof third === "number" ? third : -1,
       (asked ? ASKED : 0) | (parted ? PARTED : 0) | (third === "told" ? TOLD : 0),
       made,
@@ -260,11 +263,7 @@ function signalName(number: number): string {
   return SIGNALS[number] ?? own ?? `signal ${number}`;
 }
 
-function cString(text: string): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(`${text}\0`);
-}
-
-/** An empty text ends it. */
+/** Each with a zero behind it, and one more behind the last. */
 function cList(texts: readonly string[]): Uint8Array<ArrayBuffer> {
-  return cString(texts.map((text) => `${text}\0`).join(""));
+  return new TextEncoder().encode(texts.map((text) => `${text}\0`).join("") + "\0");
 }

@@ -8,19 +8,9 @@ import type { NativeFunctions } from "./open_library.ts";
 /** Every function, with the C type of each parameter. */
 export const CHILD_SYMBOLS = {
   hutch_child_start: {
-    // const char *words, const char *environment, const char *folder, const char *input, const char *error,
-    // const char *lock, int32_t third, uint32_t how, hutch_child **made
-    parameters: [
-      "buffer",
-      "buffer",
-      "buffer",
-      "buffer",
-      "buffer",
-      "buffer",
-      "i32",
-      "u32",
-      "buffer",
-    ],
+    // const char *words, const char *environment, const char *paths, int32_t third, uint32_t how,
+    // hutch_child **made
+    parameters: ["buffer", "buffer", "buffer", "i32", "u32", "buffer"],
     result: "i32",
   },
   hutch_child_beside: {

@@ -161,9 +161,11 @@ void hutch_child_fill(hutch_child *child, pid_t pid, const int ours[HUTCH_CHILD_
   pthread_mutex_init(&child->lock, NULL);
 }
 
-int32_t hutch_child_start(const char *words, const char *environment, const char *folder, const char *input,
-                          const char *error, const char *lock, int32_t third, uint32_t how, hutch_child **made) {
-  const char *null = "/dev/null";
+int32_t hutch_child_start(const char *words, const char *environment, const char *paths, int32_t third, uint32_t how,
+                          hutch_child **made) {
+  const char *null = "/dev/null", *path[HUTCH_CHILD_PATHS];
+  for (int i = 0; i < HUTCH_CHILD_PATHS; i++, paths += strlen(paths) + 1) path[i] = paths;
+  const char *folder = path[0], *input = path[1], *error = path[2], *lock = path[3];
   bool asked = (how & HUTCH_CHILD_ASKED) != 0;
   if (environment[0] == '\0') environment = "PATH=/usr/sbin:/usr/bin:/sbin:/bin\0";
   struct plan plan = {.words = list_of(words), .environment = list_of(environment), .folder = folder,

@@ -19,17 +19,20 @@ typedef struct hutch_child hutch_child;
 
 #define HUTCH_CHILD_THIRD 3
 
+#define HUTCH_CHILD_PATHS 4
+
 /* Starts a program. It gets no descriptors but its standard input, output (a pipe, or /dev/null) and error, and
  * as HUTCH_CHILD_THIRD `third` (-1: none), which is closed here.
  *
  * `words` are its file's path and its arguments, `environment` its variables (none: a PATH alone), each with a
- * zero byte, and an empty one behind the last. `folder` is its working folder; "" is the process's own. `input` is
- * a file; "": a pipe, or /dev/null. `error` is a file, which is made or cut; "": a pipe. It holds the file `lock`,
- * which is made where it isn't there, locked for as long as it lives ("": none).
+ * zero byte, and an empty one behind the last. `paths` are HUTCH_CHILD_PATHS, each with a zero byte: its working
+ * folder ("": the process's own); its standard input ("": a pipe, or /dev/null); its standard error, which is made
+ * or cut ("": a pipe); and a file that it holds locked for as long as it lives, which is made where it isn't there
+ * ("": none).
  *
  * 0, or a negative errno: -EWOULDBLOCK while somebody else has the lock. */
-int32_t hutch_child_start(const char *words, const char *environment, const char *folder, const char *input,
-                          const char *error, const char *lock, int32_t third, uint32_t how, hutch_child **made);
+int32_t hutch_child_start(const char *words, const char *environment, const char *paths, int32_t third, uint32_t how,
+                          hutch_child **made);
 
 /* What `hutch-share beside` has left to the program that it became. */
 struct hutch_beside {

@@ -125,11 +125,16 @@ Deno.test("what can't be started is told at once, with the number of the error",
       /can't be started: errno 2$/,
     );
   }
-  for (const word of ["", "a\0b"]) {
-    const command = ["/bin/true", word] as const;
+  for (
+    const options of [
+      { command: ["/bin/true", ""] },
+      { command: ["/bin/true", "a\0b"] },
+      { command: ["/bin/true"], folder: "/\0/dev/zero" },
+    ] as const
+  ) {
     assert.throws(
-      () => ChildProcess.start(new BoxLibrary(library), { command }),
-      /empty or has a zero/,
+      () => ChildProcess.start(new BoxLibrary(library), options),
+      /empty, or a text that has a zero/,
     );
   }
 });

@@ -34,7 +34,7 @@ static void round_of(int number) {
   hutch_child *child = NULL;
   char line[64], words[16];
   uint32_t length = sizeof words;
-  CHECK(hutch_child_start("/bin/cat\0-\0", "", "/", "", "", "", -1, HUTCH_CHILD_ASKED, &child) == 0);
+  CHECK(hutch_child_start("/bin/cat\0-\0", "", "/\0\0\0", -1, HUTCH_CHILD_ASKED, &child) == 0);
   int size = snprintf(line, sizeof line, "line %d\n", number);
   char answer[64];
   CHECK(hutch_child_ask(child, line, (uint64_t)size, answer, sizeof answer) == size - 1);
@@ -59,7 +59,7 @@ static void try_third(void) {
   char words[16];
   uint32_t length = sizeof words;
   int ends[2];
-  CHECK(hutch_child_start("/bin/sh\0-c\0cat <&3 >&2\0", "", "", "", "", "", -1, HUTCH_CHILD_TOLD, &child) == 0);
+  CHECK(hutch_child_start("/bin/sh\0-c\0cat <&3 >&2\0", "", "\0\0\0", -1, HUTCH_CHILD_TOLD, &child) == 0);
   CHECK(hutch_child_tell_third(child, "told", 4) == 0);
   CHECK(hutch_child_tell_third(child, "again", 5) == -EPIPE);
   CHECK(hutch_child_wait(child, words, &length) == 0 && length == 4 && memcmp(words, "told", 4) == 0);
@@ -67,10 +67,10 @@ static void try_third(void) {
   length = sizeof words;
   CHECK(pipe(ends) == 0 && write(ends[1], "given", 5) == 5);
   close(ends[1]);
-  CHECK(hutch_child_start("/bin/sh\0-c\0cat <&3 >&2\0", "", "", "", "", "", ends[0], 0, &child) == 0);
+  CHECK(hutch_child_start("/bin/sh\0-c\0cat <&3 >&2\0", "", "\0\0\0", ends[0], 0, &child) == 0);
   CHECK(hutch_child_wait(child, words, &length) == 0 && length == 5 && memcmp(words, "given", 5) == 0);
   hutch_child_free(child);
-  CHECK(hutch_child_start("/bin/true\0", "", "", "", "", "", -1, 0, &child) == 0);
+  CHECK(hutch_child_start("/bin/true\0", "", "\0\0\0", -1, 0, &child) == 0);
   CHECK(hutch_child_tell_third(child, "nobody", 6) == -EPIPE);
   length = sizeof words;
   CHECK(hutch_child_wait(child, words, &length) == 0);
@@ -102,7 +102,8 @@ static void try_beside(void) {
 int main(int count, char **arguments) {
   CHECK(count == 2);
   signal(SIGPIPE, SIG_IGN);
-  const char *lock = arguments[1];
+  char locked[4096] = "\0\0"; /* no folder, input and error */
+  snprintf(locked + 3, sizeof locked - 3, "%s", arguments[1]);
   round_of(0);
   int files = count_files();
   pthread_t threads[THREADS];
@@ -112,19 +113,19 @@ int main(int count, char **arguments) {
   hutch_child *one = NULL, *two = NULL;
   char words[16];
   uint32_t length = sizeof words;
-  CHECK(hutch_child_start("/bin/cat\0", "", "", "", "", lock, -1, HUTCH_CHILD_ASKED, &one) == 0);
-  CHECK(hutch_child_start("/bin/true\0", "", "", "", "", lock, -1, 0, &two) == -EWOULDBLOCK);
+  CHECK(hutch_child_start("/bin/cat\0", "", locked, -1, HUTCH_CHILD_ASKED, &one) == 0);
+  CHECK(hutch_child_start("/bin/true\0", "", locked, -1, 0, &two) == -EWOULDBLOCK);
   hutch_child_signal(one, SIGKILL);
   CHECK(hutch_child_wait(one, words, &length) == -SIGKILL);
   hutch_child_free(one);
   length = sizeof words;
-  CHECK(hutch_child_start("/bin/sh\0-c\0seq 100 >&2; exit 9\0", "", "", "", "", lock, -1, 0, &two) == 0);
+  CHECK(hutch_child_start("/bin/sh\0-c\0seq 100 >&2; exit 9\0", "", locked, -1, 0, &two) == 0);
   CHECK(hutch_child_wait(two, words, &length) == 9);
   CHECK(length == sizeof words);
   CHECK(memcmp(words + sizeof words - 7, "99\n100\n", 7) == 0);
   hutch_child_free(two);
-  CHECK(hutch_child_start("/nothing\0", "", "", "", "", "", -1, HUTCH_CHILD_ASKED, &one) == -ENOENT);
-  CHECK(hutch_child_start("/bin/true\0", "", "", "/nothing", "", "", -1, 0, &one) == -ENOENT);
+  CHECK(hutch_child_start("/nothing\0", "", "\0\0\0", -1, HUTCH_CHILD_ASKED, &one) == -ENOENT);
+  CHECK(hutch_child_start("/bin/true\0", "", "\0/nothing\0\0", -1, 0, &one) == -ENOENT);
   try_third();
   try_beside();
   CHECK(count_files() == files);
