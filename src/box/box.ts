@@ -61,9 +61,13 @@ export interface BoxStartOptions {
 
 /** Options of {@link Box.stop} and {@link Box.restart}. */
 export interface BoxStopOptions {
-  /** Time between TERM and KILL for the box's processes, in `ms`; 0 kills at once. @default {10000} */
+  /**
+   * Time between TERM and KILL for the box's processes, in `ms`, up to a day; 0 kills at once.
+   *
+   * @default {10000}
+   */
   readonly timeoutMs?: number;
-  /** After it the machine is ended if the guest hasn't by itself, in `ms`. @default {5000} */
+  /** After it the machine is ended if the guest hasn't by itself, in `ms`, up to a day. @default {5000} */
   readonly killAfterMs?: number;
 }
 

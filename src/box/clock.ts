@@ -3,9 +3,7 @@
  *
  * @module
  */
-
-/** Longest time that one timer can wait, in `ms`. */
-const LONGEST_MS = 2 ** 31 - 1;
+import { LONGEST_TIMER_MS } from "./times.ts";
 
 /** A clock that never goes back. */
 export interface Clock {
@@ -21,7 +19,7 @@ export const systemClock: Clock = {
   async sleep(ms, signal) {
     const until = performance.now() + ms;
     for (let left = ms; left > 0 && !signal.aborted; left = until - performance.now()) {
-      await sleepOnce(Math.min(left, LONGEST_MS), signal);
+      await sleepOnce(Math.min(left, LONGEST_TIMER_MS), signal);
     }
   },
 };

@@ -12,6 +12,7 @@ import { type NetworkConfig, networkConfig } from "../network/options.ts";
 import { secretVariables } from "../network/secrets.ts";
 import { restartRule } from "./restart.ts";
 import { parseSizeMiB } from "./size.ts";
+import { checkMs, LONGEST_TIMER_MS } from "./times.ts";
 
 /** Smallest memory of a box, in `MiB`. */
 export const MIN_MEMORY_MIB = 64;
@@ -65,9 +66,7 @@ export function checkOptions(
   if (cwd !== undefined) checkCwd(cwd);
   if (options.user !== undefined) checkText("user", options.user);
   for (const part of options.entrypoint ?? []) checkText("entrypoint", part);
-  if (bootTimeoutMs !== undefined && !(bootTimeoutMs > 0)) {
-    refuse(`Cannot wait ${bootTimeoutMs} ms for a box to boot: it is not a positive number`);
-  }
+  checkMs("bootTimeoutMs", bootTimeoutMs, 1, LONGEST_TIMER_MS);
   checkTime("maxDurationMs", options.maxDurationMs);
   checkTime("idleTimeoutMs", options.idleTimeoutMs);
   if (options.restart !== undefined && !restartRule(options.restart)) {

@@ -19,11 +19,13 @@ import { endMain } from "./main_command.ts";
 import type { BoxConfig } from "./options.ts";
 import { emitEnd, endedState, reconcile, removeHeld } from "./reconcile.ts";
 import type { LiveBox } from "./starting.ts";
+import { checkMs, LONGEST_GRACE_MS } from "./times.ts";
 
 /**
  * Stops a box: asks the guest, and kills it if it isn't gone in time. No-op if it doesn't run.
  *
  * @returns Its record afterwards.
+ * @throws HutchError `invalid_option` for times that are out of bounds.
  */
 export async function stopBox(
   context: BoxContext,
@@ -31,6 +33,7 @@ export async function stopBox(
   input: StopInput,
   live: LiveBox | undefined,
 ): Promise<BoxRecord> {
+  checkInput(input);
   using held = await holdBox(context, id, "stop");
   const { record } = held;
   context.keepers.leave(context, id);
@@ -46,6 +49,7 @@ export async function discardBox(
   input: StopInput,
   live: LiveBox | undefined,
 ): Promise<void> {
+  checkInput(input);
   using held = await holdBox(context, id, "stop");
   const { record } = held;
   const own = boxPaths(context.paths, id);
@@ -58,6 +62,12 @@ export async function discardBox(
     ending = stopping;
   }
   await removeHeld(context, ending, { exit, process: live?.process });
+}
+
+/** Also what a plugin has made of it. */
+function checkInput({ timeoutMs, killAfterMs }: StopInput): void {
+  checkMs("timeoutMs", timeoutMs, 0, LONGEST_GRACE_MS);
+  checkMs("killAfterMs", killAfterMs, 0, LONGEST_GRACE_MS);
 }
 
 /**

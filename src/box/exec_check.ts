@@ -8,9 +8,7 @@ import { checkCwd, checkEnv } from "./config.ts";
 import { capabilitiesOf, rlimitsOf } from "./exec_limits.ts";
 import type { ExecOptions } from "./exec_options.ts";
 import { ttyOf } from "./exec_tty.ts";
-
-const MAX_TIMEOUT_MS = 2 ** 31 - 1;
-const MAX_GRACE_MS = 24 * 60 * 60 * 1000;
+import { checkMs, LONGEST_GRACE_MS, LONGEST_TIMER_MS } from "./times.ts";
 
 /** A command as it is asked for. */
 export interface AskedCommand {
@@ -31,15 +29,10 @@ export function checkCommand({ command, args, options }: AskedCommand): void {
   if (typeof tty === "object" && tty.term !== undefined) checkEnv({ TERM: tty.term });
   if (cwd !== undefined) checkCwd(cwd);
   if (user?.includes("\0")) refuse("Cannot run a command as a user with a NUL character in it");
-  checkMs("timeoutMs", timeoutMs, 1, MAX_TIMEOUT_MS);
-  checkMs("killAfterMs", killAfterMs, 0, MAX_GRACE_MS);
+  checkMs("timeoutMs", timeoutMs, 1, LONGEST_TIMER_MS);
+  checkMs("killAfterMs", killAfterMs, 0, LONGEST_GRACE_MS);
   if (rlimits) rlimitsOf(rlimits);
   if (capabilities) capabilitiesOf(capabilities);
-}
-
-function checkMs(name: string, ms: number | undefined, least: number, most: number): void {
-  if (ms === undefined || (ms >= least && ms <= most)) return;
-  refuse(`Cannot use ${name} of ${ms} ms: it isn't from ${least} to ${most}`);
 }
 
 function refuse(message: string): never {

@@ -11,11 +11,10 @@ import type { GuestClient } from "../guest/client.ts";
 import type { CheckResult } from "./health.ts";
 import type { BoxConfig, HealthCheck } from "./options.ts";
 import { signalName } from "./signals.ts";
+import { LONGEST_TIMER_MS } from "./times.ts";
 
 /** What is kept of a command's output, in bytes of each stream. */
 const TAIL_BYTES = 2_048;
-/** Longest time that one timer can wait, in `ms`. */
-const LONGEST_MS = 2 ** 31 - 1;
 
 /** Looks once. Never rejects: what goes wrong is a failed check. */
 export async function checkHealth(
@@ -24,7 +23,7 @@ export async function checkHealth(
   { check, signal }: { readonly check: Required<HealthCheck>; readonly signal: AbortSignal },
 ): Promise<CheckResult> {
   const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), Math.min(check.timeoutMs, LONGEST_MS));
+  const timer = setTimeout(() => late.abort(), Math.min(check.timeoutMs, LONGEST_TIMER_MS));
   const giveUp = AbortSignal.any([late.signal, signal]);
   try {
     if (check.command.length > 0) return await runCommand(client, config, { check, giveUp });

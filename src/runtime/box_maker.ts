@@ -10,6 +10,7 @@ import { forkBox } from "../box/fork.ts";
 import type { FromOptions } from "../box/from_options.ts";
 import type { BoxConfig, BoxOptions } from "../box/options.ts";
 import { reconcile } from "../box/reconcile.ts";
+import { checkMs, LONGEST_GRACE_MS } from "../box/times.ts";
 import { stepOf } from "../box/transitions.ts";
 import { HutchError } from "../errors.ts";
 import { FileLock } from "../file_lock.ts";
@@ -228,11 +229,8 @@ function replaceGrace({ name, replace }: BoxOptions): number | undefined {
     });
   }
   const graceMs = replace === true ? REPLACE_GRACE_MS : replace.graceMs ?? REPLACE_GRACE_MS;
-  if (graceMs >= 0 && graceMs < 2 ** 31) return graceMs;
-  throw new HutchError(
-    "invalid_option",
-    `Cannot give box "${name}" ${graceMs} ms to end: it is not a number from 0`,
-  );
+  checkMs("replace.graceMs", graceMs, 0, LONGEST_GRACE_MS);
+  return graceMs;
 }
 
 function checkEngine({ engines }: BoxContext, name: string): void {

@@ -5,6 +5,7 @@
  * @module
  */
 import type { DatabaseSync } from "node:sqlite";
+import { LONGEST_TIMER_MS } from "../box/times.ts";
 import { HutchError } from "../errors.ts";
 import type { Events } from "../plugin/contract.ts";
 import {
@@ -23,8 +24,6 @@ import {
 const POLL_MS = 50;
 /** Other programs may write an event so much later than it happened, in `ms`. */
 const GRACE_MS = 100;
-/** What `setTimeout` can wait, in `ms`. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const KEEP = 10_000;
 const MAX_AGE_MS = 30 * 24 * 3_600_000;
 /** A hundred years: times before it can be written as dates. */

@@ -5,7 +5,7 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { BoxConfig, BoxStatus } from "../box/options.ts";
-import { HutchError } from "../errors.ts";
+import { errorText, HutchError } from "../errors.ts";
 import type { PublishedPort } from "../network/ports.ts";
 import { type BoxFilter, COLUMNS, listQuery } from "./box_list.ts";
 import {
@@ -14,6 +14,7 @@ import {
   damagedRow,
   givingRows,
   laterRow,
+  parseConfig,
   parseRow,
   type Row,
 } from "./box_rows.ts";
@@ -177,7 +178,7 @@ export class BoxRecords {
         );
       }
       this.#prepare("UPDATE boxes SET name = ?, config = ? WHERE id = ?")
-        .run(config.name, JSON.stringify(config), id);
+        .run(config.name, configText(config), id);
       this.#write(config);
       return { ...record, name: config.name, config };
     });
@@ -346,7 +347,22 @@ export class BoxRecords {
 /** A configuration's row. */
 export function valuesOf(config: BoxConfig): (string | number)[] {
   const { id, name, createdAt, image, owned } = config;
-  return [id, name, createdAt, image.digest, owned ? 1 : 0, JSON.stringify(config)];
+  return [id, name, createdAt, image.digest, owned ? 1 : 0, configText(config)];
+}
+
+/** As it is written: what couldn't be read again (`Infinity` would come back as null) would lose the box. */
+function configText(config: BoxConfig): string {
+  const text = JSON.stringify(config);
+  try {
+    parseConfig(text);
+  } catch (error) {
+    throw new HutchError(
+      "invalid_option",
+      `Cannot record box "${config.name}" with these options: ${errorText(error)}`,
+      { cause: error },
+    );
+  }
+  return text;
 }
 
 function recordOf(row: Row): BoxRecord {

@@ -55,6 +55,13 @@ for (
     ["a host name of 65 bytes", { hostname: "a".repeat(65) }, "65 bytes"],
     ["a host name with a space", { hostname: "a b" }, '"a b"'],
     ["a boot timeout of zero", { bootTimeoutMs: 0 }, "0 ms"],
+    ["a boot timeout that isn't a number", { bootTimeoutMs: NaN }, "bootTimeoutMs of NaN ms"],
+    ["a boot timeout without end", { bootTimeoutMs: Infinity }, "bootTimeoutMs of Infinity ms"],
+    [
+      "a boot timeout that no timer waits",
+      { bootTimeoutMs: 2 ** 31 },
+      "isn't from 1 to 2147483647",
+    ],
     ["a longest life of zero", { maxDurationMs: 0 }, "maxDurationMs of 0 ms"],
     ["a longest life without end", { maxDurationMs: Infinity }, "Infinity ms"],
     ["an idle time below zero", { idleTimeoutMs: -1 }, "idleTimeoutMs of -1 ms"],

@@ -51,6 +51,18 @@ Deno.test("BoxRecords refuses a taken name and keeps the first box", () =>
     assert.equal(records.list().length, 1);
   }));
 
+Deno.test("BoxRecords records nothing that couldn't be read again", () =>
+  withRecords((records) => {
+    const bad = { ...config("aa0000000000", "one"), bootTimeoutMs: Infinity };
+    const refused = { code: "invalid_option", message: /box "one".*bootTimeoutMs/ };
+    assert.throws(() => records.add(bad), refused);
+    assert.throws(() => records.addClones([bad], null), refused);
+    assert.equal(records.list().length, 0);
+    records.add(config("aa0000000000", "one"));
+    assert.throws(() => records.reconfigure("aa0000000000", () => bad), refused);
+    assert.equal(records.byId("aa0000000000")?.config.bootTimeoutMs, 1);
+  }));
+
 Deno.test("BoxRecords changes a state only from the revision that was seen", () =>
   withRecords((records) => {
     records.add(config("aa0000000000", "one"));
