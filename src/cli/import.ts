@@ -28,7 +28,10 @@ export function define(command: Command): void {
   command.usage("[options] [FILE]")
     .argument("[FILE]", "what hutch export wrote, or - for standard input (default: -)")
     .option("--name <NAME>", "name of the box (default: the one that it had)")
-    .option("--trust", "keep volumes, ports and the network open: for archives of your own")
+    .option(
+      "--trust",
+      "keep what reaches this machine, such as volumes and ports: for archives of your own",
+    )
     .option("--keep-identity", "keep its machine id and SSH host keys: for a box that moves here")
     .option("--no-pull", "don't pull the image when it is neither here nor in the archive")
     .option(

@@ -168,7 +168,7 @@ Deno.test("Runtime.import refuses archives that lie, and leaves nothing of them"
       ["a host name", box({ hostname: "a b" })],
       ["a restart", box({ restart: "sometimes" })],
       ["a network", box({ network: { ...said.box.network, mode: "host" } })],
-      ["a server", box({ network: { ...said.box.network, dns: ["x"] } })],
+      ["a host", box({ network: { ...said.box.network, extraHosts: { a: "x" } } })],
       ["logs", box({ log: { maxBytes: 0, files: 1e9 } })],
       ["a large head", archiveOf([{ name: "hutch.json", content: new Uint8Array(5 << 20) }])],
       ["no head", archiveOf(rest)],
@@ -291,12 +291,13 @@ Deno.test("Runtime.import keeps what reaches this machine for those who trust it
       volumes: ["/etc:/host", "tmpfs:/scratch"],
       allowNet: ["api.test", "private", "10.0.0.0/8:443", "public"],
       networkRules: [{ action: "allow" }, { action: "deny", target: "1.2.3.4" }],
+      dns: ["127.0.0.1:9999", "9.9.9.9"],
       secrets: { HOME: { from: "env", hosts: ["api.test"] } },
       autoRemove: false,
     });
     await box.export(path, { image: false });
     const { box: careful, leftOut } = await runtime.import(path, { name: "b" });
-    assert.deepEqual(leftOut, ["volumes", "ports", "network", "rules", "secrets"]);
+    assert.deepEqual(leftOut, ["volumes", "ports", "network", "rules", "dns", "secrets"]);
     assert.deepEqual(careful.config.network.rules, [
       "deny out any 1.2.3.4 any",
       "allow out tcp api.test any",
@@ -304,6 +305,7 @@ Deno.test("Runtime.import keeps what reaches this machine for those who trust it
       "deny out any any any",
     ]);
     assert.deepEqual(careful.config.network.secrets, []);
+    assert.deepEqual(careful.config.network.dns, []);
     assert.equal(careful.config.network.mode, "nat");
     assert.equal(careful.config.volumes.length, 1);
     const { box: trusted } = await runtime.import(path, { name: "c", trust: true });

@@ -13,7 +13,7 @@ import type { BoxConfig, BoxOptions, VolumeSpec } from "../options.ts";
 import { badArchive } from "./format.ts";
 
 /** A setting that reaches this machine, and stayed behind. */
-export type LeftOut = "volumes" | "ports" | "network" | "rules" | "secrets";
+export type LeftOut = "volumes" | "ports" | "network" | "rules" | "dns" | "secrets";
 
 /** What is said of an imported box. */
 export interface ImportedConfigOptions {
@@ -106,11 +106,20 @@ function withoutReach({ volumes, network }: BoxConfig): {
   if (open) leftOut.push("network");
   const rules = network.rules.filter(isUsual);
   if (rules.length < network.rules.length) leftOut.push("rules");
+  // They may be this machine's or its neighbours', and are asked from here.
+  if (network.dns.length > 0) leftOut.push("dns");
   // Their values would be taken from this machine, for hosts that the file names.
   if (network.secrets.length > 0) leftOut.push("secrets");
   return {
     volumes: kept,
-    network: { ...network, mode: open ? "nat" : network.mode, ports: [], rules, secrets: [] },
+    network: {
+      ...network,
+      mode: open ? "nat" : network.mode,
+      ports: [],
+      rules,
+      dns: [],
+      secrets: [],
+    },
     leftOut,
   };
 }

@@ -41,8 +41,9 @@ export interface ImportOptions {
   /** Name of the box. @default {the one that it had} */
   readonly name?: string;
   /**
-   * Whether the box keeps what reaches this machine: volumes other than memory, published ports, the
-   * network `open`. Only for archives whose maker you trust with that. @default {false}
+   * Whether the box keeps what reaches this machine: volumes other than memory, published ports,
+   * name servers, secrets, the network `open` and rules for more than names and public addresses.
+   * Only for archives whose maker you trust with that. @default {false}
    */
   readonly trust?: boolean;
   /**
