@@ -115,12 +115,16 @@ async function makeDisks(
   if (backing === null || !first) return; // each start of a box without a disk makes one
   const below = { path: backingPath(context.paths, backing), format: "qcow2" } as const;
   const { diskPath } = boxPaths(context.paths, first.id);
-  const placer = new OverlayPlacer(diskPath, below, first.diskMiB * 2 ** 20);
-  for (const [index, { id }] of configs.entries()) {
-    const own = boxPaths(context.paths, id);
-    using lock = FileLock.try(own.operationLockPath);
-    // Somebody starts it already, or has done so.
-    if (lock && !existsSync(own.diskPath)) placer.place(own.diskPath);
-    if (index % AT_ONCE === AT_ONCE - 1) await new Promise((resolve) => setTimeout(resolve, 0));
+  try {
+    const placer = new OverlayPlacer(diskPath, below, first.diskMiB * 2 ** 20);
+    for (const [index, { id }] of configs.entries()) {
+      const own = boxPaths(context.paths, id);
+      using lock = FileLock.try(own.operationLockPath);
+      // Somebody starts it already, or has done so.
+      if (lock && !existsSync(own.diskPath)) placer.place(own.diskPath);
+      if (index % AT_ONCE === AT_ONCE - 1) await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+  } catch (error) {
+    context.log(`box "${first.name}": a disk is yet to be made: ${errorText(error)}`);
   }
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { HutchError, Runtime } from "../../mod.ts";
+import { existsSync } from "node:fs";
 import { keepReserve, spendReserve } from "../../src/state/reserve.ts";
 import { pathsOf } from "../../src/runtime/paths.ts";
 import { engineDouble } from "../doubles/engine.ts";
@@ -111,6 +112,41 @@ Deno.test(
     await box.snapshots.create("second");
     await box.remove({ force: true });
     assert.deepEqual([...Deno.readDirSync(`${home.path}/backing`)], []);
+  },
+);
+
+Deno.test(
+  `Clones whose disks find no room are there, and get their disks when they start${note}${rootNote}`,
+  {
+    ignore: ignore || Deno.uid() !== 0,
+  },
+  async () => {
+    await using home = await SmallHome.make("size=24m");
+    const log: string[] = [];
+    await using runtime = await Runtime.open({
+      home: home.path,
+      plugins: [engineDouble({ overlay: true })],
+      log: (line) => log.push(line),
+    });
+    const box = await runtime.create({ ...DOUBLE_BOX, name: "one" });
+    await box.start();
+    await box.stop();
+    await runTool("qemu-io", "-c", "write -P 1 0 64k", `${home.path}/boxes/${box.id}/disk.qcow2`);
+    const clones = [];
+    {
+      using _full = home.fill();
+      const { size } = Deno.statSync(`${home.path}/fill`);
+      Deno.truncateSync(`${home.path}/fill`, size - (768 << 10)); // for some of their disks
+      clones.push(...await box.clone({ name: "more", count: 50 }));
+      assert.match(log.join("\n"), /^box "more-1": a disk is yet to be made: /m);
+      const without = clones.filter(({ id }) => !existsSync(`${home.path}/boxes/${id}/disk.qcow2`));
+      assert.ok(without.length > 0 && without.length < 50, `${without.length} have no disk`);
+      await noSpace(clones.at(-1)?.start() ?? Promise.resolve());
+    }
+    assert.equal(clones.length, 50);
+    const last = clones.at(-1);
+    await last?.start();
+    await runTool("qemu-img", "check", "-q", `${home.path}/boxes/${last?.id}/disk.qcow2`);
   },
 );
 
