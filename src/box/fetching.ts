@@ -10,6 +10,9 @@ import { Duplex } from "node:stream";
 import { HutchError } from "../errors.ts";
 import type { BoxConnection } from "./connection.ts";
 
+/** What of a {@link BoxConnection} is needed. */
+export type Connection = Pick<BoxConnection, "readable" | "writable" | "close">;
+
 /** A body up to this size is sent with its length, since some servers know no other way. */
 const MOST_AT_ONCE = 64 * 1024;
 /** Answers that have no body. */
@@ -30,11 +33,11 @@ export function boxRequest(
 }
 
 /** One request and its answer over a connection, which ends with the answer's body. */
-export async function fetchOver(connection: BoxConnection, request: Request): Promise<Response> {
+export async function fetchOver(connection: Connection, request: Request): Promise<Response> {
   try {
     const { head, rest } = await beginningOf(request.body);
     const message = open(connection, request, rest ? undefined : head.length);
-    const answer = answered(message, request.signal);
+    const answer = answered(message, request);
     answer.catch(() => {}); // sending may fail first, for the same reason
     const sent = send(message, head, rest);
     sent.catch((error: unknown) => message.destroy(error instanceof Error ? error : undefined));
@@ -74,7 +77,7 @@ function join(chunks: readonly Uint8Array[]): Uint8Array {
 }
 
 function open(
-  connection: BoxConnection,
+  connection: Connection,
   request: Request,
   length: number | undefined,
 ): ClientRequest {
@@ -89,7 +92,10 @@ function open(
   });
 }
 
-function answered(message: ClientRequest, signal: AbortSignal): Promise<IncomingMessage> {
+function answered(
+  message: ClientRequest,
+  { signal, url }: Request,
+): Promise<IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   const abort = () => {
     reject(signal.reason);
@@ -98,6 +104,18 @@ function answered(message: ClientRequest, signal: AbortSignal): Promise<Incoming
   message.once("response", (answer) => {
     answer.once("close", () => signal.removeEventListener("abort", abort));
     resolve(answer);
+  });
+  message.once("upgrade", (_answer, socket) => {
+    socket.destroy();
+    reject(
+      new HutchError(
+        "guest_failed",
+        `Cannot fetch ${url} of a box: its server switches protocols`,
+        {
+          hint: "box.connect gives a connection for any protocol",
+        },
+      ),
+    );
   });
   message.on("error", reject);
   signal.addEventListener("abort", abort, { once: true });
@@ -133,7 +151,7 @@ function write(message: ClientRequest, bytes: Uint8Array): Promise<void> {
 function responseOf(
   answer: IncomingMessage,
   request: Request,
-  connection: BoxConnection,
+  connection: Connection,
 ): Response {
   const status = answer.statusCode ?? 0;
   const headers = new Headers();
@@ -166,7 +184,7 @@ function bodyOf(answer: IncomingMessage): ReadableStream<Uint8Array<ArrayBuffer>
 }
 
 /** A connection in Node's form. */
-function duplexOf(connection: BoxConnection): Duplex {
+function duplexOf(connection: Connection): Duplex {
   const reader = connection.readable.getReader();
   const writer = connection.writable.getWriter();
   return new Duplex({

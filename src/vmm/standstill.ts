@@ -60,7 +60,7 @@ export class Standstill implements HeldStream {
       const message = error instanceof Error ? error.message : String(error);
       const payload = cborTexts(["kind", "failed"], ["errno", 0], ["message", message]);
       this.#say(makeFrame(FrameType.ERROR, this.#client.number, payload));
-      await this.#end();
+      void this.#end(); // which waits for this
       return false;
     }
   }
