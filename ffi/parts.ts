@@ -32,7 +32,9 @@ export interface Part {
   readonly maxBytes?: number;
 }
 
-const COMMON = ["-std=gnu11", "-O2"];
+/** All read what may be hostile: an overflow that was overlooked is to end the program. */
+const HARDENED = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"];
+const COMMON = ["-std=gnu11", "-O2", ...HARDENED];
 /** Ours alone: another machine's compiler may warn of what ours doesn't know yet. */
 const STRICT = ["-Wall", "-Wextra", "-Werror"];
 

@@ -181,7 +181,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "net/control.h": "a7e639dd7e58b1fab22b6c0f5f3b7dbfa188f2013b65fc70d113593aff949b76",
   "net/dns.c": "5ad6ed5f03a637e1eb96995a7210e44182d1ba2f93be1e69a8a34184cf9ce7de",
   "net/dns.h": "b5501539725df1e203ad5185b482dd4abf6f715651d755bf400be6e298fddeaa",
-  "net/dns_message.c": "81be3dcf2b4c93bae2023ea4475bab2efd73ab1db60cbded58f0b1fd6d4f8abf",
+  "net/dns_message.c": "cbd496dcb0bf4db6e13df01697dbd5ecc15b8ebd3fcc970844af529252d6e951",
   "net/dns_message.h": "39a88af65890ee327528287b52dc83bcb7a80f0e9bcba3799e3e6ef2d4fe82ff",
   "net/dns_policy.c": "ff0bd72ecbe2b87e786804f8bdd18dd54fb5fb0e76fae0b8434e4f66cbc386ca",
   "net/dns_policy.h": "7923b46cacd513aba0f168d125ece470a003896a9962d7cc4c9d5b696ed517c6",

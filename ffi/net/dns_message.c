@@ -40,10 +40,11 @@ int dns_read_question(const uint8_t *message, size_t length, struct dns_question
   if (get16(message + 4) != 1 || get16(message + 6) != 0) return DNS_FORMAT_ERROR;
   size_t at = DNS_HEADER, text = 0;
   for (;;) {
-    if (at >= length || at - DNS_HEADER >= NAME_MAX_BYTES) return DNS_FORMAT_ERROR;
+    if (at >= length) return DNS_FORMAT_ERROR;
     size_t label = message[at++];
     if (label == 0) break;
     if (label > LABEL_MAX || label > length - at) return DNS_FORMAT_ERROR; /* pointers have no place here */
+    if (at - DNS_HEADER + label >= NAME_MAX_BYTES) return DNS_FORMAT_ERROR; /* with its own end, and the name's */
     if (text > 0) question->name[text++] = '.';
     text += put_label(question->name + text, message + at, label);
     at += label;
