@@ -25,23 +25,30 @@ export class QemuRefused extends Error {}
 /** A conversation with a machine. Reads what comes all the while, so that nothing piles up in QEMU. */
 export class QemuTalk implements Disposable {
   readonly #connection: Deno.UnixConn;
+  readonly #timeoutMs: number;
   readonly #waiting: PromiseWithResolvers<unknown>[] = [];
   #ready: Promise<unknown> | undefined;
   #over: Error | undefined;
 
-  /** Over a connection to its monitor. */
-  constructor(connection: Deno.UnixConn) {
+  /**
+   * Over a connection to its monitor.
+   *
+   * @param timeoutMs How long an answer may take. @default {5000}
+   */
+  constructor(connection: Deno.UnixConn, timeoutMs: number = TIMEOUT_MS) {
     this.#connection = connection;
+    this.#timeoutMs = timeoutMs;
     void this.#read();
   }
 
   /**
    * What QEMU returns for one command.
    *
-   * @throws QemuRefused; any other error when the connection is lost or it takes longer than 5 s.
+   * @throws QemuRefused; any other error when the connection is lost or it takes too long. It may be
+   * done later all the same, and others may be asked meanwhile.
    */
   async ask(order: QemuOrder): Promise<unknown> {
-    await (this.#ready ??= this.#send({ execute: "qmp_capabilities" }));
+    await (this.#ready ??= this.#begin());
     return await this.#send(order);
   }
 
@@ -50,20 +57,29 @@ export class QemuTalk implements Disposable {
     this.#end(new Error("the conversation was ended"));
   }
 
+  async #begin(): Promise<void> {
+    try {
+      await this.#send({ execute: "qmp_capabilities" });
+    } catch (error) {
+      this.#end(errorOf(error)); // it takes nothing without
+      throw error;
+    }
+  }
+
   async #send(order: QemuOrder): Promise<unknown> {
     if (this.#over) throw this.#over;
     const answer = Promise.withResolvers<unknown>();
+    // Answers come in the order of questions: one that is late keeps its place.
     this.#waiting.push(answer);
-    const late = () => this.#end(new Error(`it didn't answer in ${TIMEOUT_MS} ms`));
-    using _timer = after(TIMEOUT_MS, late);
-    try {
-      const bytes = new TextEncoder().encode(`${JSON.stringify(order)}\n`);
-      for (let at = 0; at < bytes.length;) at += await this.#connection.write(bytes.subarray(at));
-      return await answer.promise;
-    } catch (error) {
-      answer.promise.catch(() => {});
-      throw this.#over ?? error;
-    }
+    const late = () => answer.reject(new Error(`it didn't answer in ${this.#timeoutMs} ms`));
+    using _timer = after(this.#timeoutMs, late);
+    this.#write(order).catch((error) => answer.reject(this.#over ?? error));
+    return await answer.promise;
+  }
+
+  async #write(order: QemuOrder): Promise<void> {
+    const bytes = new TextEncoder().encode(`${JSON.stringify(order)}\n`);
+    for (let at = 0; at < bytes.length;) at += await this.#connection.write(bytes.subarray(at));
   }
 
   async #read(): Promise<void> {
@@ -76,7 +92,7 @@ export class QemuTalk implements Disposable {
         } // others are its greeting and events
       }
     } catch (error) {
-      this.#end(error instanceof Error ? error : new Error(String(error)));
+      this.#end(errorOf(error));
     }
   }
 
@@ -135,6 +151,10 @@ async function hasSmap(talk: QemuTalk): Promise<boolean> {
   const [first]: unknown[] = Array.isArray(processors) ? processors : [];
   const path = isObject(first) ? first["qom-path"] : undefined;
   return await talk.ask({ execute: "qom-get", arguments: { path, property: "smap" } }) === true;
+}
+
+function errorOf(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason));
 }
 
 function wordsOf(error: unknown): string {
