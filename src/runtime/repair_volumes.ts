@@ -8,7 +8,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { errorText } from "../errors.ts";
 import { VolumeTable } from "../state/volumes.ts";
 import type { Paths } from "./paths.ts";
-import { readRecord } from "./volumes.ts";
+import { readRecord } from "./volume_files.ts";
 
 /** A volume that has no record any more; its files are still there. */
 export interface LostVolume {

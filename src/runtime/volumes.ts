@@ -4,24 +4,18 @@
  * @module
  */
 import { join } from "node:path";
-import { Ext4Image } from "../../ffi/helper.ts";
-import { asNoSpace, exists, removeIfThere } from "../atomic_file.ts";
+import { exists, removeIfThere } from "../atomic_file.ts";
 import { randomId } from "../box/config.ts";
 import { parseSizeMiB } from "../box/size.ts";
 import { HutchError } from "../errors.ts";
 import { nearest } from "../suggest.ts";
-import {
-  parseVolumeRecord,
-  type VolumeRecord,
-  type VolumeTable,
-  type VolumeUser,
-} from "../state/volumes.ts";
+import type { VolumeRecord, VolumeTable, VolumeUser } from "../state/volumes.ts";
 import type { Paths } from "./paths.ts";
+import { placeVolume, prepareVolume, readRecord, sweepVolumes } from "./volume_files.ts";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 /** What other kinds of volumes are written with. */
 const RESERVED = ["bind", "disk", "git", "tmpfs", "volume"];
-const RECORD = "volume.json";
 
 /** A named volume; plain JSON, as `hutch volume inspect` prints it. */
 export interface VolumeInfo extends VolumeRecord {
@@ -124,10 +118,10 @@ export function volumesOf({ volumes: folder }: Paths, table: VolumeTable): Volum
     if (record && await exists(infoOf(record).path)) return infoOf(wanted(record, size, sizeMiB));
     const createdAt = new Date().toISOString();
     // What somebody has taken the files of is made anew, as it was.
-    const fresh = await prepare(folder, record ?? { name, createdAt, labels, sizeMiB });
+    const fresh = await prepareVolume(folder, record ?? { name, createdAt, labels, sizeMiB });
     try {
       const made = table.add(name, () => {
-        placeFolder(fresh, placeOf(name));
+        placeVolume(fresh, placeOf(name));
         return readRecord(placeOf(name));
       });
       return infoOf(wanted(made, size, sizeMiB));
@@ -181,7 +175,7 @@ export function volumesOf({ volumes: folder }: Paths, table: VolumeTable): Volum
         if (boxes.length > 0) continue;
         if (dryRun || (await take(name)).length === 0) names.push(name);
       }
-      if (!dryRun) await sweep(folder);
+      if (!dryRun) await sweepVolumes(folder);
       return { volumes: names };
     },
   };
@@ -198,11 +192,6 @@ export function checkVolumeName(name: string): void {
         : "a name has 1 to 63 of A-Z a-z 0-9 . _ - and begins with a letter or digit"
     }`,
   );
-}
-
-/** The record beside a volume's files. */
-export function readRecord(place: string): VolumeRecord {
-  return parseVolumeRecord(Deno.readTextFileSync(join(place, RECORD)));
 }
 
 function checkLabels(labels: Readonly<Record<string, string>>): void {
@@ -229,73 +218,4 @@ function wanted(
     }`,
     { hint: "choose another name" },
   );
-}
-
-/** Makes a volume's files where nobody sees them yet; the folder's path. */
-async function prepare(folder: string, record: VolumeRecord): Promise<string> {
-  const fresh = join(folder, `.${record.name}.${randomId()}.new`);
-  try {
-    await Deno.mkdir(fresh, { recursive: true, mode: 0o700 });
-    if (record.sizeMiB === null) {
-      await Deno.mkdir(join(fresh, "data"));
-      await Deno.chmod(join(fresh, "data"), 0o755); // whatever the umask is
-    } else await makeDisk(join(fresh, "disk.img"), record);
-    await Deno.writeTextFile(join(fresh, RECORD), JSON.stringify(record), { mode: 0o600 });
-    return fresh;
-  } catch (error) {
-    await removeIfThere(fresh);
-    throw asNoSpace(error, folder);
-  }
-}
-
-/** Writes an empty ext4 file system, which the first box that has it grows to its disk. */
-async function makeDisk(path: string, { name, createdAt, sizeMiB }: VolumeRecord): Promise<void> {
-  using image = Ext4Image.create(path, `volume ${name} ${createdAt}`);
-  await image.finish();
-  const least = Math.ceil((await Deno.stat(path)).size / 2 ** 20);
-  if ((sizeMiB ?? 0) < least) {
-    throw new HutchError(
-      "invalid_option",
-      `Cannot make volume ${JSON.stringify(name)} of ${sizeMiB} MiB: it needs ${least} MiB`,
-    );
-  }
-  await Deno.truncate(path, (sizeMiB ?? 0) * 2 ** 20);
-}
-
-/** Puts the files in place, unless whole ones are there. */
-function placeFolder(fresh: string, place: string): void {
-  try {
-    const { sizeMiB } = readRecord(place);
-    Deno.statSync(join(place, sizeMiB === null ? "data" : "disk.img"));
-    return; // somebody was faster, or the record was lost
-  } catch {
-    // Nothing of it can be used.
-  }
-  try {
-    Deno.renameSync(place, `${fresh}.gone`);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  Deno.renameSync(fresh, place);
-}
-
-/** Clears away what killed programs have left. */
-async function sweep(folder: string): Promise<void> {
-  const old = Date.now() - 3_600_000; // younger ones may be somebody's work
-  for (const { name } of await readNames(folder)) {
-    if (!/^\..*\.(new|gone)$/.test(name)) continue;
-    const { mtime } = await Deno.stat(join(folder, name)).catch(() => ({ mtime: null }));
-    if (name.endsWith(".gone") || (mtime && mtime.getTime() < old)) {
-      await removeIfThere(join(folder, name));
-    }
-  }
-}
-
-async function readNames(folder: string): Promise<Deno.DirEntry[]> {
-  try {
-    return await Array.fromAsync(Deno.readDir(folder));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  }
 }

@@ -117,7 +117,7 @@ export class VolumeTable {
 
 /** Reads a record, as it is in the table and beside the volume's files. */
 export function parseVolumeRecord(text: string): VolumeRecord {
-  const { name, createdAt, labels, sizeMiB = null } = JSON.parse(text);
+  const { name, createdAt, labels, sizeMiB = null } = JSON.parse(text) ?? {};
   const good = typeof name === "string" && typeof createdAt === "string" &&
     typeof labels === "object" && labels !== null &&
     Object.values(labels).every((value) => typeof value === "string") &&

@@ -64,6 +64,42 @@ Deno.test("Volumes keeps what boxes have, from the moment a box is recorded unti
   await assert.rejects(runtime.volumes.get("data"), { code: "volume_not_found" });
 });
 
+Deno.test("Volumes.create makes nothing over files whose record can't be read", async () => {
+  await using home = new TempFolder();
+  const place = join(home.path, "volumes", "one");
+  {
+    await using runtime = await Runtime.open({ home: home.path });
+    for (
+      const [file, content, record] of [
+        ["data/file", "kept", "{"],
+        ["data/file", "kept", "null"],
+        ["disk.img", "kept", '{"name":"one","createdAt":"x","labels":{},"sizeMiB":null}'],
+        ["data/file", "kept", undefined],
+      ] as const
+    ) {
+      await Deno.mkdir(join(place, "data"), { recursive: true });
+      await Deno.writeTextFile(join(place, file), content);
+      if (file === "disk.img") await Deno.remove(join(place, "data"));
+      if (record !== undefined) await Deno.writeTextFile(join(place, "volume.json"), record);
+      await assert.rejects(runtime.volumes.create({ name: "one" }), {
+        code: "state_corrupt",
+        message: /Cannot make volume "one": .* has files of one whose record/,
+      });
+      await runtime.volumes.prune();
+      assert.equal(await Deno.readTextFile(join(place, file)), content);
+      assert.deepEqual(names(home.path), ["one"]);
+      await Deno.remove(place, { recursive: true });
+    }
+    // Nothing is lost with an empty one.
+    await Deno.mkdir(join(place, "data"), { recursive: true });
+    assert.equal((await runtime.volumes.create({ name: "one" })).path, join(place, "data"));
+    // Files that somebody took away are made anew.
+    await Deno.remove(join(place, "data"));
+    assert.equal((await runtime.volumes.create({ name: "one" })).path, join(place, "data"));
+    assert.ok((await Deno.stat(join(place, "data"))).isDirectory);
+  }
+});
+
 Deno.test("repairHome finds named volumes again that lost their records", async () => {
   await using home = new TempFolder();
   {
