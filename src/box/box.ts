@@ -343,9 +343,9 @@ export class Box implements AsyncDisposable {
    * @param command Program, looked up in the box's `PATH` unless it has a `/`.
    * @throws HutchError as {@link Box.exec} does.
    */
-  spawn(command: string | URL, options: SpawnOptions = {}): Promise<BoxProcess> {
+  async spawn(command: string | URL, options: SpawnOptions = {}): Promise<BoxProcess> {
     const plan = spawnPlan(command, options, this.#config.exec.user);
-    return BoxProcess.start(
+    return await BoxProcess.start(
       (signal) => this.exec(plan.command, plan.args, { ...plan.options, signal }),
       options,
     );

@@ -8,6 +8,7 @@
 import { type ClientRequest, type IncomingMessage, request as httpRequest } from "node:http";
 import { Duplex } from "node:stream";
 import { HutchError } from "../errors.ts";
+import { systemClock } from "./clock.ts";
 import type { BoxConnection } from "./connection.ts";
 
 /** What of a {@link BoxConnection} is needed. */
@@ -15,6 +16,8 @@ export type Connection = Pick<BoxConnection, "readable" | "writable" | "close">;
 
 /** A body up to this size is sent with its length, since some servers know no other way. */
 const MOST_AT_ONCE = 64 * 1024;
+/** How long for all of it to come, in `ms`. */
+const PATIENCE_MS = 100;
 /** Answers that have no body. */
 const BODILESS = [204, 205, 304];
 
@@ -35,7 +38,7 @@ export function boxRequest(
 /** One request and its answer over a connection, which ends with the answer's body. */
 export async function fetchOver(connection: Connection, request: Request): Promise<Response> {
   try {
-    const { head, rest } = await beginningOf(request.body);
+    const { head, rest } = await beginningOf(request);
     const message = open(connection, request, rest ? undefined : head.length);
     const answer = answered(message, request);
     answer.catch(() => {}); // sending may fail first, for the same reason
@@ -48,22 +51,56 @@ export async function fetchOver(connection: Connection, request: Request): Promi
   }
 }
 
+/** A body's pieces, of which the next one may be waited for without being taken. */
+class Pieces {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>;
+  #next: Promise<ReadableStreamReadResult<Uint8Array<ArrayBuffer>>> | undefined;
+
+  constructor(body: ReadableStream<Uint8Array<ArrayBuffer>>) {
+    this.#reader = body.getReader();
+  }
+
+  /** Undefined at the end. */
+  async next(): Promise<Uint8Array | undefined> {
+    return (await (this.#next ??= this.#reader.read())).value;
+  }
+
+  take(): void {
+    this.#next = undefined;
+  }
+
+  giveUp(reason?: unknown): void {
+    this.#reader.cancel(reason).catch(() => {});
+  }
+}
+
 /** The first bytes of a body, and the rest of it if that isn't all. */
 async function beginningOf(
-  body: ReadableStream<Uint8Array<ArrayBuffer>> | null,
-): Promise<
-  { head: Uint8Array; rest?: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> }
-> {
+  { body, signal }: Request,
+): Promise<{ readonly head: Uint8Array; readonly rest?: Pieces }> {
   if (!body) return { head: new Uint8Array() };
-  const reader = body.getReader();
+  const pieces = new Pieces(body);
   const chunks: Uint8Array[] = [];
-  for (let size = 0; size <= MOST_AT_ONCE;) {
-    const { value, done } = await reader.read();
-    if (done) return { head: join(chunks) };
-    chunks.push(value);
-    size += value.length;
+  const over = new AbortController();
+  const late = systemClock.sleep(PATIENCE_MS, AbortSignal.any([signal, over.signal]))
+    .then(() => "late" as const);
+  try {
+    for (let size = 0; size <= MOST_AT_ONCE;) {
+      const next = await Promise.race([pieces.next(), late]);
+      signal.throwIfAborted();
+      if (next === "late") break;
+      pieces.take();
+      if (next === undefined) return { head: join(chunks) };
+      chunks.push(next);
+      size += next.length;
+    }
+    return { head: join(chunks), rest: pieces };
+  } catch (error) {
+    pieces.giveUp(error);
+    throw error;
+  } finally {
+    over.abort();
   }
-  return { head: join(chunks), rest: reader };
 }
 
 function join(chunks: readonly Uint8Array[]): Uint8Array {
@@ -126,17 +163,16 @@ function answered(
 async function send(
   message: ClientRequest,
   head: Uint8Array,
-  rest: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> | undefined,
+  rest: Pieces | undefined,
 ): Promise<void> {
-  if (head.length > 0) await write(message, head);
   try {
-    for (;;) {
-      const { value, done } = rest ? await rest.read() : { done: true, value: undefined };
-      if (done || !value) break;
-      await write(message, value);
+    if (rest) message.flushHeaders();
+    if (head.length > 0) await write(message, head);
+    for (let next; (next = await rest?.next()) !== undefined; rest?.take()) {
+      await write(message, next);
     }
   } finally {
-    rest?.cancel().catch(() => {});
+    rest?.giveUp();
   }
   message.end();
 }
@@ -161,7 +197,7 @@ function responseOf(
   answer.once("close", () => void connection.close());
   const bodiless = BODILESS.includes(status) || request.method === "HEAD";
   if (bodiless) answer.resume();
-  return new Response(bodiless ? null : bodyOf(answer), {
+  return new Response(bodiless ? null : bodyOf(answer, request.signal), {
     status,
     statusText: answer.statusMessage ?? "",
     headers,
@@ -169,11 +205,16 @@ function responseOf(
 }
 
 /** Waits with reading while nobody reads; given up, it ends the connection. */
-function bodyOf(answer: IncomingMessage): ReadableStream<Uint8Array<ArrayBuffer>> {
+function bodyOf(
+  answer: IncomingMessage,
+  signal: AbortSignal,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
   const chunks = answer[Symbol.asyncIterator]();
   return new ReadableStream({
     async pull(controller) {
-      const { value, done } = await chunks.next();
+      const { value, done } = await chunks.next().catch((error) => {
+        throw signal.aborted ? signal.reason : error;
+      });
       if (done) controller.close();
       else controller.enqueue(new Uint8Array(value));
     },

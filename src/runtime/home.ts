@@ -3,11 +3,27 @@
  *
  * @module
  */
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { asNoSpace } from "../atomic_file.ts";
 import { holdsRecord } from "../box/box_file.ts";
 import { errorText, HutchError } from "../errors.ts";
-import type { Paths } from "./paths.ts";
+import { defaultHome, type Paths, pathsOf } from "./paths.ts";
+
+/**
+ * The paths of the home that a caller names.
+ *
+ * @throws HutchError `home_unusable` for one that can't be.
+ */
+export function pathsOfHome(named: string = defaultHome()): Paths {
+  const home = isAbsolute(named) ? named : resolve(named);
+  if (named !== "" && !/[,\0]/.test(home)) return pathsOf(home);
+  const why = named === ""
+    ? "its path is empty"
+    : "it has a comma or a zero byte, with which Deno can't be told what box processes may use";
+  throw new HutchError("home_unusable", `Cannot use home ${JSON.stringify(home)}: ${why}`, {
+    hint: "choose another one with HUTCH_HOME",
+  });
+}
 
 /** Makes the folders of a home, and refuses one that can't be written to. */
 export async function makeHome(paths: Paths): Promise<void> {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isAbsolute, join, resolve } from "node:path";
+import { join } from "node:path";
 import { Ext4Image, probeKvm as countDown, readKernel } from "../../ffi/helper.ts";
 import { writeBoxFile } from "../box/box_file.ts";
 import { Box } from "../box/box.ts";
@@ -34,14 +34,14 @@ import { kernelPath } from "../vmm/kernel.ts";
 import { probeKvm, rememberedKvm } from "../vmm/kvm.ts";
 import { systemDiskPath } from "../vmm/system_disk.ts";
 import { defaultPlugins } from "./defaults.ts";
-import { makeHome, orphans } from "./home.ts";
+import { makeHome, orphans, pathsOfHome } from "./home.ts";
 import { HomeLock } from "./home_lock.ts";
 import { Journal } from "./journal.ts";
 import { findAgent, kernelLibrary } from "./native.ts";
 import { RegistryLogins } from "./logins.ts";
 import type { RuntimeOptions } from "./options.ts";
 import { readRegistries } from "./registry_config.ts";
-import { boxPaths, defaultHome, type Paths, pathsOf } from "./paths.ts";
+import { boxPaths, type Paths } from "./paths.ts";
 import type { Runtime } from "./runtime.ts";
 import { type Volumes, volumesOf } from "./volumes.ts";
 
@@ -72,7 +72,7 @@ export async function openParts(
   boot: string,
   runtime: () => Runtime,
 ): Promise<RuntimeParts> {
-  const paths = pathsOf(absolute(options.home ?? defaultHome()));
+  const paths = pathsOfHome(options.home);
   const named = registriesOf(options);
   const registries = withoutSecrets(named);
   const log = options.log ?? (() => {});
@@ -206,10 +206,6 @@ function registriesOf({ registries = {} }: RuntimeOptions): ReadonlyMap<string, 
     if (error instanceof HutchError) throw error;
     throw new HutchError("invalid_option", `Cannot open a runtime: ${errorText(error)}`);
   }
-}
-
-function absolute(home: string): string {
-  return isAbsolute(home) ? home : resolve(home);
 }
 
 async function system(paths: Paths): Promise<{ kernelPath: string; diskPath: string }> {

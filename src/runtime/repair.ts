@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { basename, isAbsolute, join, resolve } from "node:path";
+import { basename, join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { asNoSpace, exists, removeIfThere } from "../atomic_file.ts";
 import { errorText, HutchError } from "../errors.ts";
@@ -12,7 +12,8 @@ import { openDatabase } from "../state/database.ts";
 import { salvage } from "../state/salvage.ts";
 import { endKeepers } from "./end_keepers.ts";
 import { HomeLock } from "./home_lock.ts";
-import { defaultHome, type Paths, pathsOf } from "./paths.ts";
+import { pathsOfHome } from "./home.ts";
+import type { Paths } from "./paths.ts";
 import { type LostBox, repairBoxes, type RestoredBox } from "./repair_boxes.ts";
 import { type LostSnapshot, repairDisks, type RepairedSnapshots } from "./repair_disks.ts";
 import { type LostImage, repairImages } from "./repair_images.ts";
@@ -77,8 +78,7 @@ export interface RepairOptions {
  * ```
  */
 export async function repairHome(options: RepairOptions = {}): Promise<RepairReport> {
-  const named = options.home ?? defaultHome();
-  const paths = pathsOf(isAbsolute(named) ? named : resolve(named));
+  const paths = pathsOfHome(options.home);
   const work = join(paths.home, "repair.tmp");
   try {
     await endKeepers(paths);
