@@ -233,7 +233,7 @@ export function imagesOf(
     canonical: (reference) => store.canonical(reference),
     pull: (reference, options) =>
       within(options?.signal, (signal) => pull(store, reference, { ...options, signal })),
-    list: (options) => Promise.resolve(manager.list(options)),
+    list: async (options) => await manager.list(options),
     inspect: (image) => manager.inspect(image),
     history: (image) => manager.history(image),
     tag: (image, name) => within(undefined, (signal) => manager.tag(image, name, { signal })),

@@ -155,7 +155,7 @@ export function volumesOf({ volumes: folder }: Paths, table: VolumeTable): Volum
 
   return {
     create,
-    list: (options) => Promise.resolve(select(options)),
+    list: async (options) => await select(options),
     get: (name) => Promise.resolve().then(() => infoOf(known(name))),
     async remove(name) {
       known(name);

@@ -129,8 +129,13 @@ export function translated<T>(database: DatabaseSync, body: () => T): T {
   try {
     return body();
   } catch (error) {
-    const own = error instanceof Error && "code" in error && error.code === "ERR_SQLITE_ERROR";
-    throw own ? translate(error, database.location() ?? "the state") : error;
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code === "ERR_INVALID_STATE") { // its statements are finalized, or itself is closed
+      throw new HutchError("cancelled", "Cannot go on: the runtime was closed", { cause: error });
+    }
+    throw code === "ERR_SQLITE_ERROR"
+      ? translate(error, database.location() ?? "the state")
+      : error;
   }
 }
 
