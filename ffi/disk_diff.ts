@@ -29,6 +29,10 @@ const CODES: ReadonlyMap<string, ErrorCode> = new Map([
   ["EILSEQ", "invalid_image"],
 ]);
 
+const COPY = "copy what is needed out of the box (hutch cp), and make another one with it";
+/** What the box itself may read all the same. */
+const COPIED: readonly string[] = ["EFBIG", "EBADMSG"];
+
 /** A layer that is read once, by one caller. */
 export class DiskDiff implements Disposable {
   #handle: Deno.PointerValue;
@@ -125,6 +129,7 @@ export class DiskDiff implements Disposable {
     return new HutchError(
       CODES.get(name) ?? "state_corrupt",
       `Cannot read the box's disk: ${why || name}`,
+      COPIED.includes(name) ? { hint: COPY } : {},
     );
   }
 }

@@ -18,7 +18,8 @@ typedef struct hutch_diff hutch_diff;
  * there is no memory. Meant to be called "nonblocking" from Deno. */
 int hutch_diff_open(const char *files, size_t length, int whole, uint64_t max_entries,
                     const int32_t *cancelled, hutch_diff **out);
-/* The next bytes of the tar; 0 at its end, or a negative errno. Meant to be called "nonblocking". */
+/* The next bytes of the tar; 0 at its end, or a negative errno, as above. Its files have no more bytes
+ * than the disk has blocks for, nor has what is said of them, but for a few KiB each. Meant to be called "nonblocking". */
 int64_t hutch_diff_read(hutch_diff *diff, uint8_t *buffer, size_t size);
 /* How many entries the layer has (0), whiteouts among them (1), and sockets that were left out (2). */
 uint64_t hutch_diff_count(const hutch_diff *diff, uint32_t what);
@@ -32,6 +33,8 @@ void hutch_diff_close(hutch_diff *diff);
 
 #define DIFF_MAX_DEPTH 1024u
 #define DIFF_MAX_ENTRIES 5000000u
+/* What an entry's headers may have, on average, beside what could all be attributes on the disk. */
+#define DIFF_HEADERS 4096u
 
 enum diff_kind { DIFF_ENTRY, DIFF_LINK, DIFF_WHITEOUT, DIFF_OPAQUE };
 
@@ -82,6 +85,7 @@ struct hutch_diff {
   size_t extent;
   uint64_t extent_at; /* bytes of the present extent that are out */
   bool open, ended;
+  uint64_t data, headers; /* bytes that were given: of files, and of what is before them */
   int failed;
   char error[768];
 };

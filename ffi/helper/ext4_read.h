@@ -82,7 +82,7 @@ int ext4_block(struct ext4_reader *fs, uint64_t block, uint8_t *bytes);
 /* The same, kept: valid until the next call. */
 int ext4_kept_block(struct ext4_reader *fs, uint64_t block, const uint8_t **bytes);
 int ext4_inode(struct ext4_reader *fs, uint32_t number, struct ext4_inode *inode);
-/* A file's blocks that were written, in order; `extents` must be zero. */
+/* A file's blocks that were written, in order, none of them twice; `extents` must be zero. */
 int ext4_map(struct ext4_reader *fs, const struct ext4_inode *inode, struct ext4_extents *extents);
 void ext4_extents_release(struct ext4_extents *extents);
 /* A folder's names, sorted, without . and ..; at most `most`. `names` must be zero. */
