@@ -137,6 +137,19 @@ int ext4_map(struct ext4_reader *fs, const struct ext4_inode *inode, struct ext4
   return result < 0 ? result : check_apart(fs, extents);
 }
 
+const struct ext4_extent *ext4_extent_of(const struct ext4_extents *extents, uint64_t logical)
+{
+  size_t low = 0, high = extents->count;
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    const struct ext4_extent *extent = &extents->list[middle];
+    if (logical < extent->logical) high = middle;
+    else if (logical - extent->logical < extent->count) return extent;
+    else low = middle + 1;
+  }
+  return NULL;
+}
+
 void ext4_extents_release(struct ext4_extents *extents)
 {
   free(extents->list);

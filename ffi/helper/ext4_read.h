@@ -20,6 +20,7 @@ struct journal_block {
 };
 
 struct journal {
+  uint64_t key; /* of its tables: by chance, or a disk could have all blocks at one place */
   struct journal_block *blocks, *revoked;
   size_t block_count, block_capacity, revoked_count, revoked_capacity;
 };
@@ -84,6 +85,8 @@ int ext4_kept_block(struct ext4_reader *fs, uint64_t block, const uint8_t **byte
 int ext4_inode(struct ext4_reader *fs, uint32_t number, struct ext4_inode *inode);
 /* A file's blocks that were written, in order, none of them twice; `extents` must be zero. */
 int ext4_map(struct ext4_reader *fs, const struct ext4_inode *inode, struct ext4_extents *extents);
+/* The one with a block of the file; NULL when none has it. */
+const struct ext4_extent *ext4_extent_of(const struct ext4_extents *extents, uint64_t logical);
 void ext4_extents_release(struct ext4_extents *extents);
 /* A folder's names, sorted, without . and ..; at most `most`. `names` must be zero. */
 int ext4_list(struct ext4_reader *fs, const struct ext4_inode *inode, size_t most,

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #define MAGIC 0xc03b3998u
 enum { DESCRIPTOR = 1, COMMIT = 2, REVOKE = 5 };
@@ -31,9 +32,10 @@ static uint32_t be32_at(const uint8_t *bytes)
   return be32toh(value);
 }
 
-static size_t place_of(const struct journal_block *table, size_t capacity, uint64_t block)
+static size_t place_of(uint64_t key, const struct journal_block *table, size_t capacity,
+                       uint64_t block)
 {
-  size_t place = (size_t)((block * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (capacity - 1);
+  size_t place = (size_t)(block * key >> 32) & (capacity - 1);
   while (table[place].block != 0 && table[place].block != block + 1)
     place = (place + 1) & (capacity - 1);
   return place;
@@ -47,7 +49,8 @@ static int grow(struct ext4_reader *fs, struct journal_block **table, size_t cou
   struct journal_block *next = calloc(larger, sizeof *next);
   if (next == NULL) return ext4_error(fs, -ENOMEM, "out of memory");
   for (size_t i = 0; i < *capacity; i++)
-    if ((*table)[i].block != 0) next[place_of(next, larger, (*table)[i].block - 1)] = (*table)[i];
+    if ((*table)[i].block != 0)
+      next[place_of(fs->journal.key, next, larger, (*table)[i].block - 1)] = (*table)[i];
   free(*table);
   *table = next;
   *capacity = larger;
@@ -58,7 +61,7 @@ const struct journal_block *journal_find(const struct journal *journal, uint64_t
 {
   if (journal->block_count == 0) return NULL;
   const struct journal_block *found =
-      &journal->blocks[place_of(journal->blocks, journal->block_capacity, block)];
+      &journal->blocks[place_of(journal->key, journal->blocks, journal->block_capacity, block)];
   return found->block == 0 ? NULL : found;
 }
 
@@ -71,18 +74,15 @@ void journal_release(struct journal *journal)
 
 static int log_block(struct log *log, uint32_t number, uint64_t *block)
 {
-  for (size_t i = 0; i < log->extents.count; i++) {
-    const struct ext4_extent *extent = &log->extents.list[i];
-    if (number < extent->logical || number - extent->logical >= extent->count) continue;
-    *block = extent->start + (number - extent->logical);
-    return 0;
-  }
-  return ext4_error(log->fs, -EBADMSG, "its journal has a hole");
+  const struct ext4_extent *extent = ext4_extent_of(&log->extents, number);
+  if (extent == NULL) return ext4_error(log->fs, -EBADMSG, "its journal has a hole");
+  *block = extent->start + (number - extent->logical);
+  return 0;
 }
 
 static int read_log(struct log *log, uint32_t number)
 {
-  uint64_t block;
+  uint64_t block = 0;
   int result = log_block(log, number, &block);
   return result < 0 ? result : ext4_block(log->fs, block, log->bytes);
 }
@@ -97,7 +97,7 @@ static int set(struct ext4_reader *fs, struct journal_block **table, size_t *cou
 {
   int result = grow(fs, table, *count, capacity);
   if (result < 0) return result;
-  struct journal_block *place = &(*table)[place_of(*table, *capacity, entry.block)];
+  struct journal_block *place = &(*table)[place_of(fs->journal.key, *table, *capacity, entry.block)];
   if (place->block == 0) ++*count;
   entry.block++;
   *place = entry;
@@ -152,6 +152,8 @@ static int read_revoke(struct log *log, struct journal *into)
   for (size_t at = 16; at + each <= end; at += each) {
     struct journal_block entry = {.block = be32_at(log->bytes + at), .sequence = log->sequence};
     if (each == 8) entry.block = entry.block << 32 | be32_at(log->bytes + at + 4);
+    if (entry.block >= log->fs->block_count)
+      return ext4_error(log->fs, -EBADMSG, "its journal names a block behind the end");
     int result = set(log->fs, &into->revoked, &into->revoked_count, &into->revoked_capacity, entry);
     if (result < 0) return result;
   }
@@ -197,14 +199,14 @@ static int merge(struct log *log, const struct journal *from)
 /* Takes out what was given back since: it may be somebody's data by now. */
 static int without_revoked(struct log *log)
 {
-  struct journal *all = &log->fs->journal, kept = {0};
+  struct journal *all = &log->fs->journal, kept = {.key = all->key};
   int result = 0;
   for (size_t i = 0; i < all->block_capacity && result == 0; i++) {
     struct journal_block entry = all->blocks[i];
     if (entry.block-- == 0) continue;
     if (all->revoked_count > 0) {
       const struct journal_block *gone =
-          &all->revoked[place_of(all->revoked, all->revoked_capacity, entry.block)];
+          &all->revoked[place_of(all->key, all->revoked, all->revoked_capacity, entry.block)];
       if (gone->block != 0 && (int32_t)(gone->sequence - entry.sequence) >= 0) continue;
     }
     result = set(log->fs, &kept.blocks, &kept.block_count, &kept.block_capacity, entry);
@@ -230,7 +232,8 @@ static int read_head(struct log *log)
   log->at = be32_at(head + 28);
   if (log->features & ~(uint32_t)KNOWN)
     return ext4_error(log->fs, -ENOTSUP, "its journal has features that hutch doesn't read");
-  if (log->first == 0 || log->length > MOST_BLOCKS || log->first >= log->length ||
+  if (log->first == 0 || log->first >= log->length || log->length > MOST_BLOCKS ||
+      log->length > log->fs->block_count ||
       (log->at != 0 && (log->at < log->first || log->at >= log->length)))
     return ext4_error(log->fs, -EBADMSG, "its journal's sizes can't be right");
   return 0;
@@ -258,6 +261,9 @@ int journal_read(struct ext4_reader *fs)
   struct ext4_inode inode;
   struct log log = {.fs = fs};
   if (fs->journal_inode == 0) return 0;
+  if (getrandom(&fs->journal.key, sizeof fs->journal.key, 0) != sizeof fs->journal.key)
+    return ext4_error(fs, -errno, "no random number can be drawn");
+  fs->journal.key |= 1;
   int result = ext4_inode(fs, fs->journal_inode, &inode);
   if (result == 0) result = ext4_map(fs, &inode, &log.extents);
   log.bytes = malloc(fs->block_size);

@@ -2,10 +2,23 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DiskDiff } from "../../ffi/helper.ts";
-import { type Extent, FIRST_FREE, HandMadeExt4, ROOT_INODE } from "../support/ext4_by_hand.ts";
+import {
+  type Extent,
+  FIRST_FREE,
+  HandMadeExt4,
+  JOURNAL_INODE,
+  LOG_COMMIT,
+  LOG_DESCRIPTOR,
+  LOG_REVOKE,
+  LOG_SUPER,
+  logBlock,
+  ROOT_INODE,
+} from "../support/ext4_by_hand.ts";
 import { TempFolder } from "../support/temp.ts";
 import "../support/native.ts";
 
+const SAME_UUID = 2;
+const LAST = 8;
 /** The first inode of the tests' files. */
 const FILE = 11;
 
@@ -37,6 +50,24 @@ function withFile(path: string, blocks: number, extents: readonly Extent[]): Han
   const disk = new HandMadeExt4(path, { blocks });
   disk.folder(ROOT_INODE, FIRST_FREE, [["file", FILE]]);
   disk.inode(FILE, { extents });
+  return disk;
+}
+
+/** A disk whose journal is to be played, and has nothing but its head. */
+function withJournal(
+  path: string,
+  { blocks, extents, length }: {
+    readonly blocks: number;
+    readonly extents: readonly Extent[];
+    readonly length: number;
+  },
+): HandMadeExt4 {
+  const disk = new HandMadeExt4(path, { blocks, journal: true });
+  disk.folder(ROOT_INODE, FIRST_FREE, []);
+  disk.inode(FILE, { size: 0 });
+  disk.inode(JOURNAL_INODE, { mode: 0o100600, extents });
+  const head = [LOG_SUPER, 0, disk.blockSize, length, 1, 1, 1, 0, 0, 1]; // it may revoke
+  disk.write(extents[0]?.[2] ?? 0, logBlock(...head));
   return disk;
 }
 
@@ -132,4 +163,64 @@ Deno.test("DiskDiff bounds attributes that files share", async () => {
     code: "limit_exceeded",
     message: /entry "f\d+": up to here the attributes are more than the disk has room for/,
   });
+});
+
+Deno.test("DiskDiff finds each block of a log in a journal of very many pieces", async () => {
+  await using folder = new TempFolder();
+  const path = join(folder.path, "disk");
+  const length = 600_000;
+  const blocks = 1_500_000; // holes, nearly all of them
+  const placeOf = (number: number) => 100_000 + 2 * number;
+  const extents = Array.from({ length }, (_, number): Extent => [number, 1, placeOf(number)]);
+  {
+    using disk = withJournal(path, { blocks, extents, length });
+    const each = Math.floor((disk.blockSize - 12) / 8);
+    let at = 1;
+    for (; at + each + 4 < length; at += each + 1) {
+      const tags = Array.from({ length: each }, (_, index) => [placeOf(at + index) + 1, SAME_UUID]);
+      disk.write(
+        placeOf(at),
+        logBlock(LOG_DESCRIPTOR, 1, ...tags.slice(0, -1).flat(), placeOf(at) + 1, SAME_UUID | LAST),
+      );
+    }
+    // The last one has something that shows.
+    disk.write(placeOf(at), logBlock(LOG_DESCRIPTOR, 1, FIRST_FREE, SAME_UUID | LAST));
+    disk.write(placeOf(at + 1), disk.names([["late", FILE]]));
+    disk.write(placeOf(at + 2), logBlock(LOG_COMMIT, 1));
+  }
+  const before = performance.now();
+  assert.deepEqual([...filesIn(await layerOf(path)).keys()], ["./", "late"]);
+  // Less than a second; minutes, where each block is looked for from the first piece on.
+  assert.ok(performance.now() - before < 30_000);
+});
+
+Deno.test("DiskDiff refuses journals that no kernel writes", async () => {
+  await using folder = new TempFolder();
+  const open = (name: string, options: Partial<Parameters<typeof withJournal>[1]> = {}) =>
+    withJournal(join(folder.path, name), {
+      blocks: 256,
+      extents: [[0, 50, 150]],
+      length: 50,
+      ...options,
+    });
+  const refused = async (name: string, message: RegExp) =>
+    await assert.rejects(layerOf(join(folder.path, name)), { code: "state_corrupt", message });
+  open("long", { length: 257 })[Symbol.dispose]();
+  await refused("long", /its journal's sizes can't be right/);
+  const twice = Array.from({ length: 50 }, (_, number): Extent => [number, 1, number ? 151 : 150]);
+  open("twice", { extents: twice })[Symbol.dispose]();
+  await refused("twice", /a file has blocks of the disk twice/);
+  {
+    using disk = open("revoked");
+    disk.write(151, logBlock(LOG_REVOKE, 1, 20, 256));
+  }
+  await refused("revoked", /its journal names a block behind the end/);
+  {
+    using disk = open("sound");
+    disk.write(151, logBlock(LOG_REVOKE, 1, 20, 255));
+    disk.write(152, logBlock(LOG_DESCRIPTOR, 1, FIRST_FREE, SAME_UUID | LAST));
+    disk.write(153, disk.names([["new", FILE]]));
+    disk.write(154, logBlock(LOG_COMMIT, 1));
+  }
+  assert.deepEqual([...filesIn(await layerOf(join(folder.path, "sound"))).keys()], ["./", "new"]);
 });

@@ -5,6 +5,18 @@ import { fileURLToPath } from "node:url";
 import { buildTarget } from "../../ffi/build.ts";
 import { DiskDiff } from "../../ffi/helper.ts";
 import { makeExt4 } from "../support/disks.ts";
+import {
+  type Extent,
+  FIRST_FREE,
+  HandMadeExt4,
+  JOURNAL_INODE,
+  LOG_COMMIT,
+  LOG_DESCRIPTOR,
+  LOG_REVOKE,
+  LOG_SUPER,
+  logBlock,
+  ROOT_INODE,
+} from "../support/ext4_by_hand.ts";
 import { MEMORY, TempFolder } from "../support/temp.ts";
 import { needs, runTool } from "../support/tools.ts";
 import "../support/native.ts";
@@ -41,6 +53,23 @@ async function changed(
   await Deno.copyFile(disk, path);
   await Deno.writeTextFile(script, `${commands.join("\n")}\n`);
   await runTool("debugfs", "-w", "-f", script, path);
+  return path;
+}
+
+/** A disk with a file and a journal in many pieces, in no order. */
+function makeOdd(path: string): string {
+  using disk = new HandMadeExt4(path, { blocks: 256, journal: true });
+  const pieces = (count: number, first: number): readonly Extent[] =>
+    Array.from({ length: count }, (_, number) => [number, 1, first + number * 7 % count]);
+  disk.folder(ROOT_INODE, FIRST_FREE, []);
+  disk.inode(11, { extents: pieces(20, 110) });
+  disk.inode(JOURNAL_INODE, { mode: 0o100600, extents: pieces(50, 150) });
+  const place = (number: number) => 150 + number * 7 % 50;
+  disk.write(place(0), logBlock(LOG_SUPER, 0, 4096, 50, 1, 1, 1, 0, 0, 1));
+  disk.write(place(1), logBlock(LOG_DESCRIPTOR, 1, FIRST_FREE, 2, 110, 2 | 8));
+  disk.write(place(2), disk.names([["file", 11], ["again", 11]]));
+  disk.write(place(4), logBlock(LOG_REVOKE, 1, 20, 110));
+  disk.write(place(5), logBlock(LOG_COMMIT, 1));
   return path;
 }
 
@@ -203,11 +232,14 @@ Deno.test(`hutch_diff_open and its kin bear any disk${note}`, { ignore }, async 
       "jc",
     ),
   ];
-  const { code, stdout, stderr } = await new Deno.Command(output, {
-    args: [`${ROUNDS}`, base, ...disks],
-    env: { ASAN_OPTIONS: "detect_leaks=1" },
-  }).output();
-  const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
-  assert.equal(code, 0, said);
-  assert.match(said, /^\d+ read, [1-9]\d* refused\n$/);
+  const odd = makeOdd(join(folder.path, "odd"));
+  for (const args of [[base, ...disks], [odd, odd]]) {
+    const { code, stdout, stderr } = await new Deno.Command(output, {
+      args: [`${ROUNDS}`, ...args],
+      env: { ASAN_OPTIONS: "detect_leaks=1" },
+    }).output();
+    const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+    assert.equal(code, 0, said);
+    assert.match(said, /^\d+ read, [1-9]\d* refused\n$/);
+  }
 });
