@@ -11,7 +11,7 @@ import { errnoName } from "./result.ts";
 
 /** Options of {@link DiskDiff.open}. */
 export interface DiskDiffOptions {
-  /** Ends the comparison. */
+  /** Ends the comparison, and the reading of the layer. */
   readonly signal: AbortSignal;
   /** Whether everything is in the layer, whatever the lowest file has. @default {false} */
   readonly whole?: boolean;
@@ -33,13 +33,34 @@ const COPY = "copy what is needed out of the box (hutch cp), and make another on
 /** What the box itself may read all the same. */
 const COPIED: readonly string[] = ["EFBIG", "EBADMSG"];
 
+/** Where C sees that a signal was given. */
+class Cancelling implements Disposable {
+  readonly flag = new Int32Array(1);
+  readonly #signal: AbortSignal;
+  readonly #cancel = () => {
+    this.flag[0] = 1;
+  };
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+    signal.addEventListener("abort", this.#cancel, { once: true });
+    if (signal.aborted) this.#cancel();
+  }
+
+  [Symbol.dispose](): void {
+    this.#signal.removeEventListener("abort", this.#cancel);
+  }
+}
+
 /** A layer that is read once, by one caller. */
 export class DiskDiff implements Disposable {
+  readonly #cancelling: Cancelling;
   #handle: Deno.PointerValue;
   #busy: Promise<unknown> | undefined;
 
-  private constructor(handle: Deno.PointerValue) {
+  private constructor(handle: Deno.PointerValue, cancelling: Cancelling) {
     this.#handle = handle;
+    this.#cancelling = cancelling;
   }
 
   /**
@@ -56,28 +77,25 @@ export class DiskDiff implements Disposable {
     const out = new OutPointer();
     const text = files.map(({ path, format }) => `${format === "qcow2" ? "q" : "r"}${path}\0`);
     const bytes = new TextEncoder().encode(text.join(""));
-    const cancelled = new Int32Array(1);
-    const cancel = () => {
-      cancelled[0] = 1;
-    };
-    signal.addEventListener("abort", cancel, { once: true });
-    if (signal.aborted) cancel();
+    const cancelling = new Cancelling(signal);
+    let result: number;
     try {
-      const result = await helper().hutch_diff_open(
+      result = await helper().hutch_diff_open(
         bytes,
         BigInt(bytes.length),
         whole ? 1 : 0,
         BigInt(maxEntries),
-        cancelled,
+        cancelling.flag,
         out.room,
       );
-      const diff = new DiskDiff(out.value);
-      if (result >= 0) return diff;
-      using _diff = diff;
-      throw diff.#failure(result);
-    } finally {
-      signal.removeEventListener("abort", cancel);
+    } catch (error) {
+      cancelling[Symbol.dispose]();
+      throw error;
     }
+    const diff = new DiskDiff(out.value, cancelling);
+    if (result >= 0) return diff;
+    using _diff = diff;
+    throw diff.#failure(result);
   }
 
   /** How many entries the layer has, and how many sockets were left out. */
@@ -111,9 +129,12 @@ export class DiskDiff implements Disposable {
   /** Lets go of everything, once a call that still runs has ended. Idempotent. */
   [Symbol.dispose](): void {
     const handle = this.#handle;
-    if (handle === null) return;
+    if (handle === null) return this.#cancelling[Symbol.dispose]();
     this.#handle = null;
-    const close = () => helper().hutch_diff_close(handle);
+    const close = () => {
+      helper().hutch_diff_close(handle);
+      this.#cancelling[Symbol.dispose](); // the flag was looked at until now
+    };
     if (this.#busy) this.#busy.then(close, close);
     else close();
   }

@@ -26,12 +26,19 @@ int diff_path_error(hutch_diff *diff, int code, const char *problem)
   return diff_error(diff, code, "entry \"%s\": %s", quote(path).text, problem);
 }
 
+int diff_go_on(hutch_diff *diff)
+{
+  if (diff->cancelled == NULL || *(volatile const int32_t *)diff->cancelled == 0) return 0;
+  return diff_error(diff, -ECANCELED, "it was cancelled");
+}
+
 static int open_reader(hutch_diff *diff, struct ext4_reader *fs, const char *files, size_t length)
 {
   hutch_chain *chain;
   int result = hutch_chain_open(files, length, &chain);
   if (chain == NULL) return diff_error(diff, -ENOMEM, "out of memory");
   fs->chain = chain;
+  fs->cancelled = diff->cancelled;
   if (result < 0) return diff_error(diff, result, "%s", hutch_chain_error(chain));
   result = ext4_open(fs, chain);
   return result < 0 ? diff_error(diff, result, "%s", fs->error) : 0;

@@ -13,6 +13,7 @@ typedef struct hutch_diff hutch_diff;
 /* Compares the disk of `chain` with the lowest file of it alone, or with nothing (`whole` isn't 0), and
  * notes what is to be in the layer. Files that each start of a box writes are left out: /etc/hosts,
  * /etc/hostname, /etc/resolv.conf. `files` is as in hutch_chain_open; `max_entries` 0 is 5,000,000.
+ * `cancelled` (NULL: nobody cancels) is looked at until hutch_diff_close has returned.
  * -ENOTSUP: it isn't ext4, or has features that are unknown; -EBADMSG: it is damaged; -EILSEQ: it holds
  * what a layer can't; -EFBIG: a limit; -ECANCELED. *out is set also then, for hutch_diff_error; NULL when
  * there is no memory. Meant to be called "nonblocking" from Deno. */
@@ -96,6 +97,8 @@ int diff_error(hutch_diff *diff, int code, const char *format, ...)
 int diff_path_error(hutch_diff *diff, int code, const char *problem);
 /* 1 when an inode of the disk is what one of the base is, with all that it holds; 0 when it isn't. */
 int diff_same(hutch_diff *diff, const struct ext4_inode *inode, const struct ext4_inode *base);
+/* -ECANCELED once it was cancelled. */
+int diff_go_on(hutch_diff *diff);
 /* Finds the items. */
 int diff_walk(hutch_diff *diff);
 

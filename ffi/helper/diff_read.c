@@ -191,6 +191,8 @@ int64_t hutch_diff_read(hutch_diff *diff, uint8_t *buffer, size_t size)
   size_t done = 0;
   while (diff->failed == 0 && done < size) {
     int64_t result = 0;
+    diff->failed = diff_go_on(diff);
+    if (diff->failed < 0) break;
     size_t part = bytes_move(pack->head.bytes, &pack->head.length, &pack->head_at, buffer + done, size - done);
     done += part;
     if (part > 0) continue;

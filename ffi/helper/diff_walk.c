@@ -238,9 +238,9 @@ static int walk(hutch_diff *diff)
   if (result == 0) result = enter(diff, &root, diff->has_base ? &base : NULL, true);
   while (result == 0 && diff->depth > 0) {
     struct diff_folder *folder = &diff->stack[diff->depth - 1];
-    if (diff->cancelled != NULL && *(volatile const int32_t *)diff->cancelled != 0)
-      result = diff_error(diff, -ECANCELED, "it was cancelled");
-    else if (folder->next == folder->names.count && folder->base_next == folder->base_names.count)
+    result = diff_go_on(diff);
+    if (result < 0) break;
+    if (folder->next == folder->names.count && folder->base_next == folder->base_names.count)
       leave(diff);
     else result = next_name(diff, folder);
   }

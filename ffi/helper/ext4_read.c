@@ -28,6 +28,8 @@ int ext4_error(struct ext4_reader *fs, int code, const char *format, ...)
 
 static int read_chain(struct ext4_reader *fs, uint64_t at, uint8_t *bytes, size_t length)
 {
+  if (fs->cancelled != NULL && *(volatile const int32_t *)fs->cancelled != 0)
+    return ext4_error(fs, -ECANCELED, "it was cancelled");
   int64_t result = hutch_chain_read(fs->chain, at, bytes, length);
   if (result >= 0) return 0;
   return ext4_error(fs, (int)result, "%s", hutch_chain_error(fs->chain));

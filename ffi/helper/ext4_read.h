@@ -27,6 +27,7 @@ struct journal {
 
 struct ext4_reader {
   hutch_chain *chain;
+  const int32_t *cancelled; /* may be NULL; not 0: no further block is read */
   uint32_t block_size, inode_size, descriptor_size;
   uint64_t block_count;
   uint32_t inode_count, inodes_per_group, blocks_per_group, first_block, first_meta_group;
@@ -75,7 +76,8 @@ struct ext4_names {
 
 int ext4_error(struct ext4_reader *fs, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Takes the chain, also when it fails. -ENOTSUP: a feature is unknown; -EBADMSG: something is wrong. */
+/* Takes the chain, also when it fails. -ENOTSUP: a feature is unknown; -EBADMSG: something is wrong;
+ * -ECANCELED, as all that read. `cancelled` may be set before. */
 int ext4_open(struct ext4_reader *fs, hutch_chain *chain);
 void ext4_close(struct ext4_reader *fs);
 /* Reads a block as it is, or will be when the journal was played. */

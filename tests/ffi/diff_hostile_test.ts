@@ -224,3 +224,20 @@ Deno.test("DiskDiff refuses journals that no kernel writes", async () => {
   }
   assert.deepEqual([...filesIn(await layerOf(join(folder.path, "sound"))).keys()], ["./", "new"]);
 });
+
+Deno.test("DiskDiff can be cancelled while it reads a journal, and while its layer is read", async () => {
+  await using folder = new TempFolder();
+  const path = join(folder.path, "journal");
+  withJournal(path, { blocks: 256, extents: [[0, 50, 150]], length: 1000 })[Symbol.dispose]();
+  await assert.rejects(layerOf(path), { code: "state_corrupt" });
+  await assert.rejects(layerOf(path, AbortSignal.abort()), { code: "cancelled" });
+  const whole = join(folder.path, "whole");
+  withFile(whole, 256, [[0, 150, 101]])[Symbol.dispose]();
+  const controller = new AbortController();
+  using diff = await DiskDiff.open([{ path: whole, format: "raw" }], {
+    signal: controller.signal,
+    whole: true,
+  });
+  controller.abort();
+  await assert.rejects(Array.fromAsync(diff.bytes()), { code: "cancelled" });
+});
