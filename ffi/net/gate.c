@@ -1,36 +1,18 @@
 #define _GNU_SOURCE 1
 #include "gate.h"
 
-#include "greeting.h"
-#include "hooks.h"
+#include "gated.h"
 #include "intercept.h"
-#include "requests.h"
-#include "side.h"
+#include "look.h"
 #include "stack.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BACKLOG = 512, GREETING_MS = 15000 };
-
-struct gated {
-  struct side guest, server;
-  struct flow_key key; /* as the guest sees it */
-  struct address to;   /* where it goes: a hook may have changed it */
-  uint16_t to_port;
-  unsigned listed;     /* watches that the loop has */
-  bool open;           /* what the guest says goes on */
-  bool asks;           /* by `requests`, each of which is looked at */
-  struct requests requests;
-  size_t held;         /* its first bytes, in `server.rest` */
-  uint64_t until_ms;   /* for the first bytes to be whole; 0: there are none yet */
-  struct gated *next;
-};
+enum { BACKLOG = 512 };
 
 static struct filter *filter;
 static struct watch doors[2] = {{.fd = -1}, {.fd = -1}};
@@ -63,7 +45,7 @@ static void reset(struct gated *gated) {
 
 /* ---- peers -------------------------------------------------------------------------------------------- */
 
-static int dial(const struct address *to, uint16_t port) {
+int gate_dial(const struct address *to, uint16_t port) {
   struct sockaddr_storage name;
   struct address target = *to;
   int kind = !address_is_v4(&target), one = 1;
@@ -80,7 +62,7 @@ static int dial(const struct address *to, uint16_t port) {
 static void server_ready(struct watch *watch, short events);
 
 /* The loop compares the descriptor before it calls, so that it can change within a turn. */
-static void set_server(struct gated *gated, int fd) {
+void gate_set_server(struct gated *gated, int fd) {
   struct watch *watch = &gated->server.watch;
   bool listed = watch->fd >= 0;
   if (listed) close(watch->fd);
@@ -88,121 +70,6 @@ static void set_server(struct gated *gated, int fd) {
   if (listed) return;
   gated->listed++;
   loop_add(watch);
-}
-
-/* ---- the first bytes ---------------------------------------------------------------------------------- */
-
-static void deny(const struct gated *gated, const struct denial *why) {
-  struct denial denial = *why;
-  denial.key = &gated->key;
-  denial.group = filter_group(filter, &gated->key.remote, now_ms());
-  filter_denied(filter, &denial);
-}
-
-/* The server's place is taken, and what waits for it gets a line before it. */
-static bool intercept(struct gated *gated, bool tls, const char *name) {
-  struct side *server = &gated->server;
-  if (server->shut) return false; /* it has come and gone before the guest said anything */
-  char line[NAME_TEXT + ADDRESS_TEXT + HOOK_WORD + 32];
-  if (!intercept_line(&gated->to, gated->to_port, tls, name, line, sizeof line)) {
-    deny(gated, &(struct denial){.rule = -1, .name = name, .hook = HOOKS_GONE.permit.hook});
-    return false;
-  }
-  struct side lined = {0};
-  bool kept = side_keep(&lined, (const uint8_t *)line, strlen(line)) && side_keep(&lined, server->rest + server->start, server->length);
-  int fd = kept ? intercept_dial() : -1;
-  if (fd < 0) {
-    free(lined.rest);
-    return false;
-  }
-  free(server->rest);
-  server->rest = lined.rest;
-  server->start = 0;
-  server->length = lined.length;
-  server->connected = false;
-  server->ended = false;
-  set_server(gated, fd);
-  return true;
-}
-
-/* ---- requests after the first ------------------------------------------------------------------------- */
-
-static bool may_ask(void *context, const char *name) {
-  const struct gated *gated = context;
-  struct decision decision = filter_decide(filter, &gated->key, name, now_ms());
-  if (!decision.allow) deny(gated, &(struct denial){.rule = decision.rule, .name = name});
-  return decision.allow;
-}
-
-static bool is_fine(const struct gated *gated, enum request_verdict verdict) {
-  if (verdict == REQUESTS_BAD) deny(gated, &(struct denial){.rule = filter_decide(filter, &gated->key, "", now_ms()).rule});
-  return verdict == REQUESTS_FINE;
-}
-
-/* The first bytes are looked at again, with what follows them. */
-static bool take_requests(struct gated *gated) {
-  struct side first = gated->server;
-  gated->asks = true;
-  gated->requests = (struct requests){.may = may_ask, .context = gated};
-  gated->server.rest = NULL;
-  gated->server.start = gated->server.length = 0;
-  bool fine = is_fine(gated, requests_take(&gated->requests, first.rest + first.start, first.length, &gated->server));
-  free(first.rest);
-  return fine;
-}
-
-static bool carry_requests(struct gated *gated) {
-  static uint8_t piece[64 * 1024];
-  ssize_t got = recv(gated->guest.watch.fd, piece, sizeof piece, MSG_DONTWAIT);
-  if (got < 0) return errno == EAGAIN || errno == EINTR;
-  if (got == 0) gated->guest.ended = true;
-  return is_fine(gated, requests_take(&gated->requests, piece, (size_t)got, &gated->server)) && side_flush(&gated->server);
-}
-
-/* The server answers a request for another protocol. */
-static bool hear_answer(struct gated *gated) {
-  uint8_t begins[16];
-  if (!gated->asks || gated->requests.state != REQUEST_ANSWER) return true;
-  ssize_t got = recv(gated->server.watch.fd, begins, sizeof begins, MSG_PEEK | MSG_DONTWAIT);
-  if (got <= 0) return true; /* what that is, shows next */
-  return is_fine(gated, requests_answered(&gated->requests, begins, (size_t)got, &gated->server)) && side_flush(&gated->server);
-}
-
-/* ---- looking ------------------------------------------------------------------------------------------ */
-
-static bool look(struct gated *gated) {
-  char name[NAME_TEXT];
-  struct side *server = &gated->server;
-  enum greeting greeting = greeting_read(server->rest + server->start, server->length, name);
-  if (gated->guest.ended && greeting == GREETING_MORE) greeting = server->length > 0 ? GREETING_BAD : GREETING_OTHER;
-  if (greeting == GREETING_MORE) {
-    if (gated->until_ms == 0) gated->until_ms = now_ms() + GREETING_MS;
-    return true;
-  }
-  const char *said = greeting == GREETING_OTHER ? NULL : greeting == GREETING_BAD ? "" : name;
-  struct decision decision = filter_decide(filter, &gated->key, said, now_ms());
-  if (!decision.allow) {
-    deny(gated, &(struct denial){.rule = decision.rule, .name = greeting == GREETING_NAME ? name : NULL});
-    return false;
-  }
-  gated->open = true;
-  bool tls = server->length > 0 && server->rest[server->start] == TLS_HANDSHAKE;
-  if (greeting == GREETING_NAME && intercept_wants(filter, &gated->key, tls, name)) return intercept(gated, tls, name);
-  if (decision.by_name && greeting == GREETING_NAME && !tls && !take_requests(gated)) return false;
-  if (server->watch.fd >= 0 || server->shut) return side_flush(server);
-  int fd = dial(&gated->to, gated->to_port);
-  if (fd >= 0) set_server(gated, fd);
-  return fd >= 0;
-}
-
-/* They wait in the server's rest, where nothing sends them. */
-static bool listen_to_guest(struct gated *gated) {
-  uint8_t bytes[4096];
-  size_t room = GREETING_MAX - gated->server.length;
-  ssize_t got = recv(gated->guest.watch.fd, bytes, room < sizeof bytes ? room : sizeof bytes, MSG_DONTWAIT);
-  if (got < 0) return errno == EAGAIN || errno == EINTR;
-  if (got == 0) gated->guest.ended = true;
-  return side_keep(&gated->server, bytes, (size_t)got) && look(gated);
 }
 
 /* ---- turns -------------------------------------------------------------------------------------------- */
@@ -245,7 +112,7 @@ static void guest_ready(struct watch *watch, short events) {
   struct gated *gated = container_of(watch, struct gated, guest.watch);
   bool whole = true;
   if (events & (POLLIN | POLLHUP | POLLERR) && !gated->guest.ended) {
-    whole = gated->asks ? carry_requests(gated) : gated->open ? side_carry(&gated->guest, &gated->server) : listen_to_guest(gated);
+    whole = gated->asks ? look_requests(gated) : gated->open ? side_carry(&gated->guest, &gated->server) : look_first(gated);
   }
   if (whole && events & POLLOUT) whole = side_flush(&gated->guest);
   if (!whole || (gated->guest.ended && events & POLLERR)) {
@@ -267,7 +134,7 @@ static void server_ready(struct watch *watch, short events) {
     server->connected = whole;
     events = POLLOUT;
   }
-  if (whole && events & (POLLIN | POLLHUP | POLLERR) && !server->ended) whole = hear_answer(gated) && side_carry(server, &gated->guest);
+  if (whole && events & (POLLIN | POLLHUP | POLLERR) && !server->ended) whole = look_answer(gated) && side_carry(server, &gated->guest);
   if (whole && events & POLLOUT && gated->open) whole = side_flush(server);
   if (!whole || (server->ended && events & POLLERR)) {
     reset(gated);
@@ -302,7 +169,7 @@ static void answer_door(struct watch *watch, short events) {
   bool later = own && filter->gate_all && flow->key.remote_port == HTTPS_PORT;
   const struct address *to = own && flow->to_port == 0 ? &flow->key.remote : own ? &flow->to : NULL;
   uint16_t to_port = own && flow->to_port == 0 ? flow->key.remote_port : own ? flow->to_port : 0;
-  int server = own && !later ? dial(to, to_port) : -1;
+  int server = own && !later ? gate_dial(to, to_port) : -1;
   struct gated *gated = server >= 0 || later ? calloc(1, sizeof *gated) : NULL;
   if (gated == NULL) {
     if (server >= 0) close(server);
@@ -310,6 +177,7 @@ static void answer_door(struct watch *watch, short events) {
     return;
   }
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  gated->filter = filter;
   gated->key = flow->key;
   gated->to = *to;
   gated->to_port = to_port;
@@ -319,7 +187,7 @@ static void answer_door(struct watch *watch, short events) {
   gated->next = all;
   all = gated;
   loop_add(&gated->guest.watch);
-  if (server >= 0) set_server(gated, server);
+  if (server >= 0) gate_set_server(gated, server);
 }
 
 int gate_step(void) {
@@ -328,7 +196,7 @@ int gate_step(void) {
   for (struct gated *gated = all; gated != NULL; gated = gated->next) {
     if (gated->open || gated->until_ms == 0 || gated->guest.watch.fd < 0) continue;
     if (now >= gated->until_ms) {
-      deny(gated, &(struct denial){.rule = filter_decide(filter, &gated->key, "", now).rule});
+      look_denied(gated);
       reset(gated);
       continue;
     }
