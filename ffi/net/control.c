@@ -271,7 +271,7 @@ static bool do_leaked(struct client *client, char **words, size_t count) {
   struct address address;
   uint16_t port;
   if (count != 5 || !address_parse(words[2], &address) || !port_of(words[3], &port)) return false;
-  if (strlen(words[1]) > 256 || strpbrk(words[1], "\"\\") != NULL || !name_pattern(words[4])) return false;
+  if (strlen(words[1]) > 256 || strpbrk(words[1], "\"\\") != NULL || !name_or_address(words[4])) return false;
   events_leaked(words[1], &address, port, words[4]);
   answer(client, 0);
   return true;
@@ -315,7 +315,7 @@ static bool do_hooked(struct client *client, char **words, size_t count) {
   static const char *const HOW[] = {"refused", "failed", "late", "gone"};
   struct flow_key key = {.protocol = IPPROTO_TCP};
   const char *hook = NULL;
-  if (count != 6 || !address_parse(words[3], &key.remote) || !port_of(words[4], &key.remote_port) || !name_pattern(words[5])) return false;
+  if (count != 6 || !address_parse(words[3], &key.remote) || !port_of(words[4], &key.remote_port) || !name_or_address(words[5])) return false;
   for (size_t i = 0; i < sizeof HOW / sizeof *HOW; i++) {
     if (strcmp(words[1], HOW[i]) == 0) hook = HOW[i];
   }

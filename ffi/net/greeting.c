@@ -9,13 +9,13 @@ enum {
   SERVER_NAME = 0, HELLO_FIXED = 34, METHOD_MAX = 128,
 };
 
-/* Sets a name, or looks whether it is the one that is there. */
-static bool say(char name[NAME_TEXT], const char *text, size_t length) {
+/* Sets a name that `reads` takes, or looks whether it is the one that is there. */
+static bool say(char name[NAME_TEXT], const char *text, size_t length, bool (*reads)(char *)) {
   char own[NAME_TEXT];
   if (length == 0 || length >= NAME_TEXT || text[0] == '*' || memchr(text, '\0', length) != NULL) return false;
   memcpy(own, text, length);
   own[length] = '\0';
-  if (!name_pattern(own)) return false;
+  if (!reads(own)) return false;
   if (name[0] != '\0') return strcmp(name, own) == 0;
   strcpy(name, own);
   return true;
@@ -52,7 +52,7 @@ static bool read_server_name(struct part extension, char name[NAME_TEXT]) {
   size_t kind;
   if (!take_part(&extension, 2, &list) || extension.left > 0) return false;
   if (!take_number(&list, 1, &kind) || kind != 0 || !take_part(&list, 2, &text) || list.left > 0) return false;
-  return name[0] == '\0' && say(name, (const char *)text.at, text.left);
+  return name[0] == '\0' && say(name, (const char *)text.at, text.left, name_pattern);
 }
 
 static enum greeting read_hello(struct part hello, char name[NAME_TEXT]) {
@@ -92,22 +92,45 @@ static enum greeting read_tls(struct part bytes, char name[NAME_TEXT]) {
   return GREETING_MORE;
 }
 
-/* ---- HTTP ------------------------------------------------------------------------------------------- */
-
-static bool is_token(char byte) {
-  return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') ||
-         (byte != '\0' && strchr("!#$%&'*+-.^_`|~", byte) != NULL);
+/* A hello as SSL 2 had them, which says no name, and which some servers take. */
+static enum greeting read_old_hello(const uint8_t *bytes, size_t length) {
+  if (bytes[0] < 0x80 || bytes[0] > 0xc0) return GREETING_OTHER; /* it is shorter than a record */
+  if (length < 3) return GREETING_MORE;
+  if (bytes[2] != CLIENT_HELLO) return GREETING_OTHER;
+  if (length < 5) return GREETING_MORE;
+  return bytes[3] == 3 || (bytes[3] == 0 && bytes[4] == 2) ? GREETING_BAD : GREETING_OTHER;
 }
 
-/* HOST or HOST:PORT. An address in brackets is no name. */
+bool greeting_is_tls(const uint8_t *bytes, size_t length) {
+  return length > 0 && (bytes[0] == TLS_HANDSHAKE || read_old_hello(bytes, length) == GREETING_BAD);
+}
+
+/* ---- HTTP ------------------------------------------------------------------------------------------- */
+
+static bool is_letter(char byte) {
+  return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
+}
+
+static bool is_token(char byte) {
+  return is_letter(byte) || (byte >= '0' && byte <= '9') || (byte != '\0' && strchr("!#$%&'*+-.^_`|~", byte) != NULL);
+}
+
+/* What some servers take for a space, and skip before a request: Python's, for one, takes all of these. */
+static bool is_blank(char byte) {
+  return byte != '\0' && strchr("\t\n\v\f\r \x1c\x1d\x1e\x1f\x85\xa0", byte) != NULL;
+}
+
+/* HOST or HOST:PORT. */
 static bool say_host(char name[NAME_TEXT], const char *text, size_t length) {
-  const char *colon = memchr(text, ':', length);
+  const char *bracket = length > 0 && text[0] == '[' ? memchr(text, ']', length) : text;
+  if (bracket == NULL) return false;
+  const char *colon = memchr(bracket, ':', length - (size_t)(bracket - text));
   if (colon != NULL) {
     size_t digits = strspn(colon + 1, "0123456789"), behind = length - (size_t)(colon + 1 - text);
     if (digits < behind) return false;
     length = (size_t)(colon - text);
   }
-  return say(name, text, length);
+  return say(name, text, length, name_or_address);
 }
 
 /* What is asked for may have a host of its own, which then counts before any header. */
@@ -155,32 +178,76 @@ static bool speaks_http(const char *line, size_t size) {
   return false;
 }
 
+/* Whether nothing follows what is asked for, which looks like HTTP's: `GET /`. */
+static bool has_no_version(const char *line, size_t size, size_t method) {
+  for (size_t i = 0; i < method; i++) {
+    if ((line[i] < 'A' || line[i] > 'Z') && line[i] != '-') return false;
+  }
+  const char *target = line + method, *end = line + size;
+  while (target < end && is_blank(*target)) target++;
+  for (const char *at = target; at < end; at++) {
+    if (is_blank(*at)) return false;
+  }
+  size_t left = (size_t)(end - target);
+  return left > 0 && (target[0] == '/' || (left == 1 && target[0] == '*') || memmem(target, left, "://", 3) != NULL);
+}
+
+/* Whether a server may take it for HTTP. As that began it had no version, which some still answer. */
+static bool may_be_http(const char *line, size_t size, size_t method) {
+  bool gets = method == 3 && strncmp(line, "GET", 3) == 0;
+  return gets || speaks_http(line, size) || has_no_version(line, size, method);
+}
+
 /* The first line: what is asked for how; GREETING_NAME means that it is HTTP/1, and the head may follow. */
 static enum greeting read_request(const char *line, size_t size, size_t method, char name[NAME_TEXT]) {
   const char *version = memrchr(line, ' ', size);
   size_t behind = version == NULL ? 0 : size - (size_t)(version + 1 - line);
   if (behind != 8 || strncmp(version + 1, "HTTP/", 5) != 0) {
-    /* As HTTP began, which some still answer. */
-    bool old = method == 3 && strncmp(line, "GET", 3) == 0;
-    return old || speaks_http(line, size) ? GREETING_BAD : GREETING_OTHER;
+    return may_be_http(line, size, method) ? GREETING_BAD : GREETING_OTHER;
   }
   if (version[6] != '1') return GREETING_BAD; /* HTTP/2 packs its names */
   const char *target = line + method + 1;
-  if (target >= version || memchr(target, ' ', (size_t)(version - target)) != NULL) return GREETING_BAD;
+  if (target >= version) return GREETING_BAD;
+  for (const char *at = target; at < version; at++) {
+    if ((*at >= '\0' && *at <= ' ') || *at == 127) return GREETING_BAD;
+  }
   bool connects = method == 7 && strncmp(line, "CONNECT", 7) == 0;
   return read_target(target, (size_t)(version - target), connects, name) ? GREETING_NAME : GREETING_BAD;
 }
 
+/* A first line whose method has another space before or behind it than HTTP's: if a server may take it for
+ * HTTP all the same, it hides its name. */
+static enum greeting read_odd(const char *text, size_t length, size_t at, size_t method) {
+  const char *end = memchr(text + at, '\n', length - at);
+  if (!is_letter(text[at])) return GREETING_OTHER;
+  if (end == NULL) return GREETING_MORE;
+  return may_be_http(text + at, (size_t)(end - (text + at)), method) ? GREETING_BAD : GREETING_OTHER;
+}
+
+/* The method, whose length it is, and what is around it; GREETING_NAME means that HTTP may follow. */
+static enum greeting read_method(const char *text, size_t length, size_t at, size_t *method) {
+  size_t size = 0;
+  while (at + size < length && size <= METHOD_MAX && is_token(text[at + size])) size++;
+  *method = size;
+  if (size > METHOD_MAX) return GREETING_BAD; /* a server may take it all the same */
+  if (at + size == length) return GREETING_MORE;
+  char behind = text[at + size];
+  if (size == 0 || !is_blank(behind) || behind == '\n') return GREETING_OTHER;
+  if (behind == '\r' && at + size + 1 == length) return GREETING_MORE;
+  if (behind == '\r' && text[at + size + 1] == '\n') return GREETING_OTHER;
+  size_t ends = strspn(text, "\r\n");
+  return at == ends && behind == ' ' ? GREETING_NAME : read_odd(text, length, at, size);
+}
+
 static enum greeting read_http(const char *text, size_t length, char name[NAME_TEXT]) {
   const char *line;
-  size_t at = strspn(text, "\r\n"), method = 0, size;
-  while (at + method < length && method <= METHOD_MAX && is_token(text[at + method])) method++;
-  if (at + method == length && method <= METHOD_MAX) return GREETING_MORE;
-  if (method > METHOD_MAX) return GREETING_BAD; /* a server may take it all the same */
-  if (method == 0 || text[at + method] != ' ') return GREETING_OTHER;
+  size_t at = 0, method, size;
+  while (at < length && is_blank(text[at])) at++;
+  enum greeting first = read_method(text, length, at, &method);
+  if (first != GREETING_NAME) return first;
   if (!next_line(text, length, &at, &line, &size)) return GREETING_MORE;
   if (line == NULL) return GREETING_BAD;
-  enum greeting first = read_request(line, size, method, name);
+  first = read_request(line, size, method, name);
   if (first != GREETING_NAME) return first;
   while (next_line(text, length, &at, &line, &size)) {
     if (line == NULL) return GREETING_BAD;
@@ -207,14 +274,27 @@ enum greeting greeting_read(const uint8_t *bytes, size_t length, char name[NAME_
   static char text[GREETING_MAX + 1];
   name[0] = '\0';
   if (length == 0) return GREETING_MORE;
-  enum greeting greeting;
-  if (bytes[0] == TLS_HANDSHAKE && (length == 1 || bytes[1] == 3)) {
+  enum greeting greeting = read_old_hello(bytes, length);
+  if (bytes[0] == TLS_HANDSHAKE) {
     greeting = read_tls((struct part){bytes, length}, name);
-  } else {
+  } else if (greeting == GREETING_OTHER) {
     memcpy(text, bytes, length);
     text[length] = '\0'; /* for what reads up to an end */
     greeting = read_http(text, length, name);
   }
   if (greeting == GREETING_MORE && length >= GREETING_MAX) return GREETING_BAD;
   return greeting;
+}
+
+/* Servers take the end for that of a line too. */
+enum greeting greeting_at_end(const uint8_t *bytes, size_t length) {
+  static uint8_t line[GREETING_MAX];
+  char name[NAME_TEXT];
+  size_t blank = 0;
+  while (blank < length && is_blank((char)bytes[blank])) blank++;
+  if (blank == length) return GREETING_OTHER;
+  if (length >= sizeof line) return GREETING_BAD;
+  memcpy(line, bytes, length);
+  line[length] = '\n';
+  return greeting_read(line, length + 1, name) == GREETING_OTHER ? GREETING_OTHER : GREETING_BAD;
 }

@@ -47,6 +47,13 @@ bool intercept_wants(const struct filter *filter, const struct flow_key *key, bo
   return false;
 }
 
+bool intercept_misses(const struct filter *filter, const struct flow_key *key, bool tls, bool hides) {
+  if (!filter->gate_all) return false;
+  if (key->remote_port == HTTPS_PORT) return true;
+  /* By TLS it may be for a host that hooks are asked about on any port; without it, for any. */
+  return hides && (!tls || (interceptor.count > 0 && hooks_want(HOOK_REQUEST)));
+}
+
 bool intercept_line(const struct address *to, uint16_t port, bool tls, const char *name, char *line, size_t size) {
   char address[ADDRESS_TEXT];
   const char *door = hooks_want(HOOK_REQUEST) ? control_door() : "-";

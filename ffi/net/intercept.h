@@ -14,6 +14,9 @@ int intercept_set(struct filter *filter, char *const *words, size_t count);
 /* Whether a connection that says a name is one of them. */
 bool intercept_wants(const struct filter *filter, const struct flow_key *key, bool tls, const char *name);
 
+/* Whether one that says no name may be one of them all the same. `hides`: it should say one. */
+bool intercept_misses(const struct filter *filter, const struct flow_key *key, bool tls, bool hides);
+
 /* Writes the line of one that goes to `to`: `tls|http ADDRESS PORT NAME DOOR`. DOOR is where the program
  * hears of requests that decides about them; `-` where none has to. False: it has to, and there is none. */
 bool intercept_line(const struct address *to, uint16_t port, bool tls, const char *name, char *line, size_t size);

@@ -97,25 +97,44 @@ bool look_answer(struct gated *gated) {
 
 /* ---- looking ------------------------------------------------------------------------------------------ */
 
-static bool look(struct gated *gated) {
-  char name[NAME_TEXT];
-  struct side *server = &gated->server;
+/* What the first bytes are; GREETING_MORE: not yet, and there is time. */
+static enum greeting read_first(struct gated *gated, char name[NAME_TEXT]) {
+  const struct side *server = &gated->server;
   enum greeting greeting = greeting_read(server->rest + server->start, server->length, name);
-  if (gated->guest.ended && greeting == GREETING_MORE) greeting = server->length > 0 ? GREETING_BAD : GREETING_OTHER;
-  if (greeting == GREETING_MORE) {
-    if (gated->until_ms == 0) gated->until_ms = now_ms() + GREETING_MS;
-    return true;
-  }
+  if (greeting != GREETING_MORE) return greeting;
+  if (gated->guest.ended) return greeting_at_end(server->rest + server->start, server->length);
+  if (gated->until_ms == 0) gated->until_ms = now_ms() + GREETING_MS;
+  return greeting;
+}
+
+/* Whether they may go on, by the rules and for the hooks. */
+static bool may_go_on(const struct gated *gated, enum greeting greeting, const char *name, bool *by_name) {
+  const struct side *server = &gated->server;
   const char *said = greeting == GREETING_OTHER ? NULL : greeting == GREETING_BAD ? "" : name;
   struct decision decision = filter_decide(gated->filter, &gated->key, said, now_ms());
-  if (!decision.allow) {
-    deny(gated, &(struct denial){.rule = decision.rule, .name = greeting == GREETING_NAME ? name : NULL});
-    return false;
+  *by_name = decision.by_name;
+  bool misses = false;
+  if (greeting != GREETING_NAME && server->length > 0) {
+    bool tls = greeting_is_tls(server->rest + server->start, server->length);
+    misses = intercept_misses(gated->filter, &gated->key, tls, greeting == GREETING_BAD);
   }
+  if (decision.allow && !misses) return true;
+  int rule = decision.allow ? -1 : decision.rule;
+  deny(gated, &(struct denial){.rule = rule, .name = greeting == GREETING_NAME ? name : NULL});
+  return false;
+}
+
+static bool look(struct gated *gated) {
+  char name[NAME_TEXT];
+  bool by_name;
+  struct side *server = &gated->server;
+  enum greeting greeting = read_first(gated, name);
+  if (greeting == GREETING_MORE) return true;
+  if (!may_go_on(gated, greeting, name, &by_name)) return false;
   gated->open = true;
-  bool tls = server->length > 0 && server->rest[server->start] == TLS_HANDSHAKE;
+  bool tls = greeting_is_tls(server->rest + server->start, server->length);
   if (greeting == GREETING_NAME && intercept_wants(gated->filter, &gated->key, tls, name)) return intercept(gated, tls, name);
-  if (decision.by_name && greeting == GREETING_NAME && !tls && !take_requests(gated)) return false;
+  if (by_name && greeting == GREETING_NAME && !tls && !take_requests(gated)) return false;
   if (server->watch.fd >= 0 || server->shut) return side_flush(server);
   int fd = gate_dial(&gated->to, gated->to_port);
   if (fd >= 0) gate_set_server(gated, fd);

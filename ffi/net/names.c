@@ -27,6 +27,18 @@ bool name_pattern(char *text) {
   return true;
 }
 
+bool name_or_address(char *text) {
+  char inner[ADDRESS_TEXT];
+  struct address address;
+  size_t length = strlen(text);
+  if (text[0] != '[') return name_pattern(text);
+  if (length < 2 || length - 2 >= sizeof inner || text[length - 1] != ']') return false;
+  memcpy(inner, text + 1, length - 2);
+  inner[length - 2] = '\0';
+  for (size_t i = 0; i < length; i++) text[i] = (char)(text[i] >= 'A' && text[i] <= 'Z' ? text[i] + 32 : text[i]);
+  return strchr(inner, ':') != NULL && address_parse(inner, &address);
+}
+
 static bool make_room(struct names *names) {
   if (names->list != NULL) return true;
   names->addresses = calloc(NAMES_MAX, sizeof *names->addresses);

@@ -34,6 +34,9 @@ bool name_fits(const char *pattern, const char *name);
 /* Whether a rule may have it for its target; makes it lower case, and takes a last dot away. */
 bool name_pattern(char *text);
 
+/* The same for what a Host says, which may be an address of IPv6 in brackets too. */
+bool name_or_address(char *text);
+
 /* Remembers an answer. What ends soonest makes room. */
 void names_add(struct names *names, const char *name, const struct address *address, uint32_t ttl_s, uint64_t now_ms);
 

@@ -11,11 +11,16 @@ static bool fits_any(const char *pattern, const struct known_names *names) {
   return false;
 }
 
-/* A name that is denied counts wherever it is said; one that is allowed only at an address that the box
- * was told for it, and not at one that the mode keeps it from: whoever owns a name can say anything of
- * where it is. */
+/* The first bytes should say a name, and don't: it may be any. */
+static bool hides_name(const struct peer *peer) {
+  return peer->said != NULL && peer->said[0] == '\0';
+}
+
+/* A name that is denied counts wherever it is said, or hidden; one that is allowed only at an address that
+ * the box was told for it, and not at one that the mode keeps it from: whoever owns a name can say anything
+ * of where it is. */
 static bool fits_name(const struct policy *policy, const struct rule *rule, const struct peer *peer) {
-  if (peer->said != NULL && peer->said[0] != '\0' && !rule->allow) return name_fits(rule->domain, peer->said);
+  if (peer->said != NULL && !rule->allow) return hides_name(peer) || name_fits(rule->domain, peer->said);
   if (!fits_any(rule->domain, &peer->names)) return false;
   if (!rule->allow) return true;
   return policy_default(policy, peer->group) && (peer->said == NULL || name_fits(rule->domain, peer->said));
@@ -43,10 +48,12 @@ struct decision policy_decide(const struct policy *policy, const struct peer *pe
     const struct rule *rule = &policy->rules[i];
     if (!fits_kind(rule, peer)) continue;
     bool fits = rule->domain == NULL ? fits_address(rule, &peer->address, peer->group) : fits_name(policy, rule, peer);
-    if (rule->domain != NULL && (fits || !rule->allow)) by_name = true;
+    bool hidden = rule->domain != NULL && hides_name(peer) && fits_any(rule->domain, &peer->names);
+    if (rule->domain != NULL && (fits || !rule->allow || hidden)) by_name = true;
     if (fits) return (struct decision){.allow = rule->allow, .by_name = by_name, .rule = (int)i, .divert = rule->divert};
   }
-  return (struct decision){.allow = peer->inbound || policy_default(policy, peer->group), .by_name = by_name, .rule = -1};
+  bool allow = peer->inbound || (policy_default(policy, peer->group) && !(by_name && hides_name(peer)));
+  return (struct decision){.allow = allow, .by_name = by_name, .rule = -1};
 }
 
 /* ---- names ------------------------------------------------------------------------------------------ */

@@ -106,7 +106,7 @@ Deno.test(`Plugins decide about a box's network, on ${TEST_ENGINE}${curl.note}`,
       });
       await test.step("Hooks send connections elsewhere, refuse them, and fail closed", async () => {
         const moved = await said(box, `${CURL} http://93.184.216.34:8080/moved`);
-        assert.equal(moved, "got 0", "a literal address says no name: nothing looks into it");
+        assert.equal(moved, "got 0", "a literal address is looked into by itself");
         for (const port of [1, 2]) {
           assert.match(await said(box, `${CURL} http://${GATEWAY}:${port}/`), /refused|connect/);
         }

@@ -43,8 +43,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (code >= 0 && dns_fail(copy, size, DNS_SERVER_FAILURE) > size) abort();
   } else if (kind % 16 == 1) {
     char name[NAME_TEXT];
-    bool named = greeting_read(copy, size < GREETING_MAX ? size : GREETING_MAX, name) == GREETING_NAME;
-    if (named && (name[0] == '\0' || !name_pattern(name))) abort();
+    size_t length = size < GREETING_MAX ? size : GREETING_MAX;
+    bool named = greeting_read(copy, length, name) == GREETING_NAME;
+    if (named && (name[0] == '\0' || !name_or_address(name))) abort();
+    if (greeting_at_end(copy, length) == GREETING_OTHER && greeting_is_tls(copy, length)) abort();
   } else if (kind % 4 == 1) {
     filter_host(filter, copy, size, clock_ms);
   } else {

@@ -131,6 +131,9 @@ test("What two servers may read differently goes nowhere", async ({ server, net 
       request("a.test", chunked).replace("HTTP/1.1", "HTTP/1.0") + "0\r\n\r\n",
       request("a.test") + "PRI * HTTP/2.0\r\n\r\n",
       request("a.test") + "ssh-2.0\r\n\r\n",
+      request("a.test") + EVIL.replace(" ", "\t"),
+      request("a.test") + ` ${EVIL}`,
+      request("a.test") + `\r\n\t${EVIL}`,
       request("a.test") + request("a.test", "upgrade: websocket\r\n"),
       request("a.test") + `GET / HTTP/1.1\r\nx: ${"y".repeat(40_000)}`,
     ]

@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { TempFolder } from "../support/temp.ts";
 import { needs } from "../support/tools.ts";
+import { hello } from "./hello.ts";
 import { type GuestConnection, NetProcess } from "./net_process.ts";
 import { type Answered, resolver } from "./resolver.ts";
 
@@ -215,39 +216,6 @@ test("An alias leads on, and another's record counts for nothing", async () => {
   assert.equal((await net.ask("www.test")).code, 0);
   assert.equal((await net.connect(GATE.v4, server.port)).state, "open");
 });
-
-const hello = (
-  name: string | undefined,
-  records: readonly number[] = [],
-): Uint8Array<ArrayBuffer> => {
-  const text = [...new TextEncoder().encode(name ?? "")];
-  const two = (value: number) => [value >> 8, value & 255];
-  const extension = name === undefined
-    ? []
-    : [0, 0, ...two(text.length + 5), ...two(text.length + 3), 0, ...two(text.length), ...text];
-  const extensions = [0, 43, 0, 3, 2, 3, 4, ...extension];
-  const body = [
-    3,
-    3,
-    ...new Array<number>(32).fill(7),
-    0,
-    0,
-    2,
-    0x13,
-    1,
-    1,
-    0,
-    ...two(extensions.length),
-    ...extensions,
-  ];
-  const message = [1, 0, ...two(body.length), ...body];
-  const pieces: number[] = [];
-  for (const at of [...records, message.length]) {
-    const piece = message.splice(0, at);
-    pieces.push(22, 3, 1, ...two(piece.length), ...piece);
-  }
-  return Uint8Array.from(pieces);
-};
 
 /** What is said, in pieces, and whether it goes on. */
 const greetings:

@@ -210,6 +210,22 @@ Deno.test("Hooks of requests let much through both ways at once, and see each wi
   assert.deepEqual(seen.slice(1), [`http://api.test:${port}/one`, `http://api.test:${port}/two`]);
 });
 
+Deno.test("Interceptor takes an address for the name of its host, however it is written", async () => {
+  await using setting = await Setting.make(telling);
+  await using plain = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, telling);
+  const { port } = plain.addr;
+  const said = (host: string) =>
+    setting.plain(
+      `http 127.0.0.1 ${port} [0:0::1] -`,
+      `GET /p HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`,
+    );
+  assert.match(
+    await said(`[0:0::1]:${port}`),
+    new RegExp(`^HTTP/1.1 200 [^]*"http://\\[::1]:${port}/p"`),
+  );
+  assert.match(await said("[::2]"), /^HTTP\/1.1 421 /);
+});
+
 Deno.test("onRequest sees what a WebSocket begins with, changes it and refuses it", async () => {
   const answered: string[] = [];
   const plugin = definePlugin({

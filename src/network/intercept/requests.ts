@@ -88,7 +88,8 @@ function said(status: number, text: string): Response {
 /** Where it goes; undefined for a request to another host than its connection's. */
 function urlOf(request: Request, { name, port, secure }: Destination): URL | undefined {
   const url = new URL(request.url);
-  if (url.hostname.replace(/\.$/, "") !== name) return undefined;
+  const own = name.startsWith("[") ? new URL(`http://${name}`).hostname : name; // as URLs write addresses
+  if (url.hostname.replace(/\.$/, "") !== own) return undefined;
   url.protocol = secure ? "https:" : "http:";
   url.hostname = name;
   url.port = String(port);
