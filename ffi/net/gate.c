@@ -92,7 +92,7 @@ static void settle(struct gated *gated) {
     loop_drop(&server->watch);
     return;
   }
-  bool waits = gated->asks && gated->requests.state == REQUEST_ANSWER && gated->requests.length > 0;
+  bool waits = look_answers(gated) && gated->requests.length > 0;
   bool hears = (!gated->open || server->length == 0) && !waits;
   guest->watch.events = (short)((!guest->ended && hears ? POLLIN : 0) | (guest->length > 0 ? POLLOUT : 0));
   if (server->watch.fd < 0) return;
@@ -134,7 +134,9 @@ static void server_ready(struct watch *watch, short events) {
     server->connected = whole;
     events = POLLOUT;
   }
-  if (whole && events & (POLLIN | POLLHUP | POLLERR) && !server->ended) whole = look_answer(gated) && side_carry(server, &gated->guest);
+  if (whole && events & (POLLIN | POLLHUP | POLLERR) && !server->ended) {
+    whole = look_answers(gated) ? look_answer(gated) : side_carry(server, &gated->guest);
+  }
   if (whole && events & POLLOUT && gated->open) whole = side_flush(server);
   if (!whole || (server->ended && events & POLLERR)) {
     reset(gated);

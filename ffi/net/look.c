@@ -86,13 +86,18 @@ bool look_requests(struct gated *gated) {
   return is_fine(gated, requests_take(&gated->requests, piece, (size_t)got, &gated->server)) && side_flush(&gated->server);
 }
 
-/* The server answers a request for another protocol. */
+bool look_answers(const struct gated *gated) {
+  return gated->asks && gated->requests.state == REQUEST_ANSWER;
+}
+
 bool look_answer(struct gated *gated) {
-  uint8_t begins[16];
-  if (!gated->asks || gated->requests.state != REQUEST_ANSWER) return true;
-  ssize_t got = recv(gated->server.watch.fd, begins, sizeof begins, MSG_PEEK | MSG_DONTWAIT);
-  if (got <= 0) return true; /* what that is, shows next */
-  return is_fine(gated, requests_answered(&gated->requests, begins, (size_t)got, &gated->server)) && side_flush(&gated->server);
+  static uint8_t piece[64 * 1024];
+  struct side *guest = &gated->guest, *server = &gated->server;
+  ssize_t got = recv(server->watch.fd, piece, sizeof piece, MSG_DONTWAIT);
+  if (got < 0) return errno == EAGAIN || errno == EINTR;
+  if (got == 0) server->ended = true;
+  if (!is_fine(gated, requests_answered(&gated->requests, piece, (size_t)got, server))) return false;
+  return side_keep(guest, piece, (size_t)got) && side_flush(guest) && side_flush(server);
 }
 
 /* ---- looking ------------------------------------------------------------------------------------------ */

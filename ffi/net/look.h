@@ -11,7 +11,9 @@ bool look_first(struct gated *gated);
 /* Its requests, while each is looked at. */
 bool look_requests(struct gated *gated);
 
-/* The server's answer, while one for another protocol is waited for. */
+/* Whether the server's answer to a request for another protocol is waited for, and what comes of it, which
+ * goes to the guest. */
+bool look_answers(const struct gated *gated);
 bool look_answer(struct gated *gated);
 
 /* Tells that a connection is refused which said no name where it should. */

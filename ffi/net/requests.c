@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { LINE_MAX_BYTES = 4096, STATUS = 12 };
+enum { LINE_MAX_BYTES = 4096 };
 
 /* Keeps what isn't whole yet. False: it is too much. */
 static bool hold(struct requests *requests, const uint8_t *bytes, size_t length) {
@@ -199,9 +199,9 @@ enum request_verdict requests_take(struct requests *requests, const uint8_t *byt
 }
 
 enum request_verdict requests_answered(struct requests *requests, const uint8_t *bytes, size_t length, struct side *to) {
-  const char *said = (const char *)bytes;
-  bool status = length >= STATUS && strncmp(said, "HTTP/1.", 7) == 0 && said[8] == ' ';
-  bool switches = status && strncmp(said + 9, "101", 3) == 0, tunnels = status && said[9] == '2' && requests->tunnels;
+  enum answer_kind kind = answer_read(&requests->answer, bytes, length);
+  if (kind == ANSWER_MORE) return REQUESTS_FINE;
+  bool switches = kind == ANSWER_SWITCHES, tunnels = kind == ANSWER_SUCCESS && requests->tunnels;
   if (switches && !requests->sockets) return REQUESTS_BAD; /* HTTP/2, say, which hides its names */
   requests->state = switches || tunnels ? REQUEST_RAW : REQUEST_HEAD;
   return go_on(requests, to);

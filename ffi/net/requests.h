@@ -3,6 +3,7 @@
 #ifndef HUTCH_NET_REQUESTS_H
 #define HUTCH_NET_REQUESTS_H
 
+#include "answer.h"
 #include "side.h"
 
 enum request_verdict {
@@ -20,6 +21,7 @@ struct requests {
   bool later;       /* it isn't the first */
   bool tunnels;     /* for REQUEST_ANSWER: what may come is a tunnel, */
   bool sockets;     /* or a WebSocket */
+  struct answer answer; /* as far as it has come */
   uint64_t left;
   uint8_t *held;    /* what isn't whole yet */
   size_t length;
@@ -31,7 +33,7 @@ struct requests {
 /* What the guest says: what may go on is kept for `to`. */
 enum request_verdict requests_take(struct requests *requests, const uint8_t *bytes, size_t length, struct side *to);
 
-/* What the server's answer begins with, which is waited for in REQUEST_ANSWER. */
+/* What the server says in REQUEST_ANSWER, where its answer is waited for. */
 enum request_verdict requests_answered(struct requests *requests, const uint8_t *bytes, size_t length, struct side *to);
 
 void requests_free(struct requests *requests);

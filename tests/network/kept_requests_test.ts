@@ -7,6 +7,11 @@ import { resolver } from "./resolver.ts";
 const cc = needs("cc");
 const GATE = "10.213.77.1";
 
+const GREETINGS = {
+  socket: "GET /s HTTP/1.1\r\nhost: a.test\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+  tunnel: "CONNECT a.test:443 HTTP/1.1\r\nhost: a.test:443\r\n\r\n",
+};
+
 /** Hears all, and answers as the test wants; who ends, is answered so. */
 class Server implements Disposable {
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -14,6 +19,7 @@ class Server implements Disposable {
   /** What the newest connection said so far. */
   heard = "";
   answer = "HTTP/1.1 204 No Content\r\n\r\n";
+  #newest: Deno.TcpConn | undefined;
 
   constructor() {
     void (async () => {
@@ -26,11 +32,17 @@ class Server implements Disposable {
 
   async #talk(connection: Deno.TcpConn): Promise<void> {
     using _ = connection;
+    this.#newest = connection;
     const buffer = new Uint8Array(65_536);
     for (let n; (n = await connection.read(buffer)) !== null;) {
       this.heard += new TextDecoder("latin1").decode(buffer.subarray(0, n));
-      await connection.write(new TextEncoder().encode(this.answer));
+      if (this.answer !== "") await connection.write(new TextEncoder().encode(this.answer));
     }
+  }
+
+  /** Says something to the newest connection. */
+  async say(text: string): Promise<void> {
+    await this.#newest?.write(new TextEncoder().encode(text));
   }
 
   [Symbol.dispose](): void {
@@ -148,10 +160,8 @@ test("What two servers may read differently goes nowhere", async ({ server, net 
 });
 
 test("Another protocol comes when the server says so, and is a WebSocket or a tunnel", async ({ server, net }) => {
-  const socket =
-    "GET /s HTTP/1.1\r\nhost: a.test\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+  const { socket, tunnel } = GREETINGS;
   const plain = socket.replace("websocket", "h2c");
-  const tunnel = "CONNECT a.test:443 HTTP/1.1\r\nhost: a.test:443\r\n\r\n";
   const [switches, fine] = ["HTTP/1.1 101 Switching Protocols\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"];
   for (
     const [first, answer, raw] of [
@@ -174,6 +184,51 @@ test("Another protocol comes when the server says so, and is a WebSocket or a tu
       await connection.until(() => isOver(connection));
       assert.equal(server.heard, first);
       await net.denied();
+    }
+  }
+});
+
+/** Answers to which another one comes. */
+const INTERIM =
+  "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\nx: HTTP/1.1 101 \r\n\r\n";
+
+test("Whether another protocol comes is said in pieces, and after answers that another follows", async ({ server, net }) => {
+  server.answer = "";
+  const { socket, tunnel } = GREETINGS;
+  for (
+    const [first, answer, raw] of [
+      [socket, "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\nframe", true],
+      [tunnel, "HTTP/1.1 200 OK\r\n\r\nframe", true],
+      [socket, "HTTP/1.1 400 No\r\n\r\n", false],
+      [tunnel, "HTTP/1.1 101 Switching Protocols\r\n\r\n", false],
+      [socket, "nonsense\n", false],
+    ] as const
+  ) {
+    for (const [interim, size] of [["", 1], [INTERIM, 7], [INTERIM, 1_000]] as const) {
+      server.heard = "";
+      const connection = await net.connect(GATE, server.port);
+      await connection.say(first + EVIL);
+      assert.equal(await heard(server, first.length), first);
+      const told = async (text: string) => {
+        for (let at = 0; at < text.length && !isOver(connection); at += size) {
+          const all = connection.bytes + text.slice(at, at + size).length;
+          await server.say(text.slice(at, at + size));
+          await connection.until(() => connection.bytes === all || isOver(connection));
+        }
+      };
+      await told(interim);
+      assert.equal(connection.received, interim);
+      assert.equal(server.heard, first, "it is held until the server has answered");
+      await told(answer);
+      if (raw) {
+        assert.equal(await heard(server, first.length + EVIL.length), first + EVIL);
+        await connection.until(() => connection.received === interim + answer);
+        await connection.end();
+      } else {
+        await connection.until(() => isOver(connection));
+        assert.equal(server.heard, first);
+        await net.denied();
+      }
     }
   }
 });
