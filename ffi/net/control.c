@@ -315,7 +315,8 @@ static bool do_hooked(struct client *client, char **words, size_t count) {
   static const char *const HOW[] = {"refused", "failed", "late", "gone"};
   struct flow_key key = {.protocol = IPPROTO_TCP};
   const char *hook = NULL;
-  if (count != 6 || !address_parse(words[3], &key.remote) || !port_of(words[4], &key.remote_port) || !name_or_address(words[5])) return false;
+  if (count != 6 || !address_parse(words[3], &key.remote) || !port_of(words[4], &key.remote_port)) return false;
+  if (!name_or_address(words[5])) return false;
   for (size_t i = 0; i < sizeof HOW / sizeof *HOW; i++) {
     if (strcmp(words[1], HOW[i]) == 0) hook = HOW[i];
   }

@@ -112,7 +112,8 @@ static void guest_ready(struct watch *watch, short events) {
   struct gated *gated = container_of(watch, struct gated, guest.watch);
   bool whole = true;
   if (events & (POLLIN | POLLHUP | POLLERR) && !gated->guest.ended) {
-    whole = gated->asks ? look_requests(gated) : gated->open ? side_carry(&gated->guest, &gated->server) : look_first(gated);
+    if (gated->asks) whole = look_requests(gated);
+    else whole = gated->open ? side_carry(&gated->guest, &gated->server) : look_first(gated);
   }
   if (whole && events & POLLOUT) whole = side_flush(&gated->guest);
   if (!whole || (gated->guest.ended && events & POLLERR)) {

@@ -36,7 +36,8 @@ static bool intercept(struct gated *gated, bool tls, const char *name) {
     return false;
   }
   struct side lined = {0};
-  bool kept = side_keep(&lined, (const uint8_t *)line, strlen(line)) && side_keep(&lined, server->rest + server->start, server->length);
+  bool kept = side_keep(&lined, (const uint8_t *)line, strlen(line)) &&
+              side_keep(&lined, server->rest + server->start, server->length);
   int fd = kept ? intercept_dial() : -1;
   if (fd < 0) {
     free(lined.rest);
@@ -83,7 +84,8 @@ bool look_requests(struct gated *gated) {
   ssize_t got = recv(gated->guest.watch.fd, piece, sizeof piece, MSG_DONTWAIT);
   if (got < 0) return errno == EAGAIN || errno == EINTR;
   if (got == 0) gated->guest.ended = true;
-  return is_fine(gated, requests_take(&gated->requests, piece, (size_t)got, &gated->server)) && side_flush(&gated->server);
+  if (!is_fine(gated, requests_take(&gated->requests, piece, (size_t)got, &gated->server))) return false;
+  return side_flush(&gated->server);
 }
 
 bool look_answers(const struct gated *gated) {
@@ -138,8 +140,9 @@ static bool look(struct gated *gated) {
   if (!may_go_on(gated, greeting, name, &by_name)) return false;
   gated->open = true;
   bool tls = greeting_is_tls(server->rest + server->start, server->length);
-  if (greeting == GREETING_NAME && intercept_wants(gated->filter, &gated->key, tls, name)) return intercept(gated, tls, name);
-  if (by_name && greeting == GREETING_NAME && !tls && !take_requests(gated)) return false;
+  bool named = greeting == GREETING_NAME;
+  if (named && intercept_wants(gated->filter, &gated->key, tls, name)) return intercept(gated, tls, name);
+  if (named && by_name && !tls && !take_requests(gated)) return false;
   if (server->watch.fd >= 0 || server->shut) return side_flush(server);
   int fd = gate_dial(&gated->to, gated->to_port);
   if (fd >= 0) gate_set_server(gated, fd);
