@@ -8,7 +8,7 @@
 /** SHA-256 by path below `ffi/`. */
 export const SOURCES: Readonly<Record<string, string>> = {
   "agent/agent.c": "eebc82f218db3e5f1eb917b771c194ce198a92087204347c1bb76980e7cf169e",
-  "agent/agent.h": "83adc5e59175b25784630dd415caf6648ae2abb8fb196e1a1d339db5dd3d8a4a",
+  "agent/agent.h": "74a93ca074205e89f9f63bbb0521d5887dea0994e702c50098d4c03d0a3004bc",
   "agent/boot.c": "6041d6e9410832011f2e9233c61356f68125c1eea2ffd272f76cfebe8f059dd9",
   "agent/boot.h": "8f041b57e4846b96b78ca43a15aafee388dd1f13229de037b64e874333a5e923",
   "agent/box.c": "cf057e477f27fe4624ccc027a74cd2b7f9cb5f791b8c88dd42d67d8f92e7f2ca",
@@ -79,8 +79,8 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "agent/resume.h": "242dc7d5c87cdbe5eb188989fadd3486d48749461607a10c728e2be45610b4cd",
   "agent/ring.c": "79ee3ac622373f3cf9252f7031419d9838a5c048cd4c5c26f7d4fb4dddc0d979",
   "agent/ring.h": "3a220f72f378e6383f34b18cafd3d28c6a9bdc1731e1d373b5fb093429e94539",
-  "agent/streams.c": "4675c41485d8e9232af38be20c65fd03c9a5380a860e86fe019578090132ea27",
-  "agent/streams.h": "d873ae88e57b27d7abdf409744da3366b3baa1bb7c192c850a222cde3576d37c",
+  "agent/streams.c": "8fe3a6bdcf5a1a401971fe19597602e0dcc50f1ca1db4b2bf9e8b5e9f8410122",
+  "agent/streams.h": "ab1c437d8020ab2fc2a939ddfdc9387b2039dba2a2b527765c69cad6968f582f",
   "agent/transfer.c": "31b314298bdeedabbc24ff3d1d41cc32faad8af5aef136d9f66e4888aa3d01fe",
   "agent/transfer.h": "f6e91a192394bcbd7026e93cded096a050bfc7f735420eaf8c6f1e9dfa41075a",
   "agent/user.c": "2f9089dfd55cf55448f46c422542727d0f2e67b738b66ee3cc0b3978866cc6ce",

@@ -31,7 +31,7 @@ void agent_close(struct agent *agent);
 /* Says hello. */
 void agent_greet(struct agent *agent);
 
-/* Frees a stream that isn't waiting to send, and ends what it runs. */
+/* Frees a stream, and ends what it runs. */
 void agent_free_stream(struct agent *agent, struct stream *stream);
 
 /* Serves until the guest has to end. */

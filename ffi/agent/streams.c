@@ -26,7 +26,16 @@ struct stream *stream_open(struct streams *streams, uint32_t number) {
   return stream;
 }
 
+static void leave_queue(struct streams *streams, const struct stream *stream) {
+  struct stream *before = NULL;
+  for (struct stream *at = streams->ready_head; at != stream; at = at->next_ready) before = at;
+  if (before == NULL) streams->ready_head = stream->next_ready;
+  else before->next_ready = stream->next_ready;
+  if (streams->ready_tail == stream) streams->ready_tail = before;
+}
+
 void stream_free(struct streams *streams, struct stream *stream) {
+  if (stream->ready) leave_queue(streams, stream);
   struct stream **link = bucket(streams, stream->number);
   while (*link != stream) link = &(*link)->next_in_bucket;
   *link = stream->next_in_bucket;

@@ -41,7 +41,8 @@ struct streams {
 struct stream *stream_find(struct streams *streams, uint32_t number);
 /* NULL: no memory. The number must be free. */
 struct stream *stream_open(struct streams *streams, uint32_t number);
-/* Forgets it; its exec must be gone, and it must not be in the queue. */
+/* Forgets it, also where it is in the queue: a command may put it there in its own last turn. Its exec
+ * must be gone. */
 void stream_free(struct streams *streams, struct stream *stream);
 
 /* Puts it at the end of the queue of those that may have something to send. */

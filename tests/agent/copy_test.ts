@@ -6,18 +6,21 @@ import { FrameType } from "../../src/guest/protocol.ts";
 import "../support/native.ts";
 import { latin1, writeTar } from "../support/tar.ts";
 import { TempFolder } from "../support/temp.ts";
-import { until } from "../support/processes.ts";
+import { isRunning, until } from "../support/processes.ts";
 import { needs } from "../support/tools.ts";
 import { pictureOf } from "../support/tree_picture.ts";
 import { NativeAgent } from "./native.ts";
 import type { Outcome, Peer } from "./peer.ts";
 const cc = needs("cc");
 
-function agentTest(name: string, body: (peer: Peer, folder: string) => Promise<void>): void {
+function agentTest(
+  name: string,
+  body: (peer: Peer, folder: string, agent: NativeAgent) => Promise<void>,
+): void {
   Deno.test(`the agent ${name}${cc.note}`, { ignore: cc.ignore }, async () => {
     await using folder = new TempFolder();
     await using agent = await NativeAgent.start();
-    await body(agent.peer, folder.path);
+    await body(agent.peer, folder.path, agent);
   });
 }
 
@@ -140,6 +143,42 @@ agentTest(
     Deno.kill(pid, "SIGCONT");
     await stream.outcome();
     assert.deepEqual([...Deno.readDirSync(to)], []);
+  },
+);
+
+/** Has a process stand still, from now on. */
+async function stop(pid: number): Promise<void> {
+  Deno.kill(pid, "SIGSTOP");
+  const state = () => Deno.readTextFile(`/proc/${pid}/status`);
+  await until(async () => /^State:\s+T/m.test(await state()), state);
+}
+
+agentTest(
+  "outlives a copy's program that is killed and has said that it read all",
+  async (peer, folder, agent) => {
+    const argv = ["unpack", `${WHOLE}`, join(folder, "to"), "name"];
+    const more = { builtin: "unpack" };
+    const stream = peer.exec(argv, { stdin: true, env: [], wide: true, more });
+    const first = await stream.next();
+    assert(first?.type === FrameType.REPLY);
+    const { pid } = decodeCbor<{ pid: number }>(first.payload);
+    await stop(pid);
+    // More than the agent gives credit for at once, and all of it has come.
+    for (let piece = 0; piece < 50; piece++) stream.input(new Uint8Array(60_000));
+    await peer.open({ op: "ping" }).outcome();
+    // The agent is to find its words, the ends of its outputs, and its own end at the same time.
+    await stop(agent.pid);
+    using _reads = Deno.openSync(`/proc/${pid}/fd/0`);
+    const says = Deno.openSync(`/proc/${pid}/fd/1`, { write: true });
+    says.writeSync(new Uint8Array([0xff, 0xff, 0xff, 0x7f]));
+    says.close();
+    Deno.kill(pid, "SIGKILL");
+    await until(() => Promise.resolve(!isRunning(pid)), () => Promise.resolve("it isn't killed"));
+    Deno.kill(agent.pid, "SIGCONT");
+    const { exit, order } = await stream.outcome();
+    assert.deepEqual(exit, { code: null, signal: "SIGKILL", timedOut: false });
+    assert.equal(order.at(-1), "CLOSE");
+    assert.deepEqual((await peer.open({ op: "ping" }).outcome()).order, ["REPLY", "CLOSE"]);
   },
 );
 
