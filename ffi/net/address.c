@@ -2,11 +2,12 @@
 #include "address.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <ifaddrs.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { OWN_MAX = 256, OWN_FRESH_MS = 5000 };
+enum { OWN_FRESH_MS = 5000 };
 
 const char *const GROUP_NAMES[GROUP_COUNT] = {
   "public", "private", "loopback", "link-local", "metadata", "host", "invalid",
@@ -141,24 +142,37 @@ enum group address_group(const struct address *address) {
   return look_up(address, V6, sizeof V6 / sizeof *V6, 0);
 }
 
+/* Those of this machine's interfaces, by their bytes; NULL: they were never read. */
+static struct address *own;
+static size_t own_count;
+static uint64_t own_read_ms;
+
+static int by_bytes(const void *a, const void *b) {
+  return memcmp(a, b, sizeof(struct address));
+}
+
+int address_read_own(uint64_t now_ms) {
+  struct ifaddrs *list = NULL;
+  if (getifaddrs(&list) < 0) return -errno;
+  size_t most = 0, count = 0;
+  for (struct ifaddrs *at = list; at != NULL; at = at->ifa_next) most++;
+  struct address *found = malloc((most + 1) * sizeof *found);
+  for (struct ifaddrs *at = list; found != NULL && at != NULL; at = at->ifa_next) {
+    uint16_t port;
+    if (at->ifa_addr != NULL && address_of_socket(at->ifa_addr, &found[count], &port)) count++;
+  }
+  freeifaddrs(list);
+  if (found == NULL) return -ENOMEM;
+  qsort(found, count, sizeof *found, by_bytes);
+  free(own);
+  own = found;
+  own_count = count;
+  own_read_ms = now_ms;
+  return 0;
+}
+
 bool address_is_own(const struct address *address, uint64_t now_ms) {
-  static struct address own[OWN_MAX];
-  static size_t count;
-  static uint64_t read_ms;
-  if (read_ms == 0 || now_ms - read_ms > OWN_FRESH_MS) {
-    struct ifaddrs *list = NULL;
-    if (getifaddrs(&list) == 0) {
-      count = 0;
-      for (struct ifaddrs *at = list; at != NULL && count < OWN_MAX; at = at->ifa_next) {
-        uint16_t port;
-        if (at->ifa_addr != NULL && address_of_socket(at->ifa_addr, &own[count], &port)) count++;
-      }
-      freeifaddrs(list);
-    }
-    read_ms = now_ms | 1;
-  }
-  for (size_t i = 0; i < count; i++) {
-    if (address_equal(address, &own[i])) return true;
-  }
-  return false;
+  /* Where it fails (for want of a descriptor, say, which a connection needs as well), the next one tries again. */
+  if (own == NULL || now_ms - own_read_ms > OWN_FRESH_MS) address_read_own(now_ms);
+  return own == NULL || bsearch(address, own, own_count, sizeof *own, by_bytes) != NULL;
 }

@@ -47,7 +47,12 @@ bool address_of_socket(const struct sockaddr *socket, struct address *address, u
 /* What kind of place it is by its number alone: never GROUP_HOST. */
 enum group address_group(const struct address *address);
 
-/* Whether an interface of this machine has it. Looks again after some seconds. */
+/* Reads the addresses of this machine's interfaces, all of them. 0, or a negative errno: what was read before
+ * stays. */
+int address_read_own(uint64_t now_ms);
+
+/* Whether an interface of this machine has it; of any, as long as those couldn't be read. Looks again after
+ * some seconds. */
 bool address_is_own(const struct address *address, uint64_t now_ms);
 
 #endif

@@ -127,12 +127,14 @@ int main(int count, char **arguments) {
   signal(SIGPIPE, SIG_IGN);
   allow_sockets();
   if (getrandom(&seed, sizeof seed, 0) != sizeof seed) give_up("draw a random number", errno);
+  int error = address_read_own(now_ms());
+  if (error < 0) give_up("read this machine's addresses", error);
   filter_init(&filter, mac.ether_addr_octet, seed);
   events_init(&filter);
   held_init(&filter, look_again);
   echoes_init(on_echo);
   if (stack_init(&filter, &wire) < 0) give_up("make a network stack", ENOMEM);
-  int error = dns_init(&filter, &wire);
+  error = dns_init(&filter, &wire);
   if (error < 0) give_up("listen for questions to the name server", error);
   error = gate_init(&filter);
   if (error < 0) give_up("listen for connections by name", error);

@@ -22,6 +22,16 @@ Deno.test(`filter_guest and filter_host let through what the policy allows${cc.n
   assert.equal(await runTool(program), "ok\n");
 });
 
+Deno.test(`address_is_own knows each address of this machine, however many it has${cc.note}`, {
+  ignore: cc.ignore,
+}, async () => {
+  await using folder = new TempFolder();
+  const program = join(folder.path, "cases");
+  const address = join(projectRoot, "ffi", "net", "address.c");
+  await runTool("cc", ...sanitizers, include, "-o", program, source("own_cases.c"), address);
+  assert.equal(await runTool(program), "ok\n");
+});
+
 Deno.test(`filter_guest, filter_host and dns_read_question withstand mangled bytes${cc.note}`, {
   ignore: cc.ignore,
 }, async () => {
