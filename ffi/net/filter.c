@@ -1,6 +1,8 @@
 #define _GNU_SOURCE 1
 #include "filter.h"
 
+#include "tally.h"
+
 #include <string.h>
 
 void filter_init(struct filter *filter, const uint8_t guest_mac[MAC_SIZE], uint64_t seed) {
@@ -80,23 +82,6 @@ static bool inner_key(struct filter *filter, const struct flow_key *key, const s
   return false;
 }
 
-static void begun(struct filter *filter, struct flow *flow, int rule) {
-  filter->counts.flows++;
-  if (!filter->log) return;
-  flow->logged = true;
-  flow->rule = rule;
-  if (filter->on_begun != NULL) filter->on_begun(filter->context, flow);
-}
-
-/* Ends are told of once both sides have said so. What keeps a silent connection alive carries nothing. */
-static void count(struct filter *filter, struct flow *flow, const struct packet *packet, uint64_t *bytes, uint64_t now_ms) {
-  size_t data = packet_data(packet);
-  if (data > 0) filter->active_ms = now_ms;
-  if (!flow->logged) return;
-  *bytes += data;
-  if (flow->reset || (flow->guest_ended && flow->host_ended)) flows_tell(&filter->flows, flow);
-}
-
 static enum verdict begin(struct filter *filter, const struct flow_key *key, bool opens, uint64_t now_ms) {
   static const struct permit FREELY = {.allow = true};
   struct packet *packet = &filter->packet;
@@ -119,9 +104,11 @@ static enum verdict begin(struct filter *filter, const struct flow_key *key, boo
   struct denial denial = {.key = key, .group = group, .rule = decision.rule};
   if (!decision.allow) return refuse(filter, denial, now_ms);
   /* What comes after the end of a conversation, or was forgotten in its middle: the stack knows it, or
-   * refuses it. */
+   * refuses it. Not by the name that the stack has for another one. */
   if (packet->protocol == IPPROTO_TCP && !opens) {
-    return decision.divert == 0 ? FILTER_PASS : refuse(filter, denial, now_ms);
+    if (decision.divert != 0 || flows_find_inner(&filter->flows, key) != NULL) return refuse(filter, denial, now_ms);
+    bool ends = packet->tcp_flags & TCP_RST;
+    return ends || tally_unknown(filter, key, decision.rule, now_ms) ? FILTER_PASS : FILTER_DROP;
   }
   const struct permit *permit = filter->ask && !to_dns ? filter->permit : &FREELY;
   if (permit == NULL) return FILTER_ASK;
@@ -148,7 +135,7 @@ static enum verdict begin(struct filter *filter, const struct flow_key *key, boo
     filter->begun = flow;
   }
   if (to_dns) filter->counts.flows++;
-  else begun(filter, flow, decision.rule);
+  else tally_begun(filter, flow, decision.rule);
   return FILTER_PASS;
 }
 
@@ -174,10 +161,7 @@ static enum verdict guest_flow(struct filter *filter, uint64_t now_ms) {
   } else {
     flows_seen(&filter->flows, flow, now_ms);
   }
-  if (flow->inbound) flow->answered = true;
-  if (packet->tcp_flags & TCP_FIN) flow->guest_ended = true;
-  if (packet->tcp_flags & TCP_RST) flow->reset = true;
-  count(filter, flow, packet, &flow->sent, now_ms);
+  tally_guest(filter, flow, packet, now_ms);
   if (flow->diverted) {
     packet_set_target(packet, &flow->inner.remote, flow->inner.remote_port);
     packet_set_source(packet, &packet->source, flow->inner.guest_port);
@@ -253,7 +237,7 @@ static enum verdict begin_inbound(struct filter *filter, const struct packet *pa
     return FILTER_DROP;
   }
   flow->inbound = true;
-  begun(filter, flow, decision.rule);
+  tally_begun(filter, flow, decision.rule);
   return FILTER_PASS;
 }
 
@@ -286,10 +270,7 @@ enum verdict filter_host(struct filter *filter, uint8_t *frame, size_t length, u
     flow->guest_ended = flow->host_ended = flow->reset = false; /* the same port again */
   }
   flows_seen(&filter->flows, flow, now_ms);
-  if (!flow->inbound) flow->answered = true;
-  if (packet.tcp_flags & TCP_FIN) flow->host_ended = true;
-  if (packet.tcp_flags & TCP_RST) flow->reset = true;
-  count(filter, flow, &packet, &flow->received, now_ms);
+  tally_host(filter, flow, &packet, now_ms);
   if (flow->diverted) {
     packet_set_source(&packet, &flow->key.remote, flow->key.remote_port);
     packet_set_target(&packet, &packet.target, flow->key.guest_port);

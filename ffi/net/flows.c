@@ -120,6 +120,8 @@ void flows_tell(struct flows *flows, struct flow *flow) {
   if (!flow->logged) return;
   flow->logged = false;
   if (flows->told != NULL) flows->told(flows->context, flow);
+  flow->told = true;
+  flow->sent = flow->received = 0;
 }
 
 int flows_step(struct flows *flows, uint64_t now_ms) {

@@ -24,6 +24,7 @@ struct flow {
   struct address to;       /* where a hook sends it; `to_port` 0: to its own peer */
   uint16_t to_port;
   bool logged;             /* its end is to be told of */
+  bool told;               /* its end was told of: what it carries since then isn't yet */
   int rule;                /* what is told of it: who let it, */
   uint64_t begun_ms, sent, received; /* when, and the bytes that its frames carried */
   uint64_t seen_ms;

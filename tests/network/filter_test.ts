@@ -7,7 +7,7 @@ import { needs, runTool } from "../support/tools.ts";
 const include = `-I${join(projectRoot, "ffi")}`;
 const parts = [
   ...["address.c", "dns_message.c", "filter.c", "flows.c", "greeting.c", "names.c", "packet.c"],
-  ...["policy.c", "policy_read.c"],
+  ...["policy.c", "policy_read.c", "tally.c"],
 ].map((name) => join(projectRoot, "ffi", "net", name));
 const source = (name: string) => join(projectRoot, "tests", "network", name);
 const cc = needs("cc");
@@ -19,6 +19,15 @@ Deno.test(`filter_guest and filter_host let through what the policy allows${cc.n
   await using folder = new TempFolder();
   const program = join(folder.path, "cases");
   await runTool("cc", ...sanitizers, include, "-o", program, source("filter_cases.c"), ...parts);
+  assert.equal(await runTool(program), "ok\n");
+});
+
+Deno.test(`what a conversation carries is told of, whatever the guest says of its end${cc.note}`, {
+  ignore: cc.ignore,
+}, async () => {
+  await using folder = new TempFolder();
+  const program = join(folder.path, "cases");
+  await runTool("cc", ...sanitizers, include, "-o", program, source("tally_cases.c"), ...parts);
   assert.equal(await runTool(program), "ok\n");
 });
 

@@ -276,6 +276,26 @@ test("Conversations are told of with what they carried, where that is asked for"
   });
 });
 
+test("A conversation that goes on behind a false end is told of as one more", async () => {
+  using server = serve("hello ");
+  await using net = await NetProcess.start("mode open", "log on");
+  const connection = await net.connect(GATE.v4, server.port);
+  await connection.say("12345");
+  await connection.until(() => connection.received === "hello 12345");
+  await connection.feign();
+  await connection.say("678");
+  await connection.until(() => connection.received === "hello 12345678");
+  await connection.end();
+  await connection.until(() => connection.state === "ended");
+  const told = (await net.told()).map((each) => [each.event, each.sentBytes, each.receivedBytes]);
+  assert.deepEqual(told, [
+    ["connected", undefined, undefined],
+    ["closed", 5, 11],
+    ["connected", undefined, undefined],
+    ["closed", 3, 3],
+  ]);
+});
+
 test("What nobody listens to is kept for the next one, who comes first is told alone", async () => {
   await using net = await NetProcess.startUnheard("mode nat");
   for (const port of [1, 2]) assert.equal((await net.connect("10.1.1.1", port)).state, "refused");

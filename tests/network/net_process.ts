@@ -89,6 +89,11 @@ export class GuestConnection {
     await this.#send(FIN | ACK, this.#sequence++, this.#theirs, new Uint8Array());
   }
 
+  /** Says that it breaks off, so far out of turn that nobody who counts takes it. */
+  async feign(): Promise<void> {
+    await this.#send(RST, this.#sequence + 1_000_000, 0, new Uint8Array());
+  }
+
   async take(body: Uint8Array<ArrayBuffer>): Promise<void> {
     const view = new DataView(body.buffer, body.byteOffset, body.length);
     const flags = body[13] ?? 0;
@@ -199,6 +204,12 @@ export class NetProcess implements AsyncDisposable {
   /** The next thing that was denied. */
   async denied(): Promise<Record<string, unknown>> {
     return this.#events.shift() ?? await this.#line();
+  }
+
+  /** All that was told so far, and wasn't asked for. */
+  async told(): Promise<Record<string, unknown>[]> {
+    await this.order("counters");
+    return this.#events.splice(0);
   }
 
   async #line(): Promise<Record<string, unknown>> {
