@@ -19,9 +19,12 @@ import type {
   WalkOptions,
   WatchOptions,
 } from "./files/options.ts";
+import { checkLength, checkMode, checkOwner } from "./files/numbers.ts";
+import { openFlags } from "./files/open_flags.ts";
 import { type BoxPath, decodePath, pathBytes, pathText } from "./files/paths.ts";
 import { type FilesHost, FilesPort } from "./files/port.ts";
-import { checkLength, utimeFields } from "./files/times.ts";
+import { named } from "./files/temp_names.ts";
+import { utimeFields } from "./files/times.ts";
 import { BoxWatcher } from "./files/watch.ts";
 import {
   type BoxWalkEntry,
@@ -32,9 +35,7 @@ import {
   type WalkPort,
 } from "./files/walk.ts";
 import { Flag, type GuestFrame, type HeadValue } from "./files/wire.ts";
-import { HutchError } from "../errors.ts";
 
-const NAME_TRIES = 100;
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**
@@ -106,10 +107,13 @@ export class BoxFiles {
 
   /** Opens a file, for reading unless something else is asked for. */
   async open(path: BoxPath, options: FileOpenOptions = {}): Promise<BoxFile> {
-    const { append = false, mode, signal } = options;
+    const { append = false, mode = 0o666, signal } = options;
     const flags = openFlags(path, options);
     return new BoxFile(
-      await FileHandle.open(this.#port, { path, verb: "open", flags, mode, signal }),
+      await FileHandle.open(this.#port, {
+        ...{ path, verb: "open", flags, signal },
+        mode: checkMode(mode),
+      }),
       append,
     );
   }
@@ -146,7 +150,7 @@ export class BoxFiles {
     await this.#ask("make folder", path, {
       op: "mkdir",
       flags: recursive ? Flag.RECURSIVE : 0,
-      mode,
+      mode: checkMode(mode),
     });
   }
 
@@ -211,13 +215,13 @@ export class BoxFiles {
 
   /** Sets permissions. */
   async chmod(path: BoxPath, mode: number): Promise<void> {
-    await this.#ask("change the mode of", path, { op: "chmod", mode: mode & 0o7777 });
+    await this.#ask("change the mode of", path, { op: "chmod", mode: checkMode(mode) });
   }
 
   /** Sets owner and group; null leaves one as it is. */
   async chown(path: BoxPath, uid: number | null, gid: number | null): Promise<void> {
-    const head = { op: "chown", uid: uid ?? -1, gid: gid ?? -1, flags: 0 };
-    await this.#ask("change the owner of", path, head);
+    const ids = { uid: checkOwner("user", uid), gid: checkOwner("group", gid) };
+    await this.#ask("change the owner of", path, { op: "chown", ...ids, flags: 0 });
   }
 
   /** Sets times; numbers are seconds since 1970. */
@@ -292,36 +296,5 @@ export class BoxFiles {
       what: this.#port.what(verb, path, to === undefined ? "" : ` to ${pathText(to)}`),
       head: { path: this.#port.path(path), ...head },
     });
-  }
-}
-
-function openFlags(path: BoxPath, options: FileOpenOptions): number {
-  const { write = false, append = false, truncate = false, create = false, createNew = false } =
-    options;
-  const read = options.read ?? !(write || append);
-  const refuse = (why: string): never => {
-    throw new HutchError("invalid_option", `Cannot open ${pathText(path)}: ${why}`);
-  };
-  if (!read && !write && !append) refuse("neither read, write nor append is set");
-  if ((create || createNew) && !write && !append) refuse("create needs write or append");
-  if (truncate && (!write || append)) refuse("truncate needs write, without append");
-  return (read ? Flag.READ : 0) | (write ? Flag.WRITE : 0) |
-    (append ? Flag.APPEND : 0) | (truncate ? Flag.TRUNCATE : 0) |
-    (create ? Flag.CREATE : 0) | (createNew ? Flag.CREATE_NEW : 0);
-}
-
-/** Tries names until one is free. */
-async function named(
-  { dir = "/tmp", prefix = "", suffix = "" }: MakeTempOptions,
-  make: (path: string) => Promise<void>,
-): Promise<string> {
-  for (let tries = 1;; tries++) {
-    const path = `${dir}/${prefix}${crypto.randomUUID().slice(-12)}${suffix}`;
-    try {
-      await make(path);
-      return path;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AlreadyExists) || tries === NAME_TRIES) throw error;
-    }
   }
 }

@@ -1,50 +1,13 @@
 /** The agent's programs for files, here and under sanitizers: what they do is what Deno does. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { BoxFiles } from "../../src/box/files.ts";
-import type { GuestClient } from "../../src/guest/client.ts";
+import type { BoxFiles } from "../../src/box/files.ts";
 import { TempFolder } from "../support/temp.ts";
-import { needs } from "../support/tools.ts";
 import { rejects } from "../support/rejects.ts";
-import { NativeAgent, NativeBox } from "./native.ts";
+import { all, bytesOf, cc, type FilesCase, noise, testFiles } from "./files_place.ts";
+import { NativeAgent } from "./native.ts";
 
-const cc = needs("cc");
-const USER = String(Deno.uid() ?? 0);
-
-/** The files of this machine, by way of the agent. */
-function filesOf(client: GuestClient, cwd: string): BoxFiles {
-  const guest = () => Promise.resolve(client);
-  return new BoxFiles({ name: () => "native", cwd: () => cwd, guest }, USER);
-}
-
-interface Place {
-  readonly fs: BoxFiles;
-  /** A folder of this test's own. */
-  readonly dir: string;
-  readonly client: GuestClient;
-}
-
-async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
-  const list: T[] = [];
-  for await (const item of items) list.push(item);
-  return list;
-}
-
-/** Bytes that differ from place to place. */
-function noise(length: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
-  for (let i = 0; i < length; i++) bytes[i] = (i * 7 + (i >> 8) * 13 + (i >> 18)) & 0xff;
-  return bytes;
-}
-
-const bytesOf = (...parts: (string | number)[]) =>
-  new Uint8Array(
-    parts.flatMap((part) =>
-      typeof part === "number" ? [part] : [...new TextEncoder().encode(part)]
-    ),
-  );
-
-const cases: readonly (readonly [string, (place: Place) => Promise<void>])[] = [
+const cases: readonly FilesCase[] = [
   ["reads and writes whole files", async ({ fs, dir }) => {
     for (const length of [0, 1, 4096, 262_143, 262_144, 262_145, 3_000_001]) {
       const [path, bytes] = [join(dir, `n${length}`), noise(length)];
@@ -261,30 +224,6 @@ const cases: readonly (readonly [string, (place: Place) => Promise<void>])[] = [
     await fs.remove("deep", { recursive: true });
     assert.deepEqual((await all(fs.readDir("."))).map(({ name }) => name).length, 3);
   }],
-  ["walks, and expands globs", async ({ fs, dir }) => {
-    for (const path of ["a/b/c.ts", "a/b/d.js", "a/.hidden/e.ts", "f.ts"]) {
-      Deno.mkdirSync(join(dir, path, ".."), { recursive: true });
-      Deno.writeTextFileSync(join(dir, path), "");
-    }
-    Deno.symlinkSync("..", join(dir, "a/up"));
-    Deno.symlinkSync("nowhere", join(dir, "a/dangling"));
-    const walked = async (options: Parameters<BoxFiles["walk"]>[1]) =>
-      (await all(fs.walk(dir, options))).map(({ path }) => path.slice(dir.length)).sort();
-    assert.deepEqual(await walked({ maxDepth: 1 }), ["", "/a", "/f.ts"]);
-    assert.deepEqual(await walked({ exts: [".ts"], skip: [/hidden/] }), ["/a/b/c.ts", "/f.ts"]);
-    assert.deepEqual(await walked({ includeFiles: false, includeDirs: false }), [
-      "/a/dangling",
-      "/a/up",
-    ]);
-    assert.equal((await walked({ followSymlinks: true, match: [/c\.ts$/] })).length, 1);
-    const expanded = async (glob: string, options = {}) =>
-      (await all(fs.expandGlob(glob, options))).map(({ path }) => path.slice(dir.length)).sort();
-    assert.deepEqual(await expanded("**/*.ts"), ["/a/b/c.ts", "/f.ts"]);
-    assert.deepEqual(await expanded(`${dir}/a/*/*.{ts,js}`), ["/a/b/c.ts", "/a/b/d.js"]);
-    assert.deepEqual(await expanded("./a/../f.ts"), ["/f.ts"]);
-    assert.deepEqual(await expanded("**/?.*", { root: "a", exclude: ["b/d*"] }), ["/a/b/c.ts"]);
-    assert.deepEqual(await expanded("none/*"), []);
-  }],
   ["is held up by nothing that hangs", async ({ fs, dir }) => {
     const [fifo, other] = [join(dir, "fifo"), join(dir, "other")];
     assert.ok((await new Deno.Command("mkfifo", { args: [fifo, other] }).output()).success);
@@ -358,21 +297,7 @@ const cases: readonly (readonly [string, (place: Place) => Promise<void>])[] = [
   }],
 ];
 
-Deno.test(`BoxFiles by way of the real agent${cc.note}`, { ignore: cc.ignore }, async (test) => {
-  await using box = await NativeBox.start();
-  for (const [name, body] of cases) {
-    await test.step(name, async () => {
-      await using folder = new TempFolder();
-      const dir = Deno.realPathSync(folder.path);
-      await body({ fs: filesOf(box.client, dir), dir, client: box.client });
-    });
-  }
-  const until = performance.now() + 10_000; // idle programs go by themselves
-  while (box.client.streams > 0 && performance.now() < until) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  assert.equal(box.client.streams, 0);
-});
+testFiles("BoxFiles by way of the real agent", cases);
 
 async function failure(promise: Promise<unknown>): Promise<Error> {
   try {

@@ -6,7 +6,8 @@
 import { HutchError } from "../../errors.ts";
 import { type FileHandle, Reader, Writer } from "./handle.ts";
 import { type BoxFileInfo, readInfo } from "./info.ts";
-import { checkLength, utimeFields } from "./times.ts";
+import { checkLength } from "./numbers.ts";
+import { utimeFields } from "./times.ts";
 import { Flag } from "./wire.ts";
 
 /**

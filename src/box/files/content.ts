@@ -5,6 +5,7 @@
  */
 import { HutchError } from "../../errors.ts";
 import { FileHandle, load, Reader, Writer } from "./handle.ts";
+import { checkMode, checkMost } from "./numbers.ts";
 import type { FileReadOptions, FileWriteOptions } from "./options.ts";
 import type { BoxPath } from "./paths.ts";
 import type { FilesPort } from "./port.ts";
@@ -18,6 +19,7 @@ export async function readWhole(
   path: BoxPath,
   { signal, maxBytes = MAX_BYTES }: FileReadOptions,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  checkMost("maxBytes", maxBytes);
   const first = await load(port, { path, verb: "read", head: { op: "load" }, signal });
   using file = first.handle;
   const parts = [first.data];
@@ -50,7 +52,8 @@ export async function writeWhole(
     readonly options: FileWriteOptions;
   },
 ): Promise<void> {
-  const { append = false, create = true, createNew = false, mode, signal } = options;
+  const { append = false, create = true, createNew = false, signal } = options;
+  const mode = options.mode === undefined ? undefined : checkMode(options.mode);
   const flags = (append ? Flag.APPEND : Flag.WRITE | Flag.TRUNCATE) |
     (createNew ? Flag.CREATE_NEW : create ? Flag.CREATE : 0);
   if (data instanceof Uint8Array && data.length <= MAX_DATA) {

@@ -6,6 +6,10 @@
 import { HutchError } from "../../errors.ts";
 import type { HeadValue } from "./wire.ts";
 
+/** A `Date` goes no further, so `stat` couldn't tell others. */
+const MOST_SECONDS = 8.64e12;
+const MOST_NANOSECONDS = 999_999_999;
+
 /** The fields of an `utime` request; numbers are seconds since 1970, as in `Deno.utime`. */
 export function utimeFields(
   atime: number | Date,
@@ -18,17 +22,13 @@ export function utimeFields(
   };
 }
 
-/** A length of a file in bytes. Throws `invalid_option`. */
-export function checkLength(length: number): number {
-  if (Number.isSafeInteger(length) && length >= 0) return length + 0;
-  throw new HutchError("invalid_option", `Cannot make a file ${length} bytes long`);
-}
-
 function split(time: number | Date): { seconds: number; nanoseconds: number } {
-  const ms = time instanceof Date ? time.getTime() : time * 1000;
-  const seconds = Math.floor(ms / 1000) + 0; // no negative zero, which isn't a whole number in CBOR
-  if (!Number.isSafeInteger(seconds)) {
+  // No negative zero, which isn't a whole number in CBOR.
+  const ms = (time instanceof Date ? time.getTime() : time * 1000) + 0;
+  const seconds = Math.floor(ms / 1000);
+  if (!(Math.abs(seconds) <= MOST_SECONDS)) {
     throw new HutchError("invalid_option", `Cannot set a file's time: ${time} isn't one`);
   }
-  return { seconds, nanoseconds: Math.floor((ms - seconds * 1000) * 1e6) };
+  const nanoseconds = Math.floor((ms - seconds * 1000) * 1e6); // a whole second, if just before one
+  return { seconds, nanoseconds: Math.min(nanoseconds, MOST_NANOSECONDS) };
 }

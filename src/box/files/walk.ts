@@ -6,6 +6,7 @@
 import { matchesGlob } from "node:path";
 import { load } from "./handle.ts";
 import { type BoxDirEntry, type BoxFileInfo, readEntries } from "./info.ts";
+import { checkMost } from "./numbers.ts";
 import type { ExpandGlobOptions, WalkOptions } from "./options.ts";
 import { type BoxPath, decodePath, pathBytes } from "./paths.ts";
 import type { FilesPort } from "./port.ts";
@@ -51,7 +52,8 @@ export async function* walkFrom(
   root: BoxPath,
   options: WalkOptions,
 ): AsyncGenerator<BoxWalkEntry> {
-  const { skip = [] } = options;
+  const { skip = [], maxDepth = Infinity } = options;
+  checkMost("maxDepth", maxDepth);
   const walk: Walk = {
     ...{ walker, options, entered: new Set<string>() },
     isOut: (path) => skip.some((each) => each.test(path)),

@@ -6,6 +6,7 @@
  */
 import { decodeCbor, encodeCbor } from "../../deps.ts";
 import { HutchError } from "../../errors.ts";
+import { checkWhole } from "./numbers.ts";
 
 /** Bits of a request's `flags`, as `ffi/agent/files_request.h` has them. */
 export const Flag = {
@@ -31,11 +32,14 @@ const MOST_TIME_MS = 8.64e15;
 /** What a head may hold. */
 export type HeadValue = string | number | boolean | Uint8Array;
 
-/** A request as one frame. */
+/** A request as one frame. Throws `invalid_option` for a number that would end the guest's program. */
 export function encodeFrame(
   head: Readonly<Record<string, HeadValue>>,
   data: Uint8Array = new Uint8Array(0),
 ): Uint8Array<ArrayBuffer> {
+  for (const [name, value] of Object.entries(head)) {
+    if (typeof value === "number") checkWhole(name, value);
+  }
   const map = encodeCbor(head);
   if (map.length > MAX_HEAD) {
     throw new HutchError("limit_exceeded", `Cannot use a path of more than ${MAX_HEAD} bytes`);
