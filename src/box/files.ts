@@ -7,6 +7,7 @@ import { BoxFile } from "./files/box_file.ts";
 import { readWhole, writeWhole } from "./files/content.ts";
 import { FileHandle } from "./files/handle.ts";
 import { type BoxDirEntry, type BoxFileInfo, readInfo } from "./files/info.ts";
+import { expandFrom } from "./files/glob.ts";
 import type {
   BoxPaths,
   ExistsOptions,
@@ -26,14 +27,7 @@ import { type FilesHost, FilesPort } from "./files/port.ts";
 import { named } from "./files/temp_names.ts";
 import { utimeFields } from "./files/times.ts";
 import { BoxWatcher } from "./files/watch.ts";
-import {
-  type BoxWalkEntry,
-  expandFrom,
-  isMissing,
-  listFolder,
-  walkFrom,
-  type WalkPort,
-} from "./files/walk.ts";
+import { type BoxWalkEntry, isMissing, listFolder, walkFrom, type WalkPort } from "./files/walk.ts";
 import { Flag, type GuestFrame, type HeadValue } from "./files/wire.ts";
 
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -69,7 +63,6 @@ export class BoxFiles {
     this.#walker = {
       port: this.#port,
       stat: (path) => this.stat(path),
-      lstat: (path) => this.lstat(path),
       realPath: async (path) => (await this.#ask("resolve", path, { op: "realPath" })).data,
     };
   }
@@ -244,7 +237,7 @@ export class BoxFiles {
   /**
    * A path and all below it, a folder before what is in it: `walk` of `@std/fs`.
    *
-   * @param root It begins the paths that are given.
+   * @param root It begins the paths that are given. A link is followed here, whatever the options.
    */
   walk(root: BoxPath, options: WalkOptions = {}): AsyncIterable<BoxWalkEntry> {
     return walkFrom(this.#walker, root, options);

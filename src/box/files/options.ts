@@ -83,7 +83,11 @@ export interface WalkOptions {
   readonly includeDirs?: boolean;
   /** Gives symbolic links. @default {true} */
   readonly includeSymlinks?: boolean;
-  /** Whether links are what they lead to. A folder is entered once. @default {false} */
+  /**
+   * Whether links below the root are what they lead to, whose path they get. A folder is entered once.
+   *
+   * @default {false}
+   */
   readonly followSymlinks?: boolean;
   /** Endings of what is given, such as `".ts"`. */
   readonly exts?: readonly string[];
@@ -91,7 +95,7 @@ export interface WalkOptions {
   readonly match?: readonly RegExp[];
   /** What matches one of these is neither given nor entered. */
   readonly skip?: readonly RegExp[];
-  /** Ends the watch. */
+  /** Ends the walk. */
   readonly signal?: AbortSignal;
 }
 
@@ -103,7 +107,12 @@ export interface ExpandGlobOptions {
   readonly exclude?: readonly string[];
   /** Gives folders. @default {true} */
   readonly includeDirs?: boolean;
-  /** Follows symbolic links. @default {false} */
+  /**
+   * Whether links that the glob's `*` and `**` come to are what they lead to; their paths stay. No
+   * folder is entered again below itself by `**`.
+   *
+   * @default {false}
+   */
   readonly followSymlinks?: boolean;
   /** Ends the search. */
   readonly signal?: AbortSignal;

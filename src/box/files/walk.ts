@@ -3,11 +3,10 @@
  *
  * @module
  */
-import { matchesGlob } from "node:path";
 import { load } from "./handle.ts";
 import { type BoxDirEntry, type BoxFileInfo, readEntries } from "./info.ts";
 import { checkMost } from "./numbers.ts";
-import type { ExpandGlobOptions, WalkOptions } from "./options.ts";
+import type { WalkOptions } from "./options.ts";
 import { type BoxPath, decodePath, pathBytes } from "./paths.ts";
 import type { FilesPort } from "./port.ts";
 import { broken } from "./wire.ts";
@@ -22,7 +21,6 @@ export interface BoxWalkEntry extends BoxDirEntry {
 export interface WalkPort {
   readonly port: FilesPort;
   readonly stat: (path: BoxPath) => Promise<BoxFileInfo>;
-  readonly lstat: (path: BoxPath) => Promise<BoxFileInfo>;
   readonly realPath: (path: BoxPath) => Promise<Uint8Array<ArrayBuffer>>;
 }
 
@@ -54,44 +52,65 @@ export async function* walkFrom(
 ): AsyncGenerator<BoxWalkEntry> {
   const { skip = [], maxDepth = Infinity } = options;
   checkMost("maxDepth", maxDepth);
-  const walk: Walk = {
-    ...{ walker, options, entered: new Set<string>() },
-    isOut: (path) => skip.some((each) => each.test(path)),
-  };
-  yield* walkOn(walk, await rootEntry(walker, root), 0);
+  const entered = new Set<string>();
+  yield* walkOn({
+    ...{ walker, options, realPaths: true },
+    isOut: (path) => matches(path, skip),
+    isEntered: ({ folder }) => {
+      const known = entered.has(folder);
+      entered.add(folder);
+      return known;
+    },
+  }, await rootEntry(walker, root));
 }
 
 /** One walk. */
-interface Walk {
+export interface Walk {
   readonly walker: WalkPort;
   readonly options: WalkOptions;
+  /** Whether a link that is followed gets the path that it leads to; else it keeps its own. */
+  readonly realPaths: boolean;
   /** Whether a path is neither given nor entered. */
   readonly isOut: (path: string) => boolean;
-  /** Folders, where links are followed. */
-  readonly entered: Set<string>;
+  /** Whether the last folder of a way was entered before, where links are followed. */
+  readonly isEntered: (way: Way) => boolean;
 }
 
-async function* walkOn(
+/** A folder, and those that lead to it. */
+export interface Way {
+  /** It, whatever its path. */
+  readonly folder: string;
+  readonly above: Way | undefined;
+  /** How many are above it. */
+  readonly depth: number;
+}
+
+/** An entry and all below it; `above` is the folder that it was found in. */
+export async function* walkOn(
   walk: Walk,
   found: BoxWalkEntry,
-  depth: number,
+  above?: Way,
 ): AsyncGenerator<BoxWalkEntry> {
-  const { walker, options, isOut, entered } = walk;
+  const { walker, options, isOut, isEntered } = walk;
   const { maxDepth = Infinity, followSymlinks = false, signal } = options;
-  const entry = followSymlinks && found.isSymlink ? await followed(walker, found) : found;
+  const entry = followSymlinks && found.isSymlink ? await followed(walk, found) : found;
   if (entry === undefined || isOut(entry.path)) return;
   if (isGiven(entry, options)) yield entry;
+  const depth = above ? above.depth + 1 : 0;
   if (!entry.isDirectory || depth >= maxDepth) return;
-  if (followSymlinks && !await isNew(walker, entry, entered)) return;
+  const folder = followSymlinks ? await identity(walker, entry) : "";
+  const way = { folder, above, depth };
+  if (followSymlinks && isEntered(way)) return;
   if (entry.pathBytes.length > MOST_PATH) throw broken("a folder is deeper than any can be");
   for await (const inner of listFolder(walker.port, entry.pathBytes, signal)) {
-    yield* walkOn(walk, { ...inner, path: decodePath(inner.pathBytes) }, depth + 1);
+    yield* walkOn(walk, { ...inner, path: decodePath(inner.pathBytes) }, way);
   }
 }
 
-async function rootEntry(walker: WalkPort, root: BoxPath): Promise<BoxWalkEntry> {
+/** Where a walk begins: a link is what it leads to there, under its own path. */
+export async function rootEntry(walker: WalkPort, root: BoxPath): Promise<BoxWalkEntry> {
   const bytes = pathBytes(root);
-  const info = await walker.lstat(root);
+  const info = await walker.stat(root);
   const path = decodePath(bytes);
   const name = bytes.subarray(bytes.lastIndexOf(0x2f, bytes.length - 2) + 1);
   return {
@@ -102,30 +121,23 @@ async function rootEntry(walker: WalkPort, root: BoxPath): Promise<BoxWalkEntry>
 
 /** What a link leads to; undefined for one that leads nowhere. */
 async function followed(
-  { stat, realPath }: WalkPort,
+  { walker: { stat, realPath }, realPaths }: Walk,
   entry: BoxWalkEntry,
 ): Promise<BoxWalkEntry | undefined> {
   try {
-    const real = await realPath(entry.pathBytes);
+    const real = realPaths ? await realPath(entry.pathBytes) : entry.pathBytes;
     const { isFile, isDirectory } = await stat(entry.pathBytes);
     const path = decodePath(real);
     return { ...entry, path, pathBytes: real, isFile, isDirectory, isSymlink: false };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (isMissing(error) || error instanceof Deno.errors.FilesystemLoop) return undefined;
     throw error;
   }
 }
 
-async function isNew(
-  { stat }: WalkPort,
-  { pathBytes: path }: BoxWalkEntry,
-  entered: Set<string>,
-): Promise<boolean> {
+async function identity({ stat }: WalkPort, { pathBytes: path }: BoxWalkEntry): Promise<string> {
   const { dev, ino } = await stat(path);
-  const key = `${dev}:${ino}`;
-  if (entered.has(key)) return false;
-  entered.add(key);
-  return true;
+  return `${dev}:${ino}`;
 }
 
 function isGiven(
@@ -134,59 +146,15 @@ function isGiven(
 ): boolean {
   const wanted = entry.isDirectory ? includeDirs : entry.isSymlink ? includeSymlinks : includeFiles;
   return wanted && (!exts || exts.some((ending) => entry.path.endsWith(ending))) &&
-    (!match || match.some((each) => each.test(entry.path)));
+    (!match || matches(entry.path, match));
 }
 
-/** See `BoxFiles.expandGlob`. */
-export async function* expandFrom(
-  walker: WalkPort,
-  glob: string,
-  options: ExpandGlobOptions,
-): AsyncGenerator<BoxWalkEntry> {
-  const { root = walker.port.cwd, exclude = [], includeDirs = true, signal } = options;
-  const whole = absoluteGlob(glob, root, walker.port.cwd);
-  const excluded = exclude.map((each) => absoluteGlob(each, root, walker.port.cwd));
-  const parts = whole.split("/").slice(1);
-  const first = parts.findIndex((part) => /[*?[\]{}()!+@\\]/.test(part));
-  const fixed = first < 0 ? parts : parts.slice(0, first);
-  const walk: Walk = {
-    walker,
-    options: {
-      includeDirs,
-      followSymlinks: options.followSymlinks ?? false,
-      maxDepth: parts.includes("**") ? Infinity : parts.length - fixed.length,
-      ...(signal ? { signal } : {}),
-    },
-    entered: new Set<string>(),
-    isOut: (path) => excluded.some((each) => matchesGlob(path, each)),
-  };
-  try {
-    const top = await rootEntry(walker, `/${fixed.join("/")}`);
-    for await (const entry of walkOn(walk, top, 0)) {
-      if (matchesGlob(entry.path, whole)) yield entry;
-    }
-  } catch (error) {
-    if (!isMissing(error)) throw error; // nothing matches
-  }
+/** Each path is judged on its own: `test` of an expression with the flag g or y goes on from a match. */
+function matches(path: string, expressions: readonly RegExp[]): boolean {
+  return expressions.some((each) => path.search(each) >= 0);
 }
 
 /** Whether an error says that there is no such path. */
 export function isMissing(error: unknown): boolean {
   return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
-}
-
-function absoluteGlob(glob: string, root: string, cwd: string): string {
-  return normal(
-    glob.startsWith("/") ? glob : `${root.startsWith("/") ? "" : `${cwd}/`}${root}/${glob}`,
-  );
-}
-
-/** Without `.`, `..` and empty parts. */
-function normal(path: string): string {
-  const parts: string[] = [];
-  for (const part of path.split("/")) {
-    if (part === "..") parts.pop();
-    else if (part !== "" && part !== ".") parts.push(part);
-  }
-  return `/${parts.join("/")}`;
 }
