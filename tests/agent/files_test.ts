@@ -224,28 +224,6 @@ const cases: readonly FilesCase[] = [
     await fs.remove("deep", { recursive: true });
     assert.deepEqual((await all(fs.readDir("."))).map(({ name }) => name).length, 3);
   }],
-  ["is held up by nothing that hangs", async ({ fs, dir }) => {
-    const [fifo, other] = [join(dir, "fifo"), join(dir, "other")];
-    assert.ok((await new Deno.Command("mkfifo", { args: [fifo, other] }).output()).success);
-    const giveUp = new AbortController();
-    const opening = Array.from({ length: 6 }, () => fs.open(fifo, { signal: giveUp.signal }));
-    const ends = Promise.allSettled(opening);
-    await fs.writeTextFile("beside", "x");
-    assert.equal(await fs.readTextFile("beside"), "x");
-    giveUp.abort(new Error("enough"));
-    for (const end of await ends) {
-      assert.deepEqual(end, { status: "rejected", reason: giveUp.signal.reason });
-    }
-    // Whoever waits is answered; and more that hang than there are threads are no end.
-    const many = new AbortController();
-    const hanging = Array.from({ length: 9 }, () => fs.readFile(fifo, { signal: many.signal }));
-    const over = Promise.allSettled(hanging);
-    many.abort();
-    await over;
-    assert.equal(await fs.readTextFile("beside"), "x");
-    const [read] = await Promise.all([fs.readTextFile(other), fs.writeTextFile(other, "through")]);
-    assert.equal(read, "through");
-  }],
   ["watches, and closes cleanly", async ({ fs, dir }) => {
     await using watcher = fs.watch(dir);
     await watcher.ready;

@@ -11,6 +11,7 @@ import { broken, type GuestFrame, type HeadValue, MAX_DATA } from "./wire.ts";
 
 /** Requests on their way at once where a file is read or written from one end to the other. */
 const DEPTH = 4;
+const MAX_HANDLE = 0xffffffff;
 
 /** What {@link FileHandle.open} and {@link load} are asked for. */
 export interface HandleOptions {
@@ -37,15 +38,17 @@ export async function load(
   const what = port.what(verb, path);
   const bytes = port.path(path);
   if (bytes.length === 0) throw noSuchFile(what);
-  const session = await port.session(signal);
-  const late = (reply: GuestFrame) => {
-    if (!reply.has("handle")) return;
-    session.request({ op: "close", handle: reply.number("handle") }).catch(() => {});
-  };
-  const request = session.request({ path: bytes, ...head }, { signal, late });
-  const reply = await withReason(what, request);
+  const sent = port.send({ path: bytes, ...head }, { signal, late: closeLate });
+  const { session, reply } = await withReason(what, sent);
   const handle = reply.has("handle") ? new FileHandle(session, reply, what) : undefined;
   return { data: reply.data, handle };
+}
+
+/** What was opened for nobody any more. */
+function closeLate(reply: GuestFrame, session: FilesSession): void {
+  if (!reply.has("handle")) return;
+  const handle = reply.number("handle", 0, MAX_HANDLE);
+  session.request({ op: "close", handle }).catch(() => {}); // it goes with the process
 }
 
 /** An open file; lives as long as its process does. */
@@ -62,7 +65,7 @@ export class FileHandle implements Disposable {
   /** Of the reply to what opened it; `what` follows "Cannot". */
   constructor(session: FilesSession, reply: GuestFrame, what: string) {
     this.#session = session;
-    this.#number = reply.number("handle", 0, 0xffffffff);
+    this.#number = reply.number("handle", 0, MAX_HANDLE);
     this.seekable = reply.boolean("seekable");
     this.size = reply.number("size");
     this.#what = what;

@@ -7,7 +7,7 @@ import type { GuestClient } from "../../guest/client.ts";
 import type { ExecReply } from "../../guest/messages.ts";
 import type { GuestStream } from "../../guest/stream.ts";
 import { fileError, noSuchFile } from "./errors.ts";
-import { FilesSession, Refusal } from "./session.ts";
+import { type FilesRequestOptions, FilesSession, NotBegun, Refusal } from "./session.ts";
 import type { GuestFrame, HeadValue } from "./wire.ts";
 import { absolutePath, type BoxPath, pathText } from "./paths.ts";
 
@@ -28,6 +28,13 @@ export interface Asked {
   readonly head: Readonly<Record<string, HeadValue>>;
   readonly data?: Uint8Array;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** What became of a request. */
+export interface Sent {
+  /** The process that did it: what it opened is there. */
+  readonly session: FilesSession;
+  readonly reply: GuestFrame;
 }
 
 /** One user's way to a box's files. */
@@ -61,18 +68,23 @@ export class FilesPort {
   /** One request; rejects with Deno's error for the guest's reason. */
   async ask({ what, head, data, signal }: Asked): Promise<GuestFrame> {
     if (isEmpty(head.path) || isEmpty(head.to)) throw noSuchFile(what);
-    const session = await this.session(signal);
-    return await withReason(what, session.request(head, { ...(data ? { data } : {}), signal }));
+    const sent = this.send(head, { ...(data ? { data } : {}), signal });
+    return (await withReason(what, sent)).reply;
   }
 
-  /** A process that takes requests now: the caller sends its own before anything else happens. */
-  async session(signal?: AbortSignal): Promise<FilesSession> {
-    signal?.throwIfAborted();
-    while (!this.#session?.usable) {
-      this.#starting ??= this.#start().finally(() => this.#starting = undefined);
-      await abortable(this.#starting, signal);
+  /** One request about a path, to a process that gets to it; rejects with the guest's reason as it is. */
+  async send(
+    head: Readonly<Record<string, HeadValue>>,
+    options: FilesRequestOptions = {},
+  ): Promise<Sent> {
+    for (;;) {
+      const session = await this.#usable(options.signal);
+      try {
+        return { session, reply: await session.request(head, options) };
+      } catch (error) {
+        if (!(error instanceof NotBegun)) throw error;
+      }
     }
-    return this.#session;
   }
 
   /** Runs another of the agent's programs as the same user. */
@@ -102,6 +114,16 @@ export class FilesPort {
       await stream.close();
       throw error;
     }
+  }
+
+  /** A process that takes requests now: the caller sends its own before anything else happens. */
+  async #usable(signal?: AbortSignal): Promise<FilesSession> {
+    signal?.throwIfAborted();
+    while (!this.#session?.usable) {
+      this.#starting ??= this.#start().finally(() => this.#starting = undefined);
+      await abortable(this.#starting, signal);
+    }
+    return this.#session;
   }
 
   async #start(): Promise<FilesSession> {
