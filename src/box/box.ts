@@ -629,7 +629,8 @@ export class Box implements AsyncDisposable {
   }
 
   /**
-   * Removes the box, its disk and its record.
+   * Removes the box, its disk and its record. By `force` one that runs is cut off at once; one with
+   * volumes once its guest has written to them, for which it gets 5 seconds.
    *
    * @throws HutchError `box_state` when it runs and `force` isn't set.
    */

@@ -21,6 +21,9 @@ import { emitEnd, endedState, reconcile, removeHeld } from "./reconcile.ts";
 import type { LiveBox } from "./starting.ts";
 import { checkMs, LONGEST_GRACE_MS } from "./times.ts";
 
+/** How long a box that is removed by force gets to write to its volumes, in `ms`. */
+const SAVE_MS = 5_000;
+
 /**
  * Stops a box: asks the guest, and kills it if it isn't gone in time. No-op if it doesn't run.
  *
@@ -183,7 +186,7 @@ export async function killBox(context: BoxContext, id: string): Promise<BoxRecor
 }
 
 /**
- * Removes a box and all its files.
+ * Removes a box and all its files. By force one that runs is cut off, once it has written to its volumes.
  *
  * @param options `process`: the one that this program has started, if it did.
  * @throws HutchError `box_state` when it runs and `force` isn't set.
@@ -196,6 +199,7 @@ export async function removeBox(
   const own = boxPaths(context.paths, id);
   if (force) {
     context.keepers.leave(context, id);
+    await saveVolumes(context, id);
     if (process && process.pid !== 0) cutOff(process, own);
     else await killUnheld(context, id);
   }
@@ -204,6 +208,24 @@ export async function removeBox(
   const dying = process?.pid === record.state.pid ? process : undefined;
   if (!dying) await killBoxProcess(record.state.pid, own);
   await removeHeld(context, record, { exit: readExitFile(own.exitPath), process: dying });
+}
+
+/**
+ * Has the guest of a box that will be cut off bring to its volumes what it has written: they outlive it, and
+ * disks among them are written by the guest alone. One that doesn't within {@link SAVE_MS} loses that.
+ */
+async function saveVolumes(context: BoxContext, id: string): Promise<void> {
+  const record = context.records.byId(id);
+  if (!record || record.config.volumes.length === 0) return;
+  if (!["running", "paused"].includes(record.state.status)) return;
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), SAVE_MS);
+  try {
+    const options = { timeoutMs: 0, live: undefined, discard: true, signal: late.signal };
+    await endsInTime(context, record, options);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Ends the box process that this program has started. It has ended when that has been recorded, or later. */

@@ -242,6 +242,15 @@ Deno.test(`named volumes outlive their boxes, and hold no more than they may ${o
     assert.equal(await runTool("debugfs", "-R", "cat /b", disk), "kept\n");
     assert.equal(await runTool("debugfs", "-R", "cat /c", disk), "last\n");
     await runTool("e2fsck", "-fn", disk);
+    for (const pausing of [false, true]) {
+      const file = pausing ? "paused" : "forced";
+      await using box = await runtime.create({ ...BOX, name: file, volumes });
+      await said(box, `echo ${file} > /limited/${file}`);
+      if (pausing) await box.pause();
+      await box.remove({ force: true });
+      assert.equal(await runTool("debugfs", "-R", `cat /${file}`, disk), `${file}\n`);
+      await runTool("e2fsck", "-fn", disk);
+    }
   }));
 
 /** A folder whose file system can map owners: the emulated machine's own files are an overlay, whose owners none maps. */
