@@ -67,7 +67,8 @@ export interface ExecOptions {
   readonly user?: string;
   /**
    * What the command reads: nothing, bytes or text given here, a stream, or what is written to
-   * `Execution.stdin`. @default {"null"}
+   * `Execution.stdin`. When the stream breaks the command is killed, and what waits for it rejects with
+   * what the stream failed with; once the command has ended the stream is cancelled. @default {"null"}
    */
   readonly stdin?: "null" | "piped" | Uint8Array | string | ReadableStream<Uint8Array>;
   /**

@@ -6,6 +6,8 @@
 import { Thenable } from "../thenable.ts";
 import { HutchError } from "../errors.ts";
 import type { ExecProcess } from "../plugin/contract.ts";
+import { deferredReadable, deferredWritable } from "./deferred_stream.ts";
+import { checkInput, feed } from "./exec_input.ts";
 import type { ExecOptions, ExecResult, ExecStatus, TerminalSize } from "./exec_options.ts";
 import { ttySizeOf } from "./exec_tty.ts";
 
@@ -49,6 +51,8 @@ export class Execution extends Thenable<ExecResult> implements AsyncDisposable {
   #stdout: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
   #stderr: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
   readonly #givingUp = new AbortController();
+  /** Why the stream that it was to read broke, if it did: that is then what everything fails with. */
+  #brokenInput: { readonly reason: unknown } | undefined;
   readonly #command: string;
   readonly #maxOutputBytes: number;
   #result: Promise<ExecResult> | undefined;
@@ -63,12 +67,16 @@ export class Execution extends Thenable<ExecResult> implements AsyncDisposable {
     super();
     this.id = id;
     this.#command = command;
-    const process = quiet(open(this.#givingUp.signal));
+    const process = quiet(checked(options, () => open(this.#givingUp.signal)));
     this.#process = process;
     this.#maxOutputBytes = options.maxOutputBytes ?? MAX_OUTPUT_BYTES;
-    this.started = quiet(process.then(({ pid }) => ({ pid })));
-    this.status = quiet(process.then(({ status }) => status));
-    quiet(this.#feed(options));
+    this.started = quiet(this.#orInput(process.then(({ pid }) => ({ pid }))));
+    this.status = quiet(this.#orInput(process.then(({ status }) => status)));
+    void feed(options.stdin, {
+      into: () => this.stdin,
+      over: this.status,
+      failed: (reason) => this.#inputBroke(reason, options),
+    });
   }
 
   /**
@@ -81,12 +89,20 @@ export class Execution extends Thenable<ExecResult> implements AsyncDisposable {
 
   /** What the command prints, byte by byte; on a terminal all of it. */
   get stdout(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#stdout ??= deferredReadable(this.#process, "stdout");
+    return this.#stdout ??= deferredReadable(
+      this.#process,
+      "stdout",
+      (read) => this.#orInput(read),
+    );
   }
 
   /** What the command says beside, byte by byte. */
   get stderr(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#stderr ??= deferredReadable(this.#process, "stderr");
+    return this.#stderr ??= deferredReadable(
+      this.#process,
+      "stderr",
+      (read) => this.#orInput(read),
+    );
   }
 
   /** Waits for the end and collects all output; see {@link ExecOptions.maxOutputBytes}. */
@@ -152,24 +168,28 @@ export class Execution extends Thenable<ExecResult> implements AsyncDisposable {
 
   async #collect(): Promise<ExecResult> {
     try {
-      const process = await this.#process;
-      const [stdoutBytes, stderrBytes] = await Promise.all([
-        this.#read(unread(process.stdout, this.#stdout), "its standard output"),
-        this.#read(unread(process.stderr, this.#stderr), "its standard error"),
-      ]);
-      const status = await this.status;
-      const decoder = new TextDecoder();
-      return {
-        ...status,
-        stdout: decoder.decode(stdoutBytes),
-        stderr: decoder.decode(stderrBytes),
-        stdoutBytes,
-        stderrBytes,
-      };
+      return await this.#orInput(this.#gather());
     } catch (error) {
       await this[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  async #gather(): Promise<ExecResult> {
+    const process = await this.#process;
+    const [stdoutBytes, stderrBytes] = await Promise.all([
+      this.#read(unread(process.stdout, this.#stdout), "its standard output"),
+      this.#read(unread(process.stderr, this.#stderr), "its standard error"),
+    ]);
+    const status = await this.status;
+    const decoder = new TextDecoder();
+    return {
+      ...status,
+      stdout: decoder.decode(stdoutBytes),
+      stderr: decoder.decode(stderrBytes),
+      stdoutBytes,
+      stderrBytes,
+    };
   }
 
   async #read(
@@ -200,17 +220,37 @@ export class Execution extends Thenable<ExecResult> implements AsyncDisposable {
     );
   }
 
-  /** Writes what the option `stdin` gave. */
-  async #feed({ stdin }: ExecOptions): Promise<void> {
-    if (stdin === undefined || stdin === "null" || stdin === "piped") return;
-    if (stdin instanceof ReadableStream) {
-      await stdin.pipeTo(this.stdin);
-      return;
-    }
-    const writer = this.stdin.getWriter();
-    await writer.write(typeof stdin === "string" ? new TextEncoder().encode(stdin) : stdin);
-    await writer.close();
+  /** Kills the command: what it has read isn't all that it was to read, and it can't know that. */
+  #inputBroke(reason: unknown, { detached }: ExecOptions): void {
+    this.#brokenInput = { reason };
+    if (detached) quiet(this.#killDetached());
+    else quiet(this[Symbol.asyncDispose]());
   }
+
+  /** It isn't given up before it runs: nobody would know of it. */
+  async #killDetached(): Promise<void> {
+    try {
+      await this.kill("SIGKILL");
+    } finally {
+      await this[Symbol.asyncDispose]();
+    }
+  }
+
+  /** What a promise gives, unless the input broke before. */
+  async #orInput<T>(promise: Promise<T>): Promise<T> {
+    const [settled] = await Promise.allSettled([promise]);
+    if (this.#brokenInput) throw this.#brokenInput.reason;
+    if (settled.status === "rejected") throw settled.reason;
+    return settled.value;
+  }
+}
+
+async function checked(
+  { stdin }: ExecOptions,
+  open: () => Promise<ExecProcess>,
+): Promise<ExecProcess> {
+  checkInput(stdin);
+  return await open();
 }
 
 /** Marks a promise as looked at: its failure shows where it is awaited, and nowhere else. */
@@ -225,41 +265,4 @@ function unread(
   ours: ReadableStream<Uint8Array<ArrayBuffer>> | undefined,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   return ours !== undefined && (own.locked || ours.locked) ? ours : own;
-}
-
-function deferredReadable(
-  process: Promise<ExecProcess>,
-  name: "stdout" | "stderr",
-): ReadableStream<Uint8Array<ArrayBuffer>> {
-  let reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> | undefined;
-  return new ReadableStream<Uint8Array<ArrayBuffer>>({
-    async pull(controller) {
-      reader ??= (await process)[name].getReader();
-      const { value, done } = await reader.read();
-      if (done) controller.close();
-      else controller.enqueue(value);
-    },
-    async cancel(reason) {
-      reader ??= (await process)[name].getReader();
-      await reader.cancel(reason);
-    },
-  }, { highWaterMark: 0 });
-}
-
-function deferredWritable(
-  process: Promise<ExecProcess>,
-): WritableStream<Uint8Array> {
-  let writer: WritableStreamDefaultWriter<Uint8Array> | undefined;
-  const open = async () => writer ??= (await process).stdin.getWriter();
-  return new WritableStream<Uint8Array>({
-    async write(chunk) {
-      await (await open()).write(chunk);
-    },
-    async close() {
-      await (await open()).close();
-    },
-    async abort(reason) {
-      await (await open()).abort(reason);
-    },
-  });
 }

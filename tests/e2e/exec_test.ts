@@ -177,6 +177,30 @@ const cases: readonly (readonly [string, (box: Box, home: string) => Promise<voi
     await child.status;
     await assert.rejects(child.stdin.getWriter().write(chunk), Deno.errors.BrokenPipe);
   }],
+  [
+    "a command whose input's stream breaks is killed, and fails with what the stream failed with",
+    async (box) => {
+      const boom = new Error("boom");
+      const broken = () =>
+        ReadableStream.from(async function* () {
+          yield new TextEncoder().encode("some\n");
+          throw boom;
+        }());
+      const script = "cat; exec sleep 985";
+      for (const detached of [false, true]) {
+        const execution = shell(box, script, { stdin: broken(), detached });
+        await assert.rejects(async () => void await execution, (error) => error === boom);
+      }
+      const command = box.sh`cat`.stdin(broken());
+      await assert.rejects(Array.fromAsync(command.lines()), (error) => error === boom);
+      assert.equal(await alive(box, "sleep 985"), "");
+      assert.equal(await alive(box, `sh -c ${script}`), "");
+      assert.equal(
+        (await box.exec("cat", [], { stdin: new Blob(["whole"]).stream() })).stdout,
+        "whole",
+      );
+    },
+  ],
   ["orphans and zombies of commands are reaped", async (box) => {
     const many = "for i in $(seq 30); do (sleep 0.0$i & exec true) & done; wait; echo done";
     assert.equal((await shell(box, many)).stdout, "done\n");
