@@ -5,7 +5,10 @@
  */
 import { HutchError } from "../errors.ts";
 import type { GuestClient } from "../guest/client.ts";
-import type { HeldEntry } from "../guest/held_messages.ts";
+import { failureError } from "../guest/failures.ts";
+import { type HeldAttach, type HeldEntry, isHeldId } from "../guest/held_messages.ts";
+import type { ExecReply } from "../guest/messages.ts";
+import type { GuestStream } from "../guest/stream.ts";
 import { readExit } from "../guest/validate.ts";
 import type { ExecOptions, ExecStatus } from "./exec_options.ts";
 import { Execution } from "./execution.ts";
@@ -92,8 +95,7 @@ export class BoxExecution {
       this.id,
       async (letGo) => {
         const signal = asked ? AbortSignal.any([letGo, asked]) : letGo;
-        const client = await this.#port.guest(signal);
-        const stream = client.attach({ id: this.id, output: true, replay }, { signal });
+        const stream = await this.#join({ output: true, replay }, { signal });
         const process = await guestProcess(stream, { tty });
         process.status.then(this.#port.seen, () => {});
         return process;
@@ -111,8 +113,7 @@ export class BoxExecution {
    */
   async status(options: { readonly signal?: AbortSignal } = {}): Promise<ExecStatus> {
     try {
-      const client = await this.#port.guest(options.signal);
-      await using stream = client.attach({ id: this.id, output: false, replay: false }, options);
+      await using stream = await this.#join({ output: false, replay: false }, options);
       const status = statusOf(await stream.exit);
       this.#port.seen(status);
       return status;
@@ -130,8 +131,7 @@ export class BoxExecution {
    * @throws HutchError as {@link BoxExecution.attach}.
    */
   async kill(signal: Deno.Signal = "SIGTERM"): Promise<void> {
-    const client = await this.#port.guest();
-    const stream = client.attach({ id: this.id, output: false, replay: false });
+    const stream = await this.#join({ output: false, replay: false });
     const process = await guestProcess(stream, { tty: false });
     await process.kill(signal);
     await process.close();
@@ -155,6 +155,20 @@ export class BoxExecution {
   /** What the box's log has of it, also when the box doesn't run; see `Box.logs`. */
   logs(options: Omit<LogsOptions, "source"> = {}): AsyncGenerator<LogEntry, void> {
     return this.#port.logs({ ...options, source: this.id });
+  }
+
+  async #join(
+    how: Pick<HeldAttach, "output" | "replay">,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<GuestStream<ExecReply>> {
+    const client = await this.#port.guest(options.signal);
+    const ask = { id: this.id, ...how };
+    if (isHeldId(this.id)) return client.attach(ask, options);
+    // The box process ends the connection of one who asks for what can't be an id, and all else that
+    // this program does in the box goes over the same one.
+    const message = "there is none of this id";
+    const failure = { kind: "no_such_execution", errno: 0, message } as const;
+    throw failureError({ op: "attach", ...ask }, failure);
   }
 }
 
