@@ -23,6 +23,7 @@ import { type CopyPort, runCopyIn, runCopyOut } from "./copy_run.ts";
 import { BoxProcess, type SpawnOptions, spawnPlan } from "./exec_spawn.ts";
 import { Execution } from "./execution.ts";
 import { BoxFiles } from "./files.ts";
+import { orGivenUp, throwIfGivenUp } from "./giving_up.ts";
 import { infoOf } from "./info.ts";
 import { discardBox, killBox, removeBox, settle, stopBox } from "./ending.ts";
 import { type LogEntry, type LogsOptions, readLogs } from "./logs.ts";
@@ -53,7 +54,10 @@ const KILL_AFTER_MS = 5_000;
 
 /** Options of {@link Box.start}. */
 export interface BoxStartOptions {
-  /** Gives the start up; it is cancelled when nobody else asked for it. */
+  /**
+   * Gives the start up, which then rejects with `cancelled`; the start itself goes on as long as somebody
+   * else asked for it too.
+   */
   readonly signal?: AbortSignal;
   /** The box outlives this program. @default {what `create` was told, false for boxes found by `get`} */
   readonly detached?: boolean;
@@ -233,7 +237,11 @@ export class Box implements AsyncDisposable {
     init?: RequestInit,
   ): Promise<Response> {
     const request = boxRequest(port, input, init);
-    const connection = await this.connect(port, { signal: request.signal });
+    const { signal } = request;
+    const connection = await this.connect(port, { signal }).catch((error: unknown) => {
+      signal.throwIfAborted(); // as fetch has it
+      throw error;
+    });
     return await fetchOver(connection, request);
   }
 
@@ -712,8 +720,21 @@ export class Box implements AsyncDisposable {
     await this.#letGo();
   }
 
+  /** The live part; `cancelled` for whoever aborts, at whichever stage of a start that is. */
+  #connected(
+    operation: LiveOperation,
+    options: BoxStartOptions,
+  ): Promise<Pick<LiveBox, "client">> {
+    return orGivenUp(this.#connect(operation, options), options.signal, this.#deed(operation));
+  }
+
+  #deed(operation: LiveOperation): string {
+    const starts = operation === "start" || operation === "restart";
+    return `${starts ? "start" : "reach"} box "${this.name}"`;
+  }
+
   /** The live part, made again if its connection was lost a moment ago. */
-  async #connected(
+  async #connect(
     operation: LiveOperation,
     options: BoxStartOptions,
   ): Promise<Pick<LiveBox, "client">> {
@@ -726,6 +747,7 @@ export class Box implements AsyncDisposable {
     stepOf(operation, record.state.status === "paused" ? await this.#now() : record);
     this.#detached = options.detached ?? this.#detached;
     for (;;) {
+      throwIfGivenUp(options.signal, this.#deed(operation)); // nothing is begun for one who left
       const known = this.#live;
       const shared = this.#live ??= this.#startOrAttach(operation);
       // What its askers have given up is wound up first; it may have succeeded all the same.

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { HutchError } from "../errors.ts";
 import type { GuestClient } from "../guest/client.ts";
 import type { ExecRequest } from "../guest/messages.ts";
 import type { ExecInput, ExecProcess } from "../plugin/contract.ts";
@@ -14,6 +13,7 @@ import { capabilitiesOf, rlimitsOf } from "./exec_limits.ts";
 import type { ExecOptions } from "./exec_options.ts";
 import type { BoxConfig } from "./options.ts";
 import { terminalEnv, ttyOf } from "./exec_tty.ts";
+import { throwIfGivenUp } from "./giving_up.ts";
 import { guestProcess } from "./guest_process.ts";
 import { watchExec } from "./watch_exec.ts";
 
@@ -44,7 +44,7 @@ export async function runCommand(
   const { options } = asked;
   const signal = options.signal ? AbortSignal.any([givingUp, options.signal]) : givingUp;
   checkCommand(asked);
-  throwIfAborted(signal, asked.command);
+  throwIfGivenUp(signal, `run ${JSON.stringify(asked.command)}`);
   if (context.plugins.hasHook("exec")) await guest(signal); // hooks find a box that runs
   return await context.plugins.run("exec", asked, { signal, box }, async (input) => {
     const { exec } = box.config;
@@ -120,13 +120,4 @@ function limitsOf(
     ...capabilities ? capabilitiesOf(capabilities) : {},
     ...noNewPrivileges ? { noNewPrivileges } : {},
   };
-}
-
-/** Whoever aborts gets the same error before the command runs as afterwards. */
-function throwIfAborted(signal: AbortSignal, command: string): void {
-  if (!signal.aborted) return;
-  const reason: unknown = signal.reason;
-  if (reason instanceof HutchError) throw reason;
-  const message = `Cannot run ${JSON.stringify(command)}: it was cancelled`;
-  throw new HutchError("cancelled", message, { cause: reason });
 }

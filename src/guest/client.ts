@@ -147,7 +147,10 @@ export class GuestClient implements AsyncDisposable {
           `Cannot connect to the box: its agent didn't answer within ${timeoutMs} ms`,
         ),
       ), timeoutMs);
-    using _abort = onAbort(options.signal, () => client.#end(cancelled("connect to the box")));
+    using _abort = onAbort(
+      options.signal,
+      (signal) => client.#end(cancelled("connect to the box", signal)),
+    );
     try {
       await client.#helloCame.promise;
       return client;
@@ -383,7 +386,7 @@ export class GuestClient implements AsyncDisposable {
       forget: (number) => this.#streams.delete(number),
     });
     this.#streams.set(driver.number, driver);
-    const abort = onAbort(signal, () => driver.giveUp(cancelled(what)));
+    const abort = onAbort(signal, (aborted) => driver.giveUp(cancelled(what, aborted)));
     void driver.closed.then(() => abort[Symbol.dispose]());
     driver.open(payload);
     return driver;
@@ -510,17 +513,22 @@ function broken(problem: string): HutchError {
   return new HutchError("agent_protocol", `Cannot trust the box's agent any more: ${problem}`);
 }
 
-function cancelled(what: string): HutchError {
-  return new HutchError("cancelled", `Cannot ${what}: it was cancelled`);
+function cancelled(what: string, { reason }: AbortSignal): HutchError {
+  return new HutchError("cancelled", `Cannot ${what}: it was cancelled`, { cause: reason });
 }
 
 function throwIfAborted(signal: AbortSignal | undefined, what: string): void {
-  if (signal?.aborted) throw cancelled(what);
+  if (signal?.aborted) throw cancelled(what, signal);
 }
 
 /** Calls `run` when `signal` aborts, at once if it has, until disposed of. */
-function onAbort(signal: AbortSignal | undefined, run: () => void): Disposable {
-  if (signal?.aborted) run();
-  signal?.addEventListener("abort", run);
-  return { [Symbol.dispose]: () => signal?.removeEventListener("abort", run) };
+function onAbort(
+  signal: AbortSignal | undefined,
+  run: (signal: AbortSignal) => void,
+): Disposable {
+  if (!signal) return { [Symbol.dispose]: () => {} };
+  const abort = () => run(signal);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort);
+  return { [Symbol.dispose]: () => signal.removeEventListener("abort", abort) };
 }

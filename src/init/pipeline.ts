@@ -170,9 +170,18 @@ function runner(context: StartContext, times: Record<string, number>) {
       plugins.emit("stage.finished", { ...about, stage: name, ms });
       return output;
     } catch (error) {
-      throw new StartError(box.name, name, asPermissionError(error, "go on"));
+      throw new StartError(box.name, name, causeOf(error, signal));
     }
   };
+}
+
+/** What a stage failed with; what it says of a start that was given up is in no one's words. */
+function causeOf(error: unknown, signal: AbortSignal): unknown {
+  if (!signal.aborted) return asPermissionError(error, "go on");
+  const reason: unknown = signal.reason;
+  return reason instanceof HutchError && reason.code === "cancelled"
+    ? reason
+    : new HutchError("cancelled", "it was cancelled", { cause: reason });
 }
 
 /** Waits for all, even when one fails: nothing goes on behind a failed start. */
