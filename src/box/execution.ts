@@ -11,6 +11,8 @@ import { checkInput, feed } from "./exec_input.ts";
 import type { ExecOptions, ExecResult, ExecStatus, TerminalSize } from "./exec_options.ts";
 import { ttySizeOf } from "./exec_tty.ts";
 
+/** How long a failure waits for the command's end: a box that stands still has none, in `ms`. */
+const END_MS = 500;
 /** Default of {@link ExecOptions.maxOutputBytes}. */
 const MAX_OUTPUT_BYTES = 64 * 2 ** 20;
 
@@ -170,7 +172,7 @@ export class Execution extends Thenable<ExecResult> implements AsyncDisposable {
     try {
       return await this.#orInput(this.#gather());
     } catch (error) {
-      await this[Symbol.asyncDispose]();
+      await soon(this[Symbol.asyncDispose]());
       throw error;
     }
   }
@@ -251,6 +253,17 @@ async function checked(
 ): Promise<ExecProcess> {
   checkInput(stdin);
   return await open();
+}
+
+/** Waits for the command's end, which goes on behind it where that takes long. */
+async function soon(ending: Promise<void>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<void>((resolve) => timer = setTimeout(resolve, END_MS));
+  try {
+    await Promise.race([quiet(ending), late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Marks a promise as looked at: its failure shows where it is awaited, and nowhere else. */

@@ -201,6 +201,20 @@ const cases: readonly (readonly [string, (box: Box, home: string) => Promise<voi
       );
     },
   ],
+  [
+    "Box.exec's signal rejects what waits on a box that is paused, and kills when it goes on",
+    async (box) => {
+      const controller = new AbortController();
+      const execution = shell(box, "exec sleep 984", { signal: controller.signal });
+      await execution.started;
+      await box.pause();
+      controller.abort();
+      await rejects("cancelled", /cancelled/, () => execution.then());
+      assert.equal((await box.info()).status, "paused");
+      await box.resume();
+      assert.equal(await alive(box, "sleep 984"), "");
+    },
+  ],
   ["orphans and zombies of commands are reaped", async (box) => {
     const many = "for i in $(seq 30); do (sleep 0.0$i & exec true) & done; wait; echo done";
     assert.equal((await shell(box, many)).stdout, "done\n");
