@@ -225,19 +225,29 @@ export async function boxOptionsOf(
   };
 }
 
-/** The values are those of the environment, in this start and later ones. */
+/**
+ * The values are those of the environment, in this start and later ones. A secret that is there
+ * several times has the hosts of all: its source is the same each time, the variable of its name.
+ */
 function secretsOf(flags: readonly string[]): Record<string, SecretOptions> {
-  return Object.fromEntries(flags.map((flag) => {
-    const [name = "", hosts, more] = flag.split(":");
-    if (hosts !== undefined && more === undefined) {
-      return [name, { from: "env", hosts: hosts.split(",") }];
-    }
-    throw new HutchError(
-      "invalid_option",
-      `Cannot use --secret ${JSON.stringify(flag)}: it is no NAME:HOST`,
-      { hint: "name the variable and who gets its value: --secret TOKEN:api.example.org" },
-    );
-  }));
+  const hostsOf = new Map<string, Set<string>>();
+  for (const flag of flags) {
+    const { name, hosts } = parseSecret(flag);
+    hostsOf.set(name, new Set([...hostsOf.get(name) ?? [], ...hosts]));
+  }
+  return Object.fromEntries(
+    Array.from(hostsOf, ([name, hosts]) => [name, { from: "env", hosts: [...hosts] }]),
+  );
+}
+
+function parseSecret(flag: string): { name: string; hosts: readonly string[] } {
+  const [name = "", hosts, more] = flag.split(":");
+  if (hosts !== undefined && more === undefined) return { name, hosts: hosts.split(",") };
+  throw new HutchError(
+    "invalid_option",
+    `Cannot use --secret ${JSON.stringify(flag)}: it is no NAME:HOST`,
+    { hint: "name the variable and who gets its value: --secret TOKEN:api.example.org" },
+  );
 }
 
 /** Those of all flags; an empty one is none. */

@@ -57,6 +57,19 @@ Deno.test("boxOptionsOf passes on what was given and nothing else", async () => 
   );
 });
 
+Deno.test("boxOptionsOf gives a secret that is named several times the hosts of all", async () => {
+  const secret = ["TOKEN:a.test", "KEY:c.test", "TOKEN:b.test,a.test", "TOKEN:*.d.test"];
+  assert.deepEqual((await boxOptionsOf("x", { secret }, lookup)).secrets, {
+    TOKEN: { from: "env", hosts: ["a.test", "b.test", "*.d.test"] },
+    KEY: { from: "env", hosts: ["c.test"] },
+  });
+  // Also one that is good is no reason to let another pass.
+  await assert.rejects(boxOptionsOf("x", { secret: ["TOKEN:a.test", "TOKEN"] }, lookup), {
+    code: "invalid_option",
+    message: /"TOKEN": it is no NAME:HOST/,
+  });
+});
+
 Deno.test("boxOptionsOf gives the health command to a shell, and asks the agent without one", async () => {
   const whole = {
     healthCmd: "test -e /ok",
