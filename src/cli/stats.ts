@@ -4,6 +4,7 @@
  * @module
  */
 import type { Box } from "../box/box.ts";
+import type { TerminalSize } from "../box/exec_options.ts";
 import type { BoxMetrics } from "../box/metrics.ts";
 import type { Command } from "../deps.ts";
 import { HutchError } from "../errors.ts";
@@ -91,14 +92,15 @@ export async function watch(
     /** @default {formatStats} */
     readonly format?: (stats: Stats, columns: number) => string;
     readonly signal: AbortSignal;
-    readonly size: () => { readonly columns: number; readonly rows: number };
+    /** A terminal that says 0 has 80 columns and 24 rows. */
+    readonly size: () => TerminalSize;
     /** @default {1000} */
     readonly refreshMs?: number;
   },
 ): Promise<void> {
   await print(sink, "\x1b[2J");
   while (!signal.aborted) {
-    const { columns, rows } = size();
+    const { columns, rows } = known(size());
     const lines = format(await look(), columns).split("\n").slice(0, -1);
     // The last line and column stay free: writing there scrolls on some terminals.
     const shown = lines.slice(0, Math.max(rows - 1, 1))
@@ -106,6 +108,11 @@ export async function watch(
     await print(sink, `\x1b[H${shown.join("")}\x1b[J`);
     await pause(refreshMs, signal);
   }
+}
+
+/** Serial lines don't know their size and say 0. */
+function known(size: TerminalSize): TerminalSize {
+  return size.columns > 0 && size.rows > 0 ? size : { columns: 80, rows: 24 };
 }
 
 /** The table, with two lines about the whole home below it. */

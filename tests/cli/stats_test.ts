@@ -126,6 +126,32 @@ Deno.test("watch writes over what it wrote, within the terminal, until it is tol
   }
 });
 
+Deno.test("watch takes a terminal that doesn't know its size for one of 80 columns and 24 rows", async () => {
+  const boxes = Array<BoxMetrics>(40).fill(BOX);
+  for (const size of [{ columns: 0, rows: 0 }, { columns: 0, rows: 9 }, { columns: 9, rows: 0 }]) {
+    const sink = new MemorySink();
+    const controller = new AbortController();
+    const asked: number[] = [];
+    await watch(sink, {
+      look: () => {
+        controller.abort();
+        return Promise.resolve({ boxes, runtime: RUNTIME });
+      },
+      format: (stats, columns) => {
+        asked.push(columns);
+        return formatStats(stats);
+      },
+      signal: controller.signal,
+      size: () => size,
+      refreshMs: 1,
+    });
+    const lines = (sink.text.split("\x1b[H")[1] ?? "").split("\x1b[K\n").slice(0, -1);
+    assert.deepEqual(asked, [80]);
+    assert.equal(lines.length, 23);
+    for (const line of lines) assert.equal(line.length, 79, line);
+  }
+});
+
 Deno.test("hutch stats prints one look without a terminal, as a table or as JSON", async () => {
   await using folder = new TempFolder();
   const home = join(folder.path, "home");
