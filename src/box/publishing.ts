@@ -11,7 +11,13 @@ import {
   publishOrder,
   publishRefusal,
 } from "../network/control.ts";
-import { formatPort, hostSide, parsePort, type PublishedPort } from "../network/ports.ts";
+import {
+  formatPort,
+  hostSide,
+  parsePort,
+  type PortPurpose,
+  type PublishedPort,
+} from "../network/ports.ts";
 import { boxPaths } from "../runtime/paths.ts";
 import type { BoxRecord } from "../state/boxes.ts";
 import { changeState } from "./change.ts";
@@ -27,7 +33,7 @@ export async function publish(
   const asked = parsePort(spec);
   using held = await holdBox(context, id, "publish");
   const { record } = held;
-  const path = networkOf(context, record);
+  const path = networkOf(context, record, "publish");
   const made: PublishedPort[] = [];
   try {
     for (const port of asked) {
@@ -52,14 +58,14 @@ export async function publish(
 
 /** Takes away ports of a box that runs. Connections that are there already stay. */
 export async function unpublish(context: BoxContext, id: string, spec: string): Promise<void> {
-  const asked = parsePort(spec);
+  const asked = parsePort(spec, "unpublish");
   using held = await holdBox(context, id, "publish");
   const { record } = held;
-  const path = networkOf(context, record);
+  const path = networkOf(context, record, "unpublish");
   let { ports } = record.state;
   const going = asked.map((port) => {
     const found = ports.find((each) => isMeant(each, port));
-    if (!found) throw notPublished(record, port);
+    if (!found) throw notPublished(record, spec, port);
     ports = ports.filter((each) => each !== found);
     return found;
   });
@@ -84,20 +90,34 @@ function unpublishOrder({ protocol, hostIp, hostPort }: PublishedPort): string {
   return `unpublish ${protocol} ${hostIp} ${hostPort}`;
 }
 
-function networkOf(context: BoxContext, { config }: BoxRecord): string {
+function networkOf(
+  context: BoxContext,
+  { config }: BoxRecord,
+  purpose: PortPurpose,
+): string {
   if (config.network.mode !== "none") return boxPaths(context.paths, config.id).networkControlPath;
   throw new HutchError(
     "box_state",
-    `Cannot publish ports of box "${config.name}": it has no network`,
+    `Cannot ${purpose} ports of box "${config.name}": it has no network`,
     { hint: "its ports can be reached by box.connect and box.fetch" },
   );
 }
 
-function notPublished({ config, state }: BoxRecord, port: PublishedPort): HutchError {
+/** Names what was asked for as it was written: a port of this machine that wasn't is 0 in `port`. */
+function notPublished(
+  { config, state }: BoxRecord,
+  spec: string,
+  port: PublishedPort,
+): HutchError {
+  const { protocol, guestPort } = port;
+  const at = port.hostPort === 0 ? port.hostIp : hostSide(port).replace(`/${protocol}`, "");
   const there = state.ports.map(formatPort).join(", ");
+  const known = there === "" ? "no port is" : `these are: ${there}`;
+  const form = /^\d+(\/|$)/.test(spec) ? "; a lone number is the box's port" : "";
   return new HutchError(
     "invalid_option",
-    `Cannot unpublish ${hostSide(port)} of box "${config.name}": it isn't published`,
-    { hint: there === "" ? "no port is" : `these are: ${there}` },
+    `Cannot unpublish ${JSON.stringify(spec)} of box "${config.name}": ` +
+      `its port ${guestPort}/${protocol} isn't published at ${at}`,
+    { hint: known + form },
   );
 }

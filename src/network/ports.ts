@@ -18,6 +18,9 @@ export interface PublishedPort {
   readonly protocol: "tcp" | "udp";
 }
 
+/** What ports are read for. */
+export type PortPurpose = "publish" | "unpublish";
+
 /** Most ports of a box. */
 const MAX_PORTS = 1000;
 const DEFAULT_IP = "127.0.0.1";
@@ -27,20 +30,29 @@ const DEFAULT_IP = "127.0.0.1";
  * (`8000-8010:80-90`); an IPv6 address is in brackets; a host port that is 0, empty or left out is
  * picked by the system.
  *
+ * @param purpose What the ports are read for, which is what a refusal says that can't be done.
  * @throws HutchError `invalid_option`.
  */
-export function parsePort(spec: string): PublishedPort[] {
+export function parsePort(spec: string, purpose: PortPurpose = "publish"): PublishedPort[] {
+  try {
+    return readPort(spec);
+  } catch (error) {
+    throw error instanceof Unreadable ? refused(spec, purpose, error) : error;
+  }
+}
+
+function readPort(spec: string): PublishedPort[] {
   const slash = spec.indexOf("/");
   const protocol = slash < 0 ? "tcp" : spec.slice(slash + 1);
   if (protocol !== "tcp" && protocol !== "udp") {
-    throw refused(spec, `its protocol is "${protocol}", neither tcp nor udp`);
+    throw new Unreadable(`its protocol is "${protocol}", neither tcp nor udp`);
   }
-  const { ip, host, guest } = split(slash < 0 ? spec : spec.slice(0, slash), spec);
-  if (isIP(ip) === 0) throw refused(spec, `"${ip}" is no IP address of this machine`);
-  const guests = range(guest, 1, spec);
-  const hosts = host === "" ? undefined : range(host, 0, spec);
+  const { ip, host, guest } = split(slash < 0 ? spec : spec.slice(0, slash));
+  if (isIP(ip) === 0) throw new Unreadable(`"${ip}" is no IP address of this machine`);
+  const guests = range(guest, 1);
+  const hosts = host === "" ? undefined : range(host, 0);
   if (hosts && hosts.length !== guests.length) {
-    throw refused(spec, `it has ${hosts.length} ports here and ${guests.length} in the box`);
+    throw new Unreadable(`it has ${hosts.length} ports here and ${guests.length} in the box`);
   }
   return guests.map((guestPort, index) => ({
     hostIp: ip,
@@ -56,7 +68,7 @@ export function parsePort(spec: string): PublishedPort[] {
  * @throws HutchError `invalid_option`, also for a port that is there twice.
  */
 export function parsePorts(specs: readonly string[]): PublishedPort[] {
-  const ports = specs.flatMap(parsePort);
+  const ports = specs.flatMap((spec) => parsePort(spec));
   if (ports.length > MAX_PORTS) {
     throw new HutchError(
       "invalid_option",
@@ -84,13 +96,12 @@ export function formatPort(port: PublishedPort): string {
   return hostSide(port).replace("/", `->${port.guestPort}/`);
 }
 
-function split(text: string, spec: string): { ip: string; host: string; guest: string } {
+function split(text: string): { ip: string; host: string; guest: string } {
   const bracket = /^\[([^\]]*)\]:(.*)$/.exec(text);
   const [ip, rest] = bracket ? [bracket[1], bracket[2]] : [undefined, text];
   const words = (rest ?? "").split(":");
   if (words.length > (ip === undefined ? 3 : 2)) {
-    throw refused(
-      spec,
+    throw new Unreadable(
       "it has too many parts",
       "an IPv6 address is written in brackets: [::1]:80:80",
     );
@@ -99,21 +110,38 @@ function split(text: string, spec: string): { ip: string; host: string; guest: s
   return { ip: ip ?? (first === undefined || first === "" ? DEFAULT_IP : first), host, guest };
 }
 
-function range(text: string, least: number, spec: string): number[] {
+function range(text: string, least: number): number[] {
   const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text);
   const first = Number(match?.[1]);
   const last = Number(match?.[2] ?? match?.[1]);
   if (!match || first < least || last > 65_535) {
-    throw refused(spec, `"${text}" is no port from ${least} to 65535, nor a range of some`);
+    throw new Unreadable(`"${text}" is no port from ${least} to 65535, nor a range of some`);
   }
   if (last < first || last - first >= MAX_PORTS) {
-    throw refused(spec, `"${text}" is a range of no ports, or of more than ${MAX_PORTS}`);
+    throw new Unreadable(`"${text}" is a range of no ports, or of more than ${MAX_PORTS}`);
   }
   return Array.from({ length: last - first + 1 }, (_, index) => first + index);
 }
 
-function refused(spec: string, why: string, hint?: string): HutchError {
-  return new HutchError("invalid_option", `Cannot publish ${JSON.stringify(spec)}: ${why}`, {
-    hint: hint ?? "write [HOSTIP:][HOSTPORT:]GUESTPORT[/tcp|udp]",
-  });
+/** The text of a port is none, and why. */
+class Unreadable extends Error {
+  readonly hint: string | undefined;
+
+  constructor(why: string, hint?: string) {
+    super(why);
+    this.hint = hint;
+  }
+}
+
+const FORMS: Readonly<Record<PortPurpose, string>> = {
+  publish: "write [HOSTIP:][HOSTPORT:]GUESTPORT[/tcp|udp]",
+  unpublish: "write [HOSTIP:][HOSTPORT:]GUESTPORT[/tcp|udp]; a lone number is the box's port",
+};
+
+function refused(spec: string, purpose: PortPurpose, { message, hint }: Unreadable): HutchError {
+  return new HutchError(
+    "invalid_option",
+    `Cannot ${purpose} ${JSON.stringify(spec)}: ${message}`,
+    { hint: hint ?? FORMS[purpose] },
+  );
 }
