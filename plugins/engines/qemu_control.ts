@@ -26,6 +26,7 @@ export class QemuRefused extends Error {}
 export class QemuTalk implements Disposable {
   readonly #connection: Deno.UnixConn;
   readonly #timeoutMs: number;
+  readonly #heard: (event: Readonly<Record<string, unknown>>) => void;
   readonly #waiting: PromiseWithResolvers<unknown>[] = [];
   #ready: Promise<unknown> | undefined;
   #over: Error | undefined;
@@ -33,11 +34,16 @@ export class QemuTalk implements Disposable {
   /**
    * Over a connection to its monitor.
    *
-   * @param timeoutMs How long an answer may take. @default {5000}
+   * @param options `timeoutMs`: how long an answer may take. @default {5000}; `heard`: told of events, once
+   * something was asked.
    */
-  constructor(connection: Deno.UnixConn, timeoutMs: number = TIMEOUT_MS) {
+  constructor(connection: Deno.UnixConn, { timeoutMs = TIMEOUT_MS, heard = () => {} }: {
+    readonly timeoutMs?: number;
+    readonly heard?: (event: Readonly<Record<string, unknown>>) => void;
+  } = {}) {
     this.#connection = connection;
     this.#timeoutMs = timeoutMs;
+    this.#heard = heard;
     void this.#read();
   }
 
@@ -48,8 +54,13 @@ export class QemuTalk implements Disposable {
    * done later all the same, and others may be asked meanwhile.
    */
   async ask(order: QemuOrder): Promise<unknown> {
-    await (this.#ready ??= this.#begin());
+    await this.begin();
     return await this.#send(order);
+  }
+
+  /** Has QEMU take commands, and tell of events; `ask` does it by itself. */
+  begin(): Promise<unknown> {
+    return this.#ready ??= this.#begin();
   }
 
   /** Ends it. */
@@ -89,7 +100,8 @@ export class QemuTalk implements Disposable {
         if ("return" in value) this.#waiting.shift()?.resolve(value.return);
         else if ("error" in value) {
           this.#waiting.shift()?.reject(new QemuRefused(wordsOf(value.error)));
-        } // others are its greeting and events
+        } else if ("event" in value) this.#heard(value);
+        // the other one is its greeting
       }
     } catch (error) {
       this.#end(errorOf(error));

@@ -14,6 +14,7 @@ import type {
 import { machineProgram, ownPath } from "./qemu_arguments.ts";
 import { after, QemuTalk } from "./qemu_control.ts";
 import { resumeMachine } from "./qemu_resume.ts";
+import { RoomWatch } from "./qemu_room.ts";
 import { type FileServer, serveShares } from "./qemu_shares.ts";
 
 /** How long one of a machine and its virtiofsd may take to end by itself once the other has, in `ms`. */
@@ -37,9 +38,11 @@ async function start(
   const talk = (async () => {
     using _listener = listener;
     const path = ownPath(spec);
-    return new QemuTalk(await (listener?.accept() ?? Deno.connect({ transport: "unix", path })));
+    const connection = await (listener?.accept() ?? Deno.connect({ transport: "unix", path }));
+    return new QemuTalk(connection, { heard: (event) => room.hear(event) });
   })();
-  talk.catch(() => {}); // it ended before
+  const room = new RoomWatch(talk);
+  talk.then((opened) => opened.begin()).catch(() => {}); // it ended before
   void child.ended.then(async () => {
     if (listener) close(listener);
     (await talk.catch(() => undefined))?.[Symbol.dispose]();
@@ -66,8 +69,14 @@ async function start(
   return {
     exited,
     kill,
-    pause: () => order("stop"),
-    resume: () => order("cont"),
+    async pause() {
+      room.paused = true;
+      await order("stop");
+    },
+    async resume() {
+      room.paused = false;
+      await order("cont");
+    },
   };
 }
 

@@ -65,6 +65,7 @@ const DRAIN_MS = 2_000;
  * @param runner That of its engine, where it was loaded with this. @default {it is loaded by its URL}
  */
 export async function main(plan: string, runner?: MachineRunner): Promise<void> {
+  bearFullDisk();
   let code = 1;
   try {
     await run(JSON.parse(plan), runner);
@@ -77,6 +78,18 @@ export async function main(plan: string, runner?: MachineRunner): Promise<void> 
     say({ error: error instanceof Error ? error.message : String(error), ...known });
   }
   Deno.exit(code);
+}
+
+/** Its standard error is a file: what that has no room for is lost, and everything goes on. */
+function bearFullDisk(): void {
+  const say = console.error;
+  console.error = (...words) => {
+    try {
+      say(...words);
+    } catch {
+      // Nobody can be told.
+    }
+  };
 }
 
 async function run(plan: BoxProcessPlan, known: MachineRunner | undefined): Promise<void> {

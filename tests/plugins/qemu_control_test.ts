@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { QemuRefused, QemuTalk } from "../../plugins/engines/qemu_control.ts";
+import { RoomWatch } from "../../plugins/engines/qemu_room.ts";
+import { until } from "../support/processes.ts";
 import { TempFolder } from "../support/temp.ts";
 
 /** A monitor that says to each command what it is told to; `undefined` leaves one unanswered. */
@@ -39,7 +41,9 @@ Deno.test("QemuTalk goes on when an answer is late, and takes it for that of its
     return command === "quit" ? [{ error: { desc: "not now" } }] : [{ return: {} }];
   };
   await withMonitor(answersTo, async (path) => {
-    using talk = new QemuTalk(await Deno.connect({ transport: "unix", path }), 200);
+    using talk = new QemuTalk(await Deno.connect({ transport: "unix", path }), {
+      timeoutMs: 200,
+    });
     await assert.rejects(talk.ask({ execute: "stop" }), /it didn't answer in 200 ms/);
     assert.equal(await talk.ask({ execute: "cont" }), "of cont");
     await assert.rejects(
@@ -51,8 +55,52 @@ Deno.test("QemuTalk goes on when an answer is late, and takes it for that of its
 
 Deno.test("QemuTalk is over when its first word isn't answered", async () => {
   await withMonitor(() => [], async (path) => {
-    using talk = new QemuTalk(await Deno.connect({ transport: "unix", path }), 50);
+    using talk = new QemuTalk(await Deno.connect({ transport: "unix", path }), {
+      timeoutMs: 50,
+    });
     await assert.rejects(talk.ask({ execute: "stop" }), /it didn't answer in 50 ms/);
     await assert.rejects(talk.ask({ execute: "cont" }), /it didn't answer in 50 ms/);
+  });
+});
+
+Deno.test("RoomWatch lets a machine go on once its disk finds room, but not one that is paused", async () => {
+  let room = false;
+  let status = "running";
+  /** How often it was seen that it had gone on. */
+  let wentOn = 0;
+  const asked: string[] = [];
+  const noRoom = { event: "BLOCK_IO_ERROR", data: { action: "stop", nospace: true } };
+  const answersTo = (command: string) => {
+    asked.push(command);
+    if (command === "fill") status = "io-error";
+    if (command === "query-status" && status === "running") wentOn++;
+    if (command === "query-status") return [{ return: { status } }];
+    if (command === "cont" && room) status = "running";
+    return [{ return: {} }, ...status === "io-error" ? [noRoom] : []];
+  };
+  await withMonitor(answersTo, async (path) => {
+    const connection = await Deno.connect({ transport: "unix", path });
+    const talk = new QemuTalk(connection, { heard: (event) => watch.hear(event) });
+    using _talk = talk;
+    const watch = new RoomWatch(Promise.resolve(talk), 1);
+    const count = (command: string) => asked.filter((each) => each === command).length;
+    const asks = (command: string, times: number) =>
+      until(() => Promise.resolve(count(command) >= times), () => Promise.resolve(`${asked}`));
+    const seen = (times: number) =>
+      until(() => Promise.resolve(wentOn >= times), () => Promise.resolve(`${asked}`));
+    watch.hear({ event: "BLOCK_IO_ERROR", data: { action: "report" } });
+    watch.hear({ event: "STOP" });
+    watch.paused = true;
+    await talk.ask({ execute: "fill" });
+    assert.equal(count("query-status"), 0);
+    watch.paused = false;
+    await asks("cont", 3); // there is no room yet
+    room = true;
+    await seen(1);
+    room = false;
+    await talk.ask({ execute: "fill" }); // again
+    await asks("cont", count("cont") + 1);
+    room = true;
+    await seen(2);
   });
 });
